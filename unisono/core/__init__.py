@@ -1,0 +1,34 @@
+"""The vocabulary every room shares. Imports nothing of ours and no torch."""
+
+from unisono.core.batch import Batch, BatchRow, RowResult
+from unisono.core.cache import CacheGroup, CacheKind, LayerCache, group_layers
+from unisono.core.clock import Clock, ManualClock, MonotonicClock
+from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes
+from unisono.core.random import derive_seed, uniform
+from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
+from unisono.core.sampling import MAX_LOGPROBS, SamplingParams
+
+__all__ = [
+    "Batch",
+    "BatchRow",
+    "CacheGroup",
+    "CacheKind",
+    "Clock",
+    "DTYPES",
+    "EngineConfig",
+    "FinishReason",
+    "LayerCache",
+    "MAX_LOGPROBS",
+    "ManualClock",
+    "MonotonicClock",
+    "Request",
+    "RequestOutput",
+    "RowResult",
+    "SamplingParams",
+    "TokenLogprob",
+    "derive_seed",
+    "format_bytes",
+    "group_layers",
+    "parse_bytes",
+    "uniform",
+]

@@ -1,0 +1,62 @@
+"""One step's work, made by the scheduler and read by the runner (or by a cost model)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from unisono.core.request import TokenLogprob
+from unisono.core.sampling import SamplingParams
+
+__all__ = ["Batch", "BatchRow", "RowResult"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchRow:
+    """One sequence's share of a step: the tokens at positions ``start`` and following."""
+
+    request_id: str
+    token_ids: Sequence[int]
+    start: int
+    block_tables: Sequence[Sequence[int]]
+    """One list of block ids for each cache group."""
+    samples: bool
+    """Whether the last token's logits choose the next token (false inside a prompt)."""
+    params: SamplingParams
+    seed: int
+    num_prompt_tokens: int
+    all_token_ids: Sequence[int]
+    """Prompt and answer so far; penalties read it."""
+    prompt_targets: Sequence[int] = ()
+    """Where prompt log-probabilities are wanted: the token that follows each of ``token_ids``."""
+    allow_stop: bool = True
+    """False while the answer is shorter than ``min_tokens``."""
+
+    @property
+    def end(self) -> int:
+        """Number of tokens in the cache once the row has run."""
+        return self.start + len(self.token_ids)
+
+    @property
+    def sample_position(self) -> int:
+        """Position of the token to be sampled, counted from the start of the answer."""
+        return self.end - self.num_prompt_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    rows: list[BatchRow]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(row.token_ids) for row in self.rows)
+
+
+@dataclass(slots=True)
+class RowResult:
+    """What the runner found for one row; ``error`` fails that request alone."""
+
+    token_id: int | None = None
+    logprob: TokenLogprob | None = None
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    error: str | None = None

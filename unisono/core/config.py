@@ -1,0 +1,83 @@
+"""How an engine is set up: one flat, frozen, validated record."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from unisono.core.errors import ConfigError
+
+__all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes"]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """Args:
+    device: name of a hardware, with an index where there are several (``cpu``, ``npu:1``).
+    dtype: of weights and KV cache; ``auto`` is the checkpoint's, where the device has it.
+    kv_memory: bytes for the KV cache, an absolute budget.
+    max_model_len: most tokens of prompt and answer; ``None`` is what model and budget allow.
+    max_num_seqs: most sequences in one step.
+    max_num_batched_tokens: most tokens in one step, prefill and decode together.
+    block_size: tokens in a KV block; ``None`` is what the hardware prefers.
+    prefix_cache: keep the KV of finished requests and share equal beginnings.
+    max_queue: most requests that wait; more are refused.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    kv_memory: int = 2 * 2**30
+    max_model_len: int | None = None
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 1024
+    block_size: int | None = None
+    prefix_cache: bool = True
+    max_queue: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"Unknown dtype {self.dtype!r}.", hint=f"Use {', '.join(DTYPES)}.")
+        for name in ("kv_memory", "max_num_seqs", "max_num_batched_tokens", "max_queue"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("max_model_len", "block_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ConfigError(
+                "max_num_batched_tokens is smaller than max_num_seqs.",
+                hint="Each running sequence needs a token a step: raise one or lower the other.",
+            )
+
+
+def parse_bytes(text: str) -> int:
+    """``"8GiB"``, ``"512 MB"``, ``"1e9"`` -> bytes.
+
+    Raises:
+        ConfigError: not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kmgt]?i?)b?\s*", text, re.I)
+    units = {**_UNITS, **_BINARY_UNITS}
+    if not match or match[2].upper() not in units:
+        raise ConfigError(f"{text!r} is not a size.", hint="Write it like 2GiB, 512MiB or 800MB.")
+    size = int(float(match[1]) * units[match[2].upper()])
+    if size < 1:
+        raise ConfigError(f"{text!r} is no memory at all.")
+    return size
+
+
+def format_bytes(size: float) -> str:
+    """1610612736 -> ``"1.5 GiB"``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

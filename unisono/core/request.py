@@ -1,0 +1,61 @@
+"""What a host hands to the engine, and what it gets back each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unisono.core.sampling import SamplingParams
+
+__all__ = ["FinishReason", "Request", "RequestOutput", "TokenLogprob"]
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One prompt, one answer (a request with ``n`` answers is ``n`` of these).
+
+    The engine reads of ``params`` what concerns tokens; stop texts are matched by whoever turns
+    tokens into text, which then aborts the request.
+    """
+
+    id: str
+    prompt_token_ids: tuple[int, ...]
+    params: SamplingParams
+    seed: int = 0
+    """Drawn or derived by the host; with the position it fixes every random choice."""
+    priority: int = 0
+    """Lower runs sooner."""
+    tenant: str = ""
+    """Salt of the prefix cache: tenants never share blocks."""
+    resumed_token_ids: tuple[int, ...] = ()
+    """Answer tokens another engine emitted already; this one goes on behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of one token, its rank (1 = likeliest), and the likeliest few."""
+
+    token_id: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(slots=True)
+class RequestOutput:
+    """What one step added to one request."""
+
+    request_id: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None = None
+    """One for each of ``token_ids``, where ``params.logprobs`` asks for them."""
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    """Once, with the first output: one for each prompt token, ``None`` for the first."""
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    """The end-of-sequence or stop token that ended the answer."""
+    error: str | None = None
+    num_cached_tokens: int = 0
+    """Prompt tokens whose KV came from the prefix cache."""

@@ -1,0 +1,151 @@
+"""How the next token is chosen: the parameters of one request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unisono.core.errors import InvalidRequestError
+
+__all__ = ["MAX_LOGPROBS", "SamplingParams"]
+
+MAX_LOGPROBS = 100
+_MAX_N = 128
+_MAX_STOP = 64
+_MAX_STOP_LENGTH = 1024
+_MAX_LOGIT_BIAS = 1024
+_SEED_LIMIT = 1 << 63
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingParams:
+    """All fields are optional. ``temperature=0`` is greedy.
+
+    The order in which they act: repetition, presence and frequency penalty, logit bias, minimum
+    length, then temperature, top-k, top-p, min-p. Log-probabilities are those of the model, before
+    any of these.
+
+    Args:
+        max_tokens: most tokens to generate; ``None`` is as many as the context holds. ``0`` with
+            ``prompt_logprobs`` scores the prompt and generates nothing.
+        min_tokens: no end-of-sequence or stop token before this many.
+        temperature: 0 (greedy) to 100.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: keep the most likely tokens whose probabilities sum to at least ``top_p``.
+        min_p: keep tokens at least ``min_p`` times as likely as the likeliest.
+        repetition_penalty: divides positive and multiplies negative logits of tokens seen in
+            prompt or answer (Keskar et al. 2019, CTRL).
+        presence_penalty, frequency_penalty: as in the OpenAI API, over the generated tokens.
+        logit_bias: token id -> number added to its logit.
+        stop: texts that end the answer; they are not part of it.
+        stop_token_ids: token ids that end the answer.
+        ignore_eos: go on after the end-of-sequence token.
+        n: number of answers.
+        seed: the same seed gives the same answer; ``None`` draws one.
+        logprobs: give the log-probability of each token and of the k likeliest.
+        prompt_logprobs: the same for the tokens of the prompt.
+
+    Raises:
+        InvalidRequestError: a value out of range, named by ``param``.
+    """
+
+    max_tokens: int | None = 256
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    n: int = 1
+    seed: int | None = None
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        self._normalise()
+        if self.max_tokens is not None:
+            _check_int("max_tokens", self.max_tokens, 0, 1 << 31)
+        _check_int("min_tokens", self.min_tokens, 0, 1 << 31)
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise InvalidRequestError("min_tokens is larger than max_tokens.", param="min_tokens")
+        _check_number("temperature", self.temperature, 0.0, 100.0)
+        _check_int("top_k", self.top_k, 0, 1 << 31)
+        _check_number("top_p", self.top_p, 0.0, 1.0, low_open=True)
+        _check_number("min_p", self.min_p, 0.0, 1.0)
+        _check_number("repetition_penalty", self.repetition_penalty, 0.0, 100.0, low_open=True)
+        _check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _check_number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        _check_int("n", self.n, 1, _MAX_N)
+        if self.seed is not None:
+            _check_int("seed", self.seed, -_SEED_LIMIT, _SEED_LIMIT - 1)
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is not None:
+                _check_int(name, getattr(self, name), 0, MAX_LOGPROBS)
+        self._check_lists()
+
+    def _normalise(self) -> None:
+        stop: Any = self.stop
+        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop or ()))
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
+        object.__setattr__(self, "logit_bias", dict(self.logit_bias or {}))
+
+    def _check_lists(self) -> None:
+        if len(self.stop) > _MAX_STOP:
+            raise InvalidRequestError(f"stop takes at most {_MAX_STOP} entries.", param="stop")
+        for text in self.stop:
+            if not isinstance(text, str) or not 0 < len(text) <= _MAX_STOP_LENGTH:
+                raise InvalidRequestError(
+                    f"each stop text has 1 to {_MAX_STOP_LENGTH} characters.", param="stop"
+                )
+        if len(self.stop_token_ids) > _MAX_STOP:
+            raise InvalidRequestError(
+                f"stop_token_ids takes at most {_MAX_STOP} entries.", param="stop_token_ids"
+            )
+        for token_id in self.stop_token_ids:
+            _check_int("stop_token_ids", token_id, 0, 1 << 31)
+        if len(self.logit_bias) > _MAX_LOGIT_BIAS:
+            raise InvalidRequestError(
+                f"logit_bias takes at most {_MAX_LOGIT_BIAS} entries.", param="logit_bias"
+            )
+        for token_id, bias in self.logit_bias.items():
+            _check_int("logit_bias", token_id, 0, 1 << 31)
+            _check_number("logit_bias", bias, -100.0, 100.0)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+    @property
+    def has_penalties(self) -> bool:
+        return (
+            self.repetition_penalty != 1.0
+            or self.presence_penalty != 0.0
+            or self.frequency_penalty != 0.0
+        )
+
+
+def _check_int(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequestError(f"{name} must be an integer, not {value!r}.", param=name)
+    if not low <= value <= high:
+        raise InvalidRequestError(f"{name} must be {low} to {high}, not {value}.", param=name)
+
+
+def _check_number(
+    name: str, value: Any, low: float, high: float, *, low_open: bool = False
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidRequestError(f"{name} must be a finite number, not {value!r}.", param=name)
+    if not low <= value <= high or (low_open and value == low):
+        above = "above " if low_open else ""
+        raise InvalidRequestError(
+            f"{name} must be {above}{low:g} to {high:g}, not {value:g}.", param=name
+        )

@@ -1,0 +1,105 @@
+"""Blocks of KV memory: who holds each, which are free, and what the free ones still contain.
+
+Knows ids and reference counts only; what a block means is its user's business. A freed block keeps
+its published content until it is handed out again, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+__all__ = ["NULL_BLOCK", "BlockPool"]
+
+NULL_BLOCK = 0
+"""Never handed out: it stands where a table has no block, and padded rows write there."""
+
+
+class BlockPool:
+    """``num_blocks`` blocks, the null block among them."""
+
+    def __init__(self, num_blocks: int) -> None:
+        if num_blocks < 2:
+            raise ValueError("a pool needs the null block and at least one more")
+        self.num_blocks = num_blocks
+        self._holders = [0] * num_blocks
+        self._blank: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))
+        self._evictable: OrderedDict[int, None] = OrderedDict()
+        self._key_of: dict[int, bytes] = {}
+        self._block_of: dict[bytes, int] = {}
+
+    @property
+    def num_free(self) -> int:
+        return len(self._blank) + len(self._evictable)
+
+    def num_holders(self, block: int) -> int:
+        return self._holders[block]
+
+    def allocate(self, count: int, *, after: int = NULL_BLOCK) -> list[int]:
+        """``count`` blocks with one holder each, ascending, next to ``after`` where that is free.
+
+        Neighbours let a device read a sequence's cache as one piece.
+        """
+        if count > self.num_free:
+            raise ValueError(f"{count} blocks asked for, {self.num_free} free")
+        blocks = []
+        for _ in range(count):
+            after = self._take(after + 1)
+            blocks.append(after)
+            self._holders[after] = 1
+        return sorted(blocks)
+
+    def _take(self, wanted: int) -> int:
+        if self._blank:
+            if wanted not in self._blank:
+                return self._blank.popitem(last=False)[0]
+            del self._blank[wanted]
+            return wanted
+        block = wanted if wanted in self._evictable else next(iter(self._evictable))
+        del self._evictable[block]
+        self.unpublish(block)
+        return block
+
+    def retain(self, block: int) -> None:
+        """One more holder; a free block with published content comes back to life."""
+        if self._holders[block] == 0:
+            del self._evictable[block]
+        self._holders[block] += 1
+
+    def release(self, block: int) -> None:
+        """One holder less; without holders the block is free."""
+        if self._holders[block] < 1:
+            raise ValueError(f"block {block} has no holder")
+        self._holders[block] -= 1
+        if self._holders[block] == 0:
+            free = self._evictable if block in self._key_of else self._blank
+            free[block] = None
+
+    def publish(self, block: int, key: bytes) -> None:
+        """Let others find this held block by its content; the first block of a key stays."""
+        if key not in self._block_of and block not in self._key_of:
+            self._block_of[key] = block
+            self._key_of[block] = key
+
+    def unpublish(self, block: int) -> None:
+        """Its content is no longer to be found; a free block becomes blank."""
+        key = self._key_of.pop(block, None)
+        if key is None:
+            return
+        del self._block_of[key]
+        if block in self._evictable:
+            del self._evictable[block]
+            self._blank[block] = None
+
+    def find(self, key: bytes) -> int | None:
+        return self._block_of.get(key)
+
+    def check(self) -> None:
+        """Assert our invariants (tests call it after every step)."""
+        free = set(self._blank) | set(self._evictable)
+        assert not set(self._blank) & set(self._evictable)
+        assert NULL_BLOCK not in free
+        assert self._holders[NULL_BLOCK] == 0
+        for block in range(1, self.num_blocks):
+            assert (self._holders[block] == 0) == (block in free), block
+        assert {self._block_of[key] for key in self._key_of.values()} == set(self._key_of)
+        assert all(block in self._key_of for block in self._evictable)

@@ -1,0 +1,134 @@
+"""From a model folder and a configuration to an engine: what fits where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unisono.core import CacheGroup, EngineConfig, LayerCache, MonotonicClock, format_bytes
+from unisono.core.cache import group_layers
+from unisono.core.errors import ConfigError, InsufficientMemoryError
+from unisono.engine.engine import Engine
+from unisono.engine.kv_cache import peak_blocks
+from unisono.engine.runner import Runner
+from unisono.engine.scheduler import Scheduler, SchedulerConfig
+from unisono.engine.stats import EngineInfo
+from unisono.hardware import find_hardware
+from unisono.models import load_model
+
+__all__ = ["build_engine"]
+
+
+def build_engine(folder: Path, config: EngineConfig) -> Engine:
+    """Load the model in ``folder`` and set an engine up around it.
+
+    Raises:
+        ModelError: the folder cannot be used.
+        HardwareError: the device is not here, or has too little memory.
+        ConfigError: options that contradict the model.
+    """
+    hardware = find_hardware(config.device)
+    loaded = load_model(folder, hardware, dtype=config.dtype, reserve_bytes=config.kv_memory)
+    layout = _Layout.of(
+        loaded.model.layer_caches(loaded.dtype),
+        block_size=config.block_size or hardware.facts.kv_block_size,
+        kv_memory=config.kv_memory,
+        chunk=config.max_num_batched_tokens,
+    )
+    max_model_len = _max_model_len(config.max_model_len, loaded.model.config.max_position, layout)
+    scheduler = Scheduler(
+        SchedulerConfig(
+            groups=layout.groups,
+            num_blocks=layout.num_blocks,
+            block_size=layout.block_size,
+            max_model_len=max_model_len,
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_queue=config.max_queue,
+            eos_token_ids=loaded.eos_token_ids,
+            prefix_cache=config.prefix_cache,
+        ),
+        MonotonicClock(),
+    )
+    runner = Runner(
+        loaded,
+        hardware,
+        groups=layout.groups,
+        num_blocks=layout.num_blocks,
+        block_size=layout.block_size,
+    )
+    info = EngineInfo(
+        model_type=loaded.model_type,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        device=hardware.name,
+        max_model_len=max_model_len,
+        vocab_size=loaded.model.config.vocab_size,
+        num_parameters=loaded.num_parameters,
+        weight_bytes=loaded.weight_bytes,
+        block_size=layout.block_size,
+        num_blocks=layout.num_blocks,
+        kv_bytes=layout.num_blocks * layout.bytes_per_block,
+    )
+    return Engine(scheduler, runner, info)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the KV budget divides into blocks."""
+
+    groups: tuple[CacheGroup, ...]
+    block_size: int
+    bytes_per_block: int
+    num_blocks: int
+    chunk: int
+
+    @classmethod
+    def of(
+        cls, caches: list[LayerCache], *, block_size: int, kv_memory: int, chunk: int
+    ) -> _Layout:
+        groups = group_layers(caches)
+        num_buffers = max(len(group.layers) for group in groups)
+        bytes_per_token = max(cache.bytes_per_token for cache in caches)
+        bytes_per_block = num_buffers * bytes_per_token * block_size
+        layout = cls(groups, block_size, bytes_per_block, kv_memory // bytes_per_block, chunk)
+        if layout.num_blocks < 2 or layout.capacity(1) < 1:
+            raise InsufficientMemoryError(
+                f"{format_bytes(kv_memory)} of KV memory hold not even one token.",
+                hint=f"Give at least --kv-memory {layout.bytes_for(block_size) // 1024 + 1}KiB.",
+            )
+        return layout
+
+    def _peak(self, num_tokens: int) -> int:
+        return peak_blocks(self.groups, self.block_size, num_tokens, self.chunk)
+
+    def bytes_for(self, num_tokens: int) -> int:
+        """KV memory with which one request of that many tokens fits."""
+        return (self._peak(num_tokens) + 1) * self.bytes_per_block
+
+    def capacity(self, wanted: int) -> int:
+        """Most tokens, up to ``wanted``, that one request can have."""
+        low, high = 0, wanted
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._peak(middle) <= self.num_blocks - 1:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def _max_model_len(wanted: int | None, max_position: int, layout: _Layout) -> int:
+    if wanted is None:
+        return layout.capacity(max_position)
+    if wanted > max_position:
+        raise ConfigError(
+            f"max_model_len {wanted} is beyond the {max_position} positions the model knows.",
+            hint=f"Use --max-model-len {max_position} or less.",
+        )
+    if layout.capacity(wanted) < wanted:
+        raise InsufficientMemoryError(
+            f"One request of {wanted} tokens needs {format_bytes(layout.bytes_for(wanted))} "
+            f"of KV memory; there are {format_bytes(layout.num_blocks * layout.bytes_per_block)}.",
+            hint=f"Raise --kv-memory, or lower --max-model-len to {layout.capacity(wanted)}.",
+        )
+    return wanted

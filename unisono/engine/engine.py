@@ -1,0 +1,99 @@
+"""The engine: schedule, run, complete. Synchronous, and it knows nothing of who hosts it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from unisono.core import Request, RequestOutput
+from unisono.core.errors import InvalidRequestError
+from unisono.engine.runner import Runner
+from unisono.engine.scheduler import Scheduler
+from unisono.engine.stats import EngineInfo, EngineStats, Timings
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """``add`` requests, then ``step`` while ``has_work``. Made by ``build_engine``."""
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, info: EngineInfo) -> None:
+        self.scheduler = scheduler
+        self.runner = runner
+        self.info = info
+        self._num_steps = 0
+
+    @property
+    def has_work(self) -> bool:
+        return self.scheduler.has_work
+
+    @property
+    def timings(self) -> Timings:
+        return self.runner.timings
+
+    def reset_timings(self) -> None:
+        self.runner.timings = Timings()
+
+    def add(self, request: Request) -> None:
+        """Take a request into the queue.
+
+        Raises:
+            InvalidRequestError: a token id outside the vocabulary, an empty prompt.
+            ContextLengthError: it does not fit the context.
+            QueueFullError: too many wait.
+        """
+        self._check_token_ids("prompt", (*request.prompt_token_ids, *request.resumed_token_ids))
+        self._check_token_ids("stop_token_ids", request.params.stop_token_ids)
+        self._check_token_ids("logit_bias", tuple(request.params.logit_bias))
+        self.scheduler.add(request)
+
+    def _check_token_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self.info.vocab_size:
+            raise InvalidRequestError(
+                f"{param} has a token id outside the vocabulary of {self.info.vocab_size}.",
+                param=param,
+            )
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request and free what it holds; unknown ids are ignored."""
+        self.scheduler.abort(request_id)
+
+    def step(self) -> list[RequestOutput]:
+        """Advance the requests in flight by one step and say what is new.
+
+        An error that belongs to one request ends that request alone (``finish_reason="error"``).
+        """
+        started = time.perf_counter()
+        batch = self.scheduler.schedule()
+        scheduled = time.perf_counter()
+        if not batch.rows:
+            return []
+        self._num_steps += 1
+        try:
+            results = self.runner.run(batch)
+        except Exception as error:
+            _log.exception("a step of %d rows failed", len(batch.rows))
+            return self.scheduler.step_failed(batch, f"{type(error).__name__}: {error}")
+        ran = time.perf_counter()
+        outputs = self.scheduler.complete(batch, results)
+        self.timings.schedule_s += scheduled - started
+        self.timings.update_s += time.perf_counter() - ran
+        return outputs
+
+    def stats(self) -> EngineStats:
+        scheduler = self.scheduler
+        return EngineStats(
+            num_running=scheduler.num_running,
+            num_waiting=scheduler.num_waiting,
+            oldest_wait_s=scheduler.oldest_wait_s(),
+            num_blocks=self.info.num_blocks,
+            num_free_blocks=scheduler.kv.pool.num_free,
+            num_preemptions=scheduler.counters.preemptions,
+            prefix_queried_tokens=scheduler.kv.num_queried_tokens,
+            prefix_hit_tokens=scheduler.kv.num_hit_tokens,
+            prompt_tokens=scheduler.counters.prompt_tokens,
+            generated_tokens=scheduler.counters.generated_tokens,
+            steps=self._num_steps,
+        )

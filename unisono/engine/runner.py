@@ -1,0 +1,154 @@
+"""Carries out a batch: tensors for the step, the forward pass, the sampler.
+
+Knows nothing of queues or requests beyond the rows it is given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unisono.core import Batch, BatchRow, CacheGroup, RowResult, TokenLogprob
+from unisono.engine.sampler import Sampler, token_logprobs
+from unisono.engine.stats import Timings
+from unisono.hardware import AttentionStep, Hardware
+from unisono.models import LoadedModel, StepContext
+
+__all__ = ["Runner"]
+
+_SCORED_ROWS = 64
+"""Prompt positions whose logits are held at once."""
+
+
+class Runner:
+    """A model and its KV memory on one device.
+
+    Args:
+        groups: cache groups; the j-th layer of every group lives in the j-th buffer.
+        num_blocks, block_size: of each buffer.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        hardware: Hardware,
+        *,
+        groups: tuple[CacheGroup, ...],
+        num_blocks: int,
+        block_size: int,
+    ) -> None:
+        self.model = loaded.model
+        self.hardware = hardware
+        self.groups = groups
+        self.block_size = block_size
+        self.sampler = Sampler(hardware.ops, loaded.eos_token_ids)
+        self.timings = Timings()
+        config = loaded.model.config
+        shape = (2, num_blocks, block_size, config.num_kv_heads, config.head_dim)
+        buffers = [
+            torch.empty(shape, dtype=loaded.dtype, device=hardware.device)
+            for _ in range(max(len(group.layers) for group in groups))
+        ]
+        place = {layer: j for group in groups for j, layer in enumerate(group.layers)}
+        self.kv = [buffers[place[layer]] for layer in range(config.num_layers)]
+        self._group_of = {layer: g for g, group in enumerate(groups) for layer in group.layers}
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> list[RowResult]:
+        """One result a row, in order."""
+        with self.hardware.activate():
+            started = time.perf_counter()
+            token_ids, step = self._prepare(batch)
+            prepared = time.perf_counter()
+            hidden = self.model(token_ids, step)
+            ends = _ends(batch.rows)
+            sampled = [i for i, row in enumerate(batch.rows) if row.samples]
+            logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
+            self.hardware.synchronize()
+            forwarded = time.perf_counter()
+            results = self._sample(batch.rows, sampled, logits)
+            for row, end, result in zip(batch.rows, ends, results, strict=True):
+                if row.prompt_targets:
+                    start = end - len(row.token_ids)
+                    result.prompt_logprobs = self._score(hidden[start:end], row)
+        self._account(started, prepared, forwarded)
+        return results
+
+    def _account(self, started: float, prepared: float, forwarded: float) -> None:
+        self.timings.steps += 1
+        self.timings.prepare_s += prepared - started
+        self.timings.forward_s += forwarded - prepared
+        self.timings.sample_s += time.perf_counter() - forwarded
+
+    def _prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
+        rows, device = batch.rows, self.hardware.device
+        token_ids = [token_id for row in rows for token_id in row.token_ids]
+        positions = [position for row in rows for position in range(row.start, row.end)]
+        attention = [self._attention_step(rows, group) for group in range(len(self.groups))]
+        for group, attention_step in zip(self.groups, attention, strict=True):
+            kv = self.kv[group.layers[0]]
+            attention_step.plan = self.hardware.ops.plan_attention(attention_step, kv)
+        step = StepContext(
+            positions=torch.tensor(positions, device=device),
+            kv=self.kv,
+            attention=[attention[self._group_of[layer]] for layer in range(len(self.kv))],
+        )
+        return torch.tensor(token_ids, device=device), step
+
+    def _attention_step(self, rows: list[BatchRow], group: int) -> AttentionStep:
+        slots: list[int] = []
+        for row in rows:
+            slots.extend(_slots(row.block_tables[group], row.start, row.end, self.block_size))
+        return AttentionStep(
+            query_lens=[len(row.token_ids) for row in rows],
+            context_lens=[row.end for row in rows],
+            block_tables=[list(row.block_tables[group]) for row in rows],
+            slots=torch.tensor(slots, device=self.hardware.device),
+            block_size=self.block_size,
+            window=self.groups[group].window,
+        )
+
+    def _logits(self, hidden: Tensor, indices: list[int]) -> Tensor | None:
+        if not indices:
+            return None
+        if len(indices) == hidden.shape[0]:
+            return self.model.logits(hidden)
+        return self.model.logits(hidden[indices])
+
+    def _sample(
+        self, rows: list[BatchRow], sampled: list[int], logits: Tensor | None
+    ) -> list[RowResult]:
+        results = [RowResult() for _ in rows]
+        if logits is not None:
+            chosen = self.sampler(logits, [rows[i] for i in sampled])
+            for i, result in zip(sampled, chosen, strict=True):
+                results[i] = result
+        return results
+
+    def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
+        """Log-probabilities of the prompt tokens that follow this row's positions."""
+        scored: list[TokenLogprob] = []
+        for at in range(0, len(row.prompt_targets), _SCORED_ROWS):
+            targets = torch.tensor(row.prompt_targets[at : at + _SCORED_ROWS], device=hidden.device)
+            logits = self.model.logits(hidden[at : at + len(targets)])
+            logprobs = torch.log_softmax(logits, dim=-1)
+            scored += token_logprobs(logprobs, targets, row.params.prompt_logprobs or 0)
+        return scored
+
+
+def _ends(rows: list[BatchRow]) -> list[int]:
+    """Index behind each row's last token in the packed step."""
+    ends, at = [], 0
+    for row in rows:
+        at += len(row.token_ids)
+        ends.append(at)
+    return ends
+
+
+def _slots(table: Sequence[int], start: int, end: int, block_size: int) -> list[int]:
+    if end - start == 1:
+        return [table[start // block_size] * block_size + start % block_size]
+    return [table[p // block_size] * block_size + p % block_size for p in range(start, end)]

@@ -1,0 +1,120 @@
+"""From logits to tokens and log-probabilities, each row by its own parameters.
+
+Every random choice is a function of (seed, position) and of the row's own logits, so it does not
+depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unisono.core import BatchRow, RowResult, TokenLogprob, uniform
+from unisono.hardware import PortableOps
+
+__all__ = ["Sampler", "token_logprobs"]
+
+_NOT_FINITE = "The model's logits are not finite: its weights or its dtype do not fit this input."
+
+
+class Sampler:
+    """``eos_token_ids`` are kept back while a row's answer is shorter than its minimum."""
+
+    def __init__(self, ops: PortableOps, eos_token_ids: frozenset[int]) -> None:
+        self.ops = ops
+        self.eos_token_ids = eos_token_ids
+
+    def __call__(self, logits: Tensor, rows: list[BatchRow]) -> list[RowResult]:
+        """logits float32 [R, V], which may be changed in place -> one result a row."""
+        best, best_ids = logits.max(dim=-1)
+        finite = torch.isfinite(best).tolist()
+        logprobs = {
+            i: torch.log_softmax(logits[i], dim=-1)
+            for i, row in enumerate(rows)
+            if row.params.logprobs is not None and finite[i]
+        }
+        adjusted = [i for i, row in enumerate(rows) if finite[i] and self._adjust(logits[i], row)]
+        random = [i for i, row in enumerate(rows) if finite[i] and not row.params.greedy]
+        token_ids = best_ids.tolist()
+        for i in adjusted:
+            token_ids[i] = int(logits[i].argmax())
+        if random:
+            chosen = self._draw(logits, [rows[i] for i in random], random)
+            for i, token_id in zip(random, chosen, strict=True):
+                token_ids[i] = token_id
+        return [
+            _result(token_ids[i], logprobs.get(i), row)
+            if finite[i]
+            else RowResult(error=_NOT_FINITE)
+            for i, row in enumerate(rows)
+        ]
+
+    def _adjust(self, logits: Tensor, row: BatchRow) -> bool:
+        """Penalties, bias and minimum length on one row [V], in place; whether anything changed."""
+        params = row.params
+        if params.has_penalties:
+            _penalise(logits, row)
+        if params.logit_bias:
+            ids = torch.tensor(list(params.logit_bias), device=logits.device)
+            values = torch.tensor(list(params.logit_bias.values()), device=logits.device)
+            logits.index_add_(0, ids, values.to(logits.dtype))
+        stops = () if row.allow_stop else (*self.eos_token_ids, *params.stop_token_ids)
+        if stops:
+            logits[list(stops)] = float("-inf")
+        return bool(params.has_penalties or params.logit_bias or stops)
+
+    def _draw(self, logits: Tensor, rows: list[BatchRow], indices: list[int]) -> list[int]:
+        params = [row.params for row in rows]
+        device = logits.device
+        picked = logits if len(indices) == logits.shape[0] else logits[indices]
+        temperatures = [p.temperature for p in params]
+        if temperatures != [1.0] * len(rows):
+            picked = picked / torch.tensor(temperatures, device=device).unsqueeze(1)
+        picked = self.ops.filter_logits(
+            picked,
+            top_k=[p.top_k for p in params],
+            top_p=[p.top_p for p in params],
+            min_p=[p.min_p for p in params],
+        )
+        uniforms = [uniform(row.seed, row.sample_position) for row in rows]
+        chosen = self.ops.sample(picked, torch.tensor(uniforms, device=device))
+        return [int(token_id) for token_id in chosen.tolist()]
+
+
+def _penalise(logits: Tensor, row: BatchRow) -> None:
+    params = row.params
+    answer = torch.tensor(row.all_token_ids[row.num_prompt_tokens :], dtype=torch.int64)
+    if params.repetition_penalty != 1.0:
+        seen = torch.unique(torch.tensor(row.all_token_ids)).to(logits.device)
+        values = logits[seen]
+        penalty = params.repetition_penalty
+        logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
+    if params.presence_penalty or params.frequency_penalty:
+        ids, counts = torch.unique(answer, return_counts=True)
+        amounts = params.presence_penalty + params.frequency_penalty * counts.float()
+        logits[ids.to(logits.device)] -= amounts.to(logits.device)
+
+
+def _result(token_id: int, logprobs: Tensor | None, row: BatchRow) -> RowResult:
+    result = RowResult(token_id)
+    if logprobs is not None:
+        target = torch.tensor([token_id], device=logprobs.device)
+        result.logprob = token_logprobs(logprobs.unsqueeze(0), target, row.params.logprobs or 0)[0]
+    return result
+
+
+def token_logprobs(logprobs: Tensor, targets: Tensor, num_top: int) -> list[TokenLogprob]:
+    """Of log-probabilities [N, V]: those of ``targets`` [N], their ranks, and the likeliest few."""
+    own = logprobs.gather(1, targets.unsqueeze(1))
+    ranks = ((logprobs > own).sum(-1) + 1).tolist()
+    top_values, top_ids = logprobs.topk(min(num_top, logprobs.shape[1]), dim=-1)
+    tops = [
+        tuple(zip(ids, values, strict=True))
+        for ids, values in zip(top_ids.tolist(), top_values.tolist(), strict=True)
+    ]
+    return [
+        TokenLogprob(token_id, value, rank, top)
+        for token_id, value, rank, top in zip(
+            targets.tolist(), own.squeeze(1).tolist(), ranks, tops, strict=True
+        )
+    ]

@@ -1,0 +1,358 @@
+"""Which tokens of which sequences the next step computes.
+
+Pure: no torch, and time comes from the clock it is given. One token budget a step is shared by
+decodes, which go first, and by chunks of prompts. When blocks run out, the sequence that is last
+in rank gives its own back and is computed again later; the first in rank can take from all
+others, and each request fits alone, so every request ends.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from unisono.core import (
+    Batch,
+    BatchRow,
+    CacheGroup,
+    Clock,
+    FinishReason,
+    Request,
+    RequestOutput,
+    RowResult,
+)
+from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
+from unisono.engine.kv_cache import KVCache
+from unisono.engine.sequence import Sequence
+
+__all__ = ["Scheduler", "SchedulerConfig", "SchedulerCounters"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerConfig:
+    groups: tuple[CacheGroup, ...]
+    num_blocks: int
+    block_size: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_queue: int
+    eos_token_ids: frozenset[int]
+    prefix_cache: bool = True
+
+
+@dataclass(slots=True)
+class SchedulerCounters:
+    """Totals since the start."""
+
+    preemptions: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+
+class Scheduler:
+    """``add``, then ``schedule`` and ``complete`` in turn while ``has_work``."""
+
+    def __init__(self, config: SchedulerConfig, clock: Clock) -> None:
+        self.config = config
+        self.kv = KVCache(
+            config.groups,
+            num_blocks=config.num_blocks,
+            block_size=config.block_size,
+            prefix_cache=config.prefix_cache,
+        )
+        self.counters = SchedulerCounters()
+        self._clock = clock
+        self._sequences: dict[str, Sequence] = {}
+        self._waiting: list[tuple[tuple[int, int], str]] = []
+        self._running: dict[str, Sequence] = {}
+        self._suspects: set[str] = set()
+        self._num_arrivals = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._sequences)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._sequences) - len(self._running)
+
+    def oldest_wait_s(self) -> float:
+        """Seconds since the arrival of the oldest request that waits; 0 where none does."""
+        waiting = [s.arrival_s for s in self._sequences.values() if s.id not in self._running]
+        return self._clock.now() - min(waiting) if waiting else 0.0
+
+    # -- requests come and go ---------------------------------------------------------------
+
+    def add(self, request: Request) -> None:
+        """Take a request into the queue.
+
+        Raises:
+            InvalidRequestError: an empty prompt, or an id that is in flight already.
+            ContextLengthError: it can never fit the context.
+            QueueFullError: too many wait.
+        """
+        if request.id in self._sequences:
+            raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
+        if self.num_waiting >= self.config.max_queue:
+            raise QueueFullError(
+                f"{self.num_waiting} requests wait already.",
+                retry_after_s=1,
+                hint="Try again later, or serve with a larger --max-queue.",
+            )
+        sequence = Sequence(
+            request,
+            arrival=self._num_arrivals,
+            arrival_s=self._clock.now(),
+            max_tokens=self._max_tokens(request),
+        )
+        self._num_arrivals += 1
+        self._sequences[request.id] = sequence
+        heapq.heappush(self._waiting, (sequence.rank, request.id))
+
+    def _max_tokens(self, request: Request) -> int:
+        num_prompt, limit = len(request.prompt_token_ids), self.config.max_model_len
+        if num_prompt == 0:
+            raise InvalidRequestError("The prompt is empty.", param="prompt")
+        room = limit - num_prompt
+        wanted = request.params.max_tokens
+        if room < 0 or (room == 0 and wanted != 0):
+            raise ContextLengthError(
+                f"The prompt has {num_prompt} tokens; the context holds {limit}, answer included.",
+                param="prompt",
+                hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
+            )
+        if wanted is not None and wanted > room:
+            raise ContextLengthError(
+                f"{num_prompt} prompt tokens and max_tokens={wanted} exceed the context: {limit}.",
+                param="max_tokens",
+                hint=f"Ask for at most {room} tokens, or leave max_tokens out.",
+            )
+        max_tokens = room if wanted is None else wanted
+        if max_tokens > 0 and len(request.resumed_token_ids) >= max_tokens:
+            raise InvalidRequestError("The resumed answer is as long as max_tokens already.")
+        return max_tokens
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request, wherever it is; unknown ids are ignored."""
+        sequence = self._sequences.get(request_id)
+        if sequence is not None:
+            self._remove(sequence)
+
+    def _remove(self, sequence: Sequence) -> None:
+        del self._sequences[sequence.id]
+        self._suspects.discard(sequence.id)
+        if self._running.pop(sequence.id, None) is not None:
+            self.kv.close(sequence)
+        else:
+            self._discard_waiting(sequence)
+
+    def _discard_waiting(self, sequence: Sequence) -> None:
+        self._waiting = [entry for entry in self._waiting if entry[1] != sequence.id]
+        heapq.heapify(self._waiting)
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def schedule(self) -> Batch:
+        """The next step's rows; empty where there is nothing to do."""
+        step = _Step(self.config.max_num_batched_tokens)
+        if self._suspects:
+            self._isolate(step)
+        else:
+            self._make_way()
+            self._continue_running(step)
+            self._admit_waiting(step)
+        return Batch(list(step.rows.values()))
+
+    def _make_way(self) -> None:
+        """A waiting request of a more urgent priority takes the place of a less urgent one."""
+        while self._waiting and self._running:
+            head = self._sequences[self._waiting[0][1]]
+            victim = max(self._running.values(), key=_rank)
+            if head.request.priority >= victim.request.priority:
+                return
+            if len(self._running) < self.config.max_num_seqs and self._open(head):
+                self.kv.close(head)
+                return
+            self._preempt(victim)
+
+    def _continue_running(self, step: _Step) -> None:
+        """Decodes first, then prompts that are under way, each in order of rank."""
+        order = sorted(self._running.values(), key=lambda s: (s.num_pending > 1, s.rank))
+        for sequence in order:
+            if step.budget and sequence.id in self._running:
+                self._continue(sequence, step)
+        for request_id, row in step.rows.items():
+            self.kv.publish(self._running[request_id], row.end)
+
+    def _continue(self, sequence: Sequence, step: _Step) -> None:
+        count = min(sequence.num_pending, step.budget)
+        if self._make_room(sequence, sequence.num_computed + count, step):
+            step.add(self._row(sequence, count))
+
+    def _make_room(self, sequence: Sequence, end: int, step: _Step) -> bool:
+        """Preempt from the last in rank until the blocks suffice; it may be the sequence itself."""
+        while not self.kv.reserve(sequence, end):
+            victim = max(self._running.values(), key=_rank)
+            step.drop(victim.id)
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        del self._running[sequence.id]
+        self.kv.close(sequence)
+        sequence.restart()
+        heapq.heappush(self._waiting, (sequence.rank, sequence.id))
+        self.counters.preemptions += 1
+
+    def _admit_waiting(self, step: _Step) -> None:
+        """In order of rank, without overtaking: small requests do not pass by a large one."""
+        while self._waiting and step.budget and len(self._running) < self.config.max_num_seqs:
+            sequence = self._sequences[self._waiting[0][1]]
+            if not self._open(sequence):
+                return
+            heapq.heappop(self._waiting)
+            self._admit(sequence, step)
+
+    def _open(self, sequence: Sequence) -> bool:
+        """Take over what the prefix cache has; undone where the rest would not fit."""
+        sequence.num_computed = self.kv.open(sequence)
+        if self.kv.fits(sequence, self.config.max_num_batched_tokens):
+            return True
+        self.kv.close(sequence)
+        return False
+
+    def _admit(self, sequence: Sequence, step: _Step) -> None:
+        self._running[sequence.id] = sequence
+        num_hit = sequence.num_computed
+        self.kv.count_hit(len(sequence.token_ids), num_hit)
+        if sequence.num_answer == len(sequence.request.resumed_token_ids):
+            sequence.num_cached = min(num_hit, sequence.num_prompt)
+        count = min(sequence.num_pending, step.budget)
+        reserved = self.kv.reserve(sequence, num_hit + count)
+        assert reserved, "admission promised these blocks"
+        step.add(self._row(sequence, count))
+        self.kv.publish(sequence, num_hit + count)
+
+    def _isolate(self, step: _Step) -> None:
+        """After a failed step: one suspect alone, until the one at fault is found."""
+        sequence = min((self._sequences[request_id] for request_id in self._suspects), key=_rank)
+        while not self._open(sequence):
+            self._preempt(max(self._running.values(), key=_rank))
+        self._discard_waiting(sequence)
+        self._admit(sequence, step)
+
+    def _row(self, sequence: Sequence, count: int) -> BatchRow:
+        start, end = sequence.num_computed, sequence.num_computed + count
+        request = sequence.request
+        targets: list[int] = []
+        if sequence.wants_prompt_logprobs:
+            targets = sequence.token_ids[start + 1 : min(end + 1, sequence.num_prompt)]
+        return BatchRow(
+            request_id=request.id,
+            token_ids=sequence.token_ids[start:end],
+            start=start,
+            block_tables=self.kv.tables(sequence),
+            samples=end == len(sequence.token_ids) and sequence.max_tokens > 0,
+            params=request.params,
+            seed=request.seed,
+            num_prompt_tokens=sequence.num_prompt,
+            all_token_ids=sequence.token_ids,
+            prompt_targets=targets,
+            allow_stop=sequence.num_answer >= request.params.min_tokens,
+        )
+
+    # -- after the step ---------------------------------------------------------------------
+
+    def complete(self, batch: Batch, results: list[RowResult]) -> list[RequestOutput]:
+        """Take in what the runner found, one result a row, and say what is new."""
+        outputs = []
+        for row, result in zip(batch.rows, results, strict=True):
+            sequence = self._running[row.request_id]
+            self._suspects.discard(row.request_id)
+            if result.error is not None:
+                outputs.append(self._fail(sequence, result.error))
+                continue
+            self._count(sequence, row)
+            sequence.num_computed = row.end
+            if sequence.wants_prompt_logprobs:
+                sequence.prompt_logprobs.extend(result.prompt_logprobs)
+            if row.end == len(sequence.token_ids):
+                outputs.append(self._advance(sequence, result))
+        return outputs
+
+    def _count(self, sequence: Sequence, row: BatchRow) -> None:
+        self.counters.prompt_tokens += max(0, min(row.end, sequence.num_prompt) - row.start)
+
+    def _advance(self, sequence: Sequence, result: RowResult) -> RequestOutput:
+        output = RequestOutput(sequence.id, [], num_cached_tokens=sequence.num_cached)
+        if sequence.wants_prompt_logprobs:
+            output.prompt_logprobs = sequence.prompt_logprobs
+            sequence.wants_prompt_logprobs = False
+        if result.token_id is not None:
+            sequence.token_ids.append(result.token_id)
+            output.token_ids.append(result.token_id)
+            output.logprobs = [result.logprob] if result.logprob else None
+            self.counters.generated_tokens += 1
+        output.finish_reason = self._finish_reason(sequence, result.token_id)
+        if output.finish_reason == "stop":
+            output.stop_token_id = result.token_id
+        if output.finish_reason:
+            self._remove(sequence)
+        return output
+
+    def _finish_reason(self, sequence: Sequence, token_id: int | None) -> FinishReason | None:
+        params = sequence.request.params
+        if token_id is not None and sequence.num_answer > params.min_tokens:
+            is_eos = token_id in self.config.eos_token_ids and not params.ignore_eos
+            if is_eos or token_id in params.stop_token_ids:
+                return "stop"
+        return "length" if sequence.num_answer >= sequence.max_tokens else None
+
+    def _fail(self, sequence: Sequence, error: str) -> RequestOutput:
+        self.kv.retract(sequence)
+        self._remove(sequence)
+        return RequestOutput(sequence.id, [], finish_reason="error", error=error)
+
+    def step_failed(self, batch: Batch, error: str) -> list[RequestOutput]:
+        """The runner raised. A row that ran alone fails; of several, each is tried alone next.
+
+        Nothing of the step is kept: its rows start anew, and their blocks are not shared.
+        """
+        sequences = [self._running[row.request_id] for row in batch.rows]
+        if len(sequences) == 1:
+            return [self._fail(sequences[0], error)]
+        for sequence in sequences:
+            self.kv.retract(sequence)
+            self._preempt(sequence)
+        self._suspects.update(sequence.id for sequence in sequences)
+        return []
+
+
+class _Step:
+    """The rows gathered so far and the tokens still to be had."""
+
+    __slots__ = ("budget", "rows")
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.rows: dict[str, BatchRow] = {}
+
+    def add(self, row: BatchRow) -> None:
+        self.rows[row.request_id] = row
+        self.budget -= len(row.token_ids)
+
+    def drop(self, request_id: str) -> None:
+        row = self.rows.pop(request_id, None)
+        if row is not None:
+            self.budget += len(row.token_ids)
+
+
+def _rank(sequence: Sequence) -> tuple[int, int]:
+    return sequence.rank

@@ -1,0 +1,64 @@
+"""The engine's own view of one request while it is in flight."""
+
+from __future__ import annotations
+
+from unisono.core import Request, TokenLogprob
+
+__all__ = ["Sequence"]
+
+
+class Sequence:
+    """Mutable. ``token_ids`` is prompt and answer; the first ``num_computed`` are in the cache.
+
+    ``block_keys`` name the content of its full blocks; the KV cache fills them as far as it needs.
+    """
+
+    __slots__ = (
+        "arrival",
+        "arrival_s",
+        "block_keys",
+        "max_tokens",
+        "num_cached",
+        "num_computed",
+        "num_prompt",
+        "prompt_logprobs",
+        "request",
+        "token_ids",
+        "wants_prompt_logprobs",
+    )
+
+    def __init__(self, request: Request, *, arrival: int, arrival_s: float, max_tokens: int):
+        self.request = request
+        self.arrival = arrival
+        self.arrival_s = arrival_s
+        self.max_tokens = max_tokens
+        self.token_ids = [*request.prompt_token_ids, *request.resumed_token_ids]
+        self.num_prompt = len(request.prompt_token_ids)
+        self.num_computed = 0
+        self.num_cached = 0
+        self.block_keys: list[bytes] = []
+        self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
+        self.prompt_logprobs: list[TokenLogprob | None] = [None]
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller runs sooner and is preempted later."""
+        return self.request.priority, self.arrival
+
+    @property
+    def num_answer(self) -> int:
+        return len(self.token_ids) - self.num_prompt
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens known but not yet in the cache."""
+        return len(self.token_ids) - self.num_computed
+
+    def restart(self) -> None:
+        """Its blocks are gone: everything is to be computed again."""
+        self.num_computed = 0
+        self.prompt_logprobs = [None]

@@ -1,0 +1,61 @@
+"""What an engine tells about itself: plain values, fit for any wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EngineInfo", "EngineStats", "Timings"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """Fixed once the engine is up."""
+
+    model_type: str
+    dtype: str
+    device: str
+    max_model_len: int
+    vocab_size: int
+    num_parameters: int
+    weight_bytes: int
+    block_size: int
+    num_blocks: int
+    kv_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineStats:
+    """Now (running, waiting, blocks) and since the start (the rest)."""
+
+    num_running: int
+    num_waiting: int
+    oldest_wait_s: float
+    num_blocks: int
+    num_free_blocks: int
+    num_preemptions: int
+    prefix_queried_tokens: int
+    prefix_hit_tokens: int
+    prompt_tokens: int
+    generated_tokens: int
+    steps: int
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds spent in each part of the steps so far."""
+
+    steps: int = 0
+    schedule_s: float = 0.0
+    prepare_s: float = 0.0
+    forward_s: float = 0.0
+    sample_s: float = 0.0
+    update_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        return self.schedule_s + self.prepare_s + self.forward_s + self.sample_s + self.update_s
+
+    @property
+    def overhead_s(self) -> float:
+        """All but the model's forward pass."""
+        return self.total_s - self.forward_s

@@ -1,0 +1,222 @@
+"""Every op in plain torch: the reference, and what any device runs until it has better.
+
+A hardware subclasses ``PortableOps`` and overrides what it does better. The methods under
+"compositions" are written in terms of the finer ones, so overriding a fine op speeds them up, and
+overriding a composition replaces the whole. Callers use the coarsest there is.
+
+Shapes: T tokens of a step (all rows packed), H hidden size, D head size, Hq/Hk query and
+key-value heads, V vocabulary, R rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unisono.hardware.attention import AttentionStep
+
+__all__ = ["OP_TABLE_VERSION", "PortableOps"]
+
+OP_TABLE_VERSION = 1
+
+
+class PortableOps:
+    """The op table. Differentiable where training needs it; no op changes its inputs but
+    ``kv_write``, which writes the cache."""
+
+    # -- weights ----------------------------------------------------------------------------
+
+    def prepare_linear(self, weight: Tensor) -> Any:
+        """The form in which ``linear`` likes a loaded weight [N, K]; here: as it is.
+
+        Called once a weight, when it is complete; the result takes the weight's place.
+        """
+        return weight
+
+    def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        """x [..., K] @ weight[N, K]^T + bias [N]; the weight object decides how."""
+        return F.linear(x, weight, bias)
+
+    def embedding(self, token_ids: Tensor, table: Tensor) -> Tensor:
+        """Rows of ``table`` [V, H] for ids [T] -> [T, H]."""
+        return F.embedding(token_ids, table)
+
+    # -- elementwise and norms --------------------------------------------------------------
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float32 inside
+        (Zhang and Sennrich, 2019)."""
+        x32 = x.float()
+        scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps)
+        return weight * (x32 * scale).to(x.dtype)
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        """silu(first half) * second half of the last dimension (SwiGLU; Shazeer, 2020)."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate the first 2*P of D dimensions of x [T, heads, D], in halves (Su et al., 2021).
+
+        cos, sin: float32 [T, P], the attention scale of the rope variant in them.
+        """
+        half = cos.shape[-1]
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        x32 = x[..., : 2 * half].float()
+        first, second = x32[..., :half], x32[..., half:]
+        rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+        rotated = rotated.to(x.dtype)
+        return rotated if x.shape[-1] == 2 * half else torch.cat((rotated, x[..., 2 * half :]), -1)
+
+    # -- attention over the paged cache -----------------------------------------------------
+
+    def kv_write(self, kv: Tensor, key: Tensor, value: Tensor, slots: Tensor) -> None:
+        """Put key, value [T, Hk, D] at ``slots`` [T] of kv [2, blocks, block_size, Hk, D]."""
+        kv[0].flatten(0, 1).index_copy_(0, slots, key)
+        kv[1].flatten(0, 1).index_copy_(0, slots, value)
+
+    def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
+        """Anything all layers of a group can share in this step; kept in ``step.plan``."""
+        return [torch.tensor(table, device=kv.device) for table in step.block_tables]
+
+    def attention(
+        self,
+        query: Tensor,
+        kv: Tensor,
+        step: AttentionStep,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Causal attention of query [T, Hq, D] over each row's own blocks -> [T, Hq, D].
+
+        One op for prefill, chunks of it, and decode. Query i of a row with context C and n
+        queries stands at position C - n + i and sees positions up to its own, at most
+        ``step.window`` of them. ``softcap`` c maps scores s to c * tanh(s / c); ``sinks`` [Hq]
+        adds a score without a value to each softmax.
+        """
+        out = torch.empty_like(query)
+        at = 0
+        for row, num_queries in enumerate(step.query_lens):
+            context = step.context_lens[row]
+            keys, values = self._gather(kv, step.plan[row], context)
+            rows = slice(at, at + num_queries)
+            out[rows] = _attend(
+                query[rows], keys, values, scale, step.window, softcap=softcap, sinks=sinks
+            )
+            at += num_queries
+        return out
+
+    def _gather(self, kv: Tensor, blocks: Tensor, context: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [context, Hk, D] of one row."""
+        both = kv.index_select(1, blocks).flatten(1, 2)[:, :context]
+        return both[0], both[1]
+
+    # -- choosing tokens --------------------------------------------------------------------
+
+    def filter_logits(
+        self, logits: Tensor, *, top_k: list[int], top_p: list[float], min_p: list[float]
+    ) -> Tensor:
+        """Logits float32 [R, V] with the unlikely tokens of each row at -inf; one number a row.
+
+        top_k (0 keeps all), then top_p over what is left (Holtzman et al., 2020), then min_p
+        (Nguyen et al., 2024). Tokens exactly as likely as the last one kept are kept.
+        """
+        return torch.stack(
+            [
+                filter_row(row, k, p, m)
+                for row, k, p, m in zip(logits, top_k, top_p, min_p, strict=True)
+            ]
+        )
+
+    def sample(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """Inverse CDF in token-id order: the first token whose cumulative probability exceeds
+        its row's uniform number. logits float32 [R, V] (filtered tokens are -inf), uniforms
+        float64 [R] in [0, 1) -> ids [R]. A token with probability 0 is never chosen.
+        """
+        probabilities = torch.softmax(logits, dim=-1)
+        cumulative = probabilities.cumsum(-1, dtype=torch.float32)
+        targets = uniforms.to(torch.float32).unsqueeze(1) * cumulative[:, -1:]
+        chosen = (cumulative <= targets).sum(-1)
+        last_possible = (probabilities > 0).int().cumsum(-1).argmax(-1)
+        return torch.minimum(chosen, last_possible)
+
+    # -- compositions -----------------------------------------------------------------------
+
+    def add_rms_norm(
+        self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream plus x, and its norm: (normed, new residual)."""
+        residual = x if residual is None else residual + x
+        return self.rms_norm(residual, weight, eps), residual
+
+    def mlp(self, x: Tensor, gate_up: Any, down: Any) -> Tensor:
+        """down(silu(gate x) * up x) with gate and up stacked in one weight."""
+        return self.linear(self.silu_mul(self.linear(x, gate_up)), down)
+
+
+def filter_row(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """One row [V] of ``filter_logits``, by sorting it whole."""
+    if 0 < top_k < logits.numel():
+        logits = keep_from(logits, logits.topk(top_k).values[-1])
+    if top_p < 1.0:
+        ordered, _ = logits.sort(descending=True)
+        logits = keep_from(logits, nucleus_threshold(ordered, logits.logsumexp(0), top_p))
+    if min_p > 0.0:
+        logits = keep_from(logits, logits.max() + math.log(min_p))
+    return logits
+
+
+def keep_from(logits: Tensor, threshold: Tensor) -> Tensor:
+    """Everything below the threshold at -inf."""
+    return logits.masked_fill(logits < threshold, float("-inf"))
+
+
+def nucleus_threshold(ordered: Tensor, log_total: Tensor, top_p: float) -> Tensor:
+    """The smallest logit of the nucleus: of ``ordered`` (descending), the first at which the
+    probabilities, exp(logit - log_total), sum to ``top_p``; the last where they never do."""
+    cumulative = (ordered - log_total).exp().cumsum(0)
+    index = int((cumulative < top_p).sum())
+    return ordered[min(index, ordered.numel() - 1)]
+
+
+def _attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    window: int | None,
+    *,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """One row: query [n, Hq, D], keys and values [C, Hk, D] -> [n, Hq, D], in float32 inside."""
+    num_queries, num_heads, _ = query.shape
+    context, num_kv_heads, _ = keys.shape
+    groups = num_heads // num_kv_heads
+    q = query.float().view(num_queries, num_kv_heads, groups, -1)
+    scores = torch.einsum("nhgd,chd->hgnc", q, keys.float()) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    hidden = ~visible(num_queries, context, window, query.device)
+    scores = scores.masked_fill(hidden, float("-inf"))
+    if sinks is not None:
+        sink = sinks.float().view(num_kv_heads, groups, 1, 1).expand(-1, -1, num_queries, 1)
+        scores = torch.cat((scores, sink), dim=-1)
+    weights = torch.softmax(scores, dim=-1)[..., :context]
+    # Blocks that a window left may hold anything, also NaN, and 0 * NaN is not 0.
+    values = values.float().masked_fill(hidden.all(0).view(-1, 1, 1), 0.0)
+    return torch.einsum("hgnc,chd->nhgd", weights, values).flatten(1, 2).to(query.dtype)
+
+
+def visible(num_queries: int, context: int, window: int | None, device: torch.device) -> Tensor:
+    """Which of ``context`` positions each of the last ``num_queries`` sees, bool [n, C]."""
+    position = torch.arange(context - num_queries, context, device=device).unsqueeze(1)
+    key = torch.arange(context, device=device)
+    seen = key <= position
+    return seen if window is None else seen & (key > position - window)

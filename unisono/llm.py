@@ -1,0 +1,258 @@
+"""Offline use: a model in this process, prompts in, completions out."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from unisono.core import (
+    EngineConfig,
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenLogprob,
+    derive_seed,
+    parse_bytes,
+)
+from unisono.core.errors import InvalidRequestError, RequestFailedError
+from unisono.engine import build_engine
+from unisono.models.hub import resolve_model
+from unisono.text import TextStream, Tokenizer
+
+__all__ = ["LLM", "Completion", "CompletionDelta"]
+
+Prompt = str | Sequence[int]
+Message = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Completion:
+    """One answer. ``prompt_logprobs`` has one entry a prompt token, ``None`` for the first."""
+
+    prompt_index: int
+    index: int
+    prompt_token_ids: list[int]
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    stop: str | int | None = None
+    """The stop text or token id that ended the answer."""
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionDelta:
+    """What a step added to a streamed answer."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason | None
+
+
+class LLM:
+    """A model, ready to answer.
+
+    Args:
+        model: a folder, a Hugging Face id, ``modelscope:ID``; None is the built-in demo model.
+        device: name of a hardware, or ``auto``.
+        dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
+        revision: branch, tag or commit of a model that is downloaded.
+        kv_memory: budget of the KV cache, bytes or ``"2GiB"``.
+        options: further fields of ``EngineConfig``.
+
+    Raises:
+        ModelError, HardwareError, ConfigError: what is wrong and what to do.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        kv_memory: str | int = "2GiB",
+        max_model_len: int | None = None,
+        **options: Any,
+    ) -> None:
+        folder = resolve_model(model, revision=revision)
+        self.tokenizer = Tokenizer.load(folder)
+        self.engine = build_engine(
+            folder,
+            EngineConfig(
+                device=device,
+                dtype=dtype,
+                kv_memory=parse_bytes(kv_memory) if isinstance(kv_memory, str) else kv_memory,
+                max_model_len=max_model_len,
+                **options,
+            ),
+        )
+        self._ids = itertools.count()
+
+    # -- whole answers ----------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Completion]:
+        """Answer each prompt (text or token ids), ``params.n`` times, in order of the prompts.
+
+        Raises:
+            InvalidRequestError, ContextLengthError: before anything is computed.
+            RequestFailedError: the model could not compute one of them.
+        """
+        token_ids = [self._encode(prompt) for prompt in _as_prompts(prompts)]
+        return self._complete(token_ids, _one_each(params, len(token_ids)))
+
+    def chat(
+        self, messages: Sequence[Message], params: SamplingParams | None = None
+    ) -> list[Completion]:
+        """Answer a conversation, ``params.n`` times; messages have ``role`` and ``content``."""
+        token_ids = self.tokenizer.encode_chat(list(messages))
+        return self._complete([token_ids], [params or SamplingParams()])
+
+    def _complete(self, prompts: list[list[int]], params: list[SamplingParams]) -> list[Completion]:
+        answers: dict[str, _Answer] = {}
+        try:
+            for prompt_index, (token_ids, own) in enumerate(zip(prompts, params, strict=True)):
+                for answer in self._submit(prompt_index, token_ids, own):
+                    answers[answer.request.id] = answer
+            while not all(answer.finished for answer in answers.values()):
+                for output in self.engine.step():
+                    if output.request_id in answers:
+                        self._take(answers[output.request_id], output)
+        finally:
+            self._abort(answers)
+        return [answer.completion for answer in answers.values()]
+
+    # -- streams ----------------------------------------------------------------------------
+
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None
+    ) -> Iterator[CompletionDelta]:
+        """One answer as it comes. Closing the iterator ends the request."""
+        return self._stream(self._encode(prompt), params or SamplingParams())
+
+    def stream_chat(
+        self, messages: Sequence[Message], params: SamplingParams | None = None
+    ) -> Iterator[CompletionDelta]:
+        """The answer to a conversation as it comes."""
+        return self._stream(self.tokenizer.encode_chat(list(messages)), params or SamplingParams())
+
+    def _stream(self, token_ids: list[int], params: SamplingParams) -> Iterator[CompletionDelta]:
+        if params.n != 1:
+            raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
+        (answer,) = self._submit(0, token_ids, params)
+        try:
+            while not answer.finished:
+                for output in self.engine.step():
+                    if output.request_id == answer.request.id:
+                        yield self._take(answer, output)
+        finally:
+            self._abort({answer.request.id: answer})
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+
+    def _submit(
+        self, prompt_index: int, token_ids: list[int], params: SamplingParams
+    ) -> list[_Answer]:
+        seed = secrets.randbits(63) if params.seed is None else params.seed
+        answers = []
+        for index in range(params.n):
+            request = Request(
+                id=f"offline-{next(self._ids)}",
+                prompt_token_ids=tuple(token_ids),
+                params=params if params.n == 1 else replace(params, n=1),
+                seed=derive_seed(seed, index),
+            )
+            self.engine.add(request)
+            answers.append(_Answer(request, prompt_index, index, self.tokenizer))
+        return answers
+
+    def _take(self, answer: _Answer, output: RequestOutput) -> CompletionDelta:
+        delta = answer.take(output)
+        if answer.finished and output.finish_reason is None:
+            self.engine.abort(answer.request.id)
+        return delta
+
+    def _abort(self, answers: dict[str, _Answer]) -> None:
+        for request_id, answer in answers.items():
+            if not answer.finished:
+                self.engine.abort(request_id)
+
+
+class _Answer:
+    """One request's answer while it grows."""
+
+    def __init__(
+        self, request: Request, prompt_index: int, index: int, tokenizer: Tokenizer
+    ) -> None:
+        params = request.params
+        self.request = request
+        self.finished = False
+        self.completion = Completion(
+            prompt_index=prompt_index,
+            index=index,
+            prompt_token_ids=list(request.prompt_token_ids),
+            text="",
+            token_ids=[],
+            finish_reason="length",
+            logprobs=None if params.logprobs is None else [],
+        )
+        self._text = TextStream(tokenizer, stop=params.stop, min_tokens=params.min_tokens)
+
+    def take(self, output: RequestOutput) -> CompletionDelta:
+        """Add a step's tokens; a stop text may end the answer before the engine does."""
+        if output.error is not None:
+            self.finished = True
+            raise RequestFailedError(output.error)
+        completion = self.completion
+        # The token that ended the answer belongs to its ids, not to its text.
+        ended = output.stop_token_id is not None
+        delta = self._text.push(
+            output.token_ids[:-1] if ended else output.token_ids,
+            final=output.finish_reason is not None,
+        )
+        token_ids = output.token_ids if delta.stop is None else output.token_ids[: delta.num_tokens]
+        completion.text += delta.text
+        completion.token_ids += token_ids
+        if completion.logprobs is not None and output.logprobs:
+            completion.logprobs += output.logprobs[: len(token_ids)]
+        if output.prompt_logprobs is not None:
+            completion.prompt_logprobs = output.prompt_logprobs
+        completion.num_cached_tokens = output.num_cached_tokens
+        completion.stop = delta.stop if delta.stop is not None else output.stop_token_id
+        reason: FinishReason | None = "stop" if delta.stop is not None else output.finish_reason
+        if reason is not None:
+            completion.finish_reason = reason
+            self.finished = True
+        return CompletionDelta(delta.text, token_ids, reason)
+
+
+def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str):
+        return [prompts]
+    listed: list[Any] = list(prompts)
+    if listed and all(isinstance(entry, int) for entry in listed):
+        return [listed]
+    return listed
+
+
+def _one_each(
+    params: SamplingParams | Sequence[SamplingParams] | None, count: int
+) -> list[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * count
+    if len(params) != count:
+        raise InvalidRequestError(f"{len(params)} sampling parameters for {count} prompts.")
+    return list(params)

@@ -1,0 +1,82 @@
+"""Layers with weights: linear, embedding and norm. What they compute is the hardware's op."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unisono.hardware import PortableOps
+
+__all__ = ["Embedding", "Linear", "RMSNorm"]
+
+
+def _unfilled(*shape: int) -> nn.Parameter:
+    """A parameter with a shape and no memory yet."""
+    return nn.Parameter(torch.empty(*shape, device="meta"), requires_grad=False)
+
+
+class Linear(nn.Module):
+    """y = x W^T + b. ``parts`` names the checkpoint's matrices stacked in W, with their rows."""
+
+    bias: Tensor | None
+
+    def __init__(
+        self, ops: PortableOps, num_inputs: int, parts: Mapping[str, int], *, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.ops = ops
+        self.parts = dict(parts)
+        self.weight: Any = _unfilled(sum(parts.values()), num_inputs)
+        self.bias = _unfilled(sum(parts.values())) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ops.linear(x, self.weight, self.bias)
+
+    def rows(self, part: str) -> slice:
+        """Which rows of W a part fills."""
+        start = 0
+        for name, count in self.parts.items():
+            if name == part:
+                return slice(start, start + count)
+            start += count
+        raise KeyError(part)
+
+    def prepare(self) -> None:
+        """Give the finished weight the form its hardware likes."""
+        prepared = self.ops.prepare_linear(self.weight)
+        if prepared is not self.weight:
+            self.weight = None
+            del self._parameters["weight"]
+            self.weight = prepared
+
+
+class Embedding(nn.Module):
+    """Rows of a table [V, H] by token id."""
+
+    def __init__(self, ops: PortableOps, vocab_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.ops = ops
+        self.weight = _unfilled(vocab_size, hidden_size)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        return self.ops.embedding(token_ids, self.weight)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm, alone or behind the addition to the residual stream."""
+
+    def __init__(self, ops: PortableOps, size: int, eps: float) -> None:
+        super().__init__()
+        self.ops = ops
+        self.eps = eps
+        self.weight = _unfilled(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ops.rms_norm(x, self.weight, self.eps)
+
+    def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(norm of residual + x, residual + x)."""
+        return self.ops.add_rms_norm(x, residual, self.weight, self.eps)

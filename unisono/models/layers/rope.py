@@ -1,0 +1,113 @@
+"""Rotary position embedding: the frequencies of each variant, and the angles of a step.
+
+Computed in float32 from the positions of each step; there is no table that could be too short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.models.config import RopeConfig
+
+__all__ = ["Rope"]
+
+
+class Rope:
+    """cos and sin for positions [T] -> two float32 [T, rotary_dim / 2]."""
+
+    def __init__(self, config: RopeConfig, device: torch.device) -> None:
+        frequencies, self.scale = _frequencies(config)
+        self.frequencies = frequencies.to(device)
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        angles = positions.float().unsqueeze(1) * self.frequencies
+        if self.scale == 1.0:
+            return angles.cos(), angles.sin()
+        return angles.cos() * self.scale, angles.sin() * self.scale
+
+
+def _frequencies(config: RopeConfig) -> tuple[Tensor, float]:
+    variant = _VARIANTS.get(config.kind)
+    if variant is None:
+        raise UnsupportedModelError(
+            f"Rope variant {config.kind!r} is not known.", hint=f"Known: {', '.join(_VARIANTS)}."
+        )
+    return variant(config)
+
+
+def _default(config: RopeConfig) -> tuple[Tensor, float]:
+    """theta^(-2i/d) (Su et al., 2021)."""
+    exponents = torch.arange(0, config.rotary_dim, 2, dtype=torch.int64).float() / config.rotary_dim
+    return 1.0 / (config.theta**exponents), 1.0
+
+
+def _linear(config: RopeConfig) -> tuple[Tensor, float]:
+    """Positions divided by a factor (Chen et al., 2023, position interpolation)."""
+    return _default(config)[0] / _number(config, "factor"), 1.0
+
+
+def _llama3(config: RopeConfig) -> tuple[Tensor, float]:
+    """Long waves slowed down, short ones kept, a ramp between them (Llama 3.1 model card)."""
+    frequencies, _ = _default(config)
+    factor = _number(config, "factor")
+    low, high = _number(config, "low_freq_factor"), _number(config, "high_freq_factor")
+    original = _number(config, "original_max_position_embeddings")
+    wavelengths = 2 * math.pi / frequencies
+    ramp = ((original / wavelengths - low) / (high - low)).clamp(0.0, 1.0)
+    return (1 - ramp) * frequencies / factor + ramp * frequencies, 1.0
+
+
+def _yarn(config: RopeConfig) -> tuple[Tensor, float]:
+    """Interpolate slow dimensions, keep fast ones, sharpen the attention (Peng et al., 2023)."""
+    frequencies, _ = _default(config)
+    original = _number(config, "original_max_position_embeddings", config.max_position)
+    factor = _number(config, "factor", config.max_position / original)
+    fast, slow = _number(config, "beta_fast", 32.0), _number(config, "beta_slow", 1.0)
+
+    def dimension(rotations: float) -> float:
+        turns = original / (rotations * 2 * math.pi)
+        return config.rotary_dim * math.log(turns) / (2 * math.log(config.theta))
+
+    low, high = dimension(fast), dimension(slow)
+    if config.scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, config.rotary_dim - 1)
+    steps = torch.arange(config.rotary_dim // 2).float()
+    interpolated = ((steps - low) / max(high - low, 0.001)).clamp(0.0, 1.0)
+    mixed = frequencies / factor * interpolated + frequencies * (1 - interpolated)
+    return mixed, _yarn_scale(config, factor)
+
+
+def _yarn_scale(config: RopeConfig, factor: float) -> float:
+    given = config.scaling.get("attention_factor")
+    if given is not None:
+        return float(given)
+
+    def scale(weight: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+    mscale, all_dims = config.scaling.get("mscale"), config.scaling.get("mscale_all_dim")
+    return scale(mscale) / scale(all_dims) if mscale and all_dims else scale(1.0)
+
+
+def _number(config: RopeConfig, name: str, default: float | None = None) -> float:
+    value = config.scaling.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise CheckpointError(
+            f"config.json: rope {config.kind!r} needs a positive number {name}, has {value!r}."
+        )
+    return float(value)
+
+
+_VARIANTS: dict[str, Callable[[RopeConfig], tuple[Tensor, float]]] = {
+    "default": _default,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}

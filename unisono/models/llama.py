@@ -1,0 +1,17 @@
+"""Llama 2 and 3.x (Touvron et al., 2023; Dubey et al., 2024), and checkpoints of the same shape."""
+
+from __future__ import annotations
+
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+
+__all__ = ["Llama"]
+
+
+class Llama(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        bias = raw.flag("attention_bias", False)
+        return raw.dense_decoder(
+            qkv_bias=bias, output_bias=bias, mlp_bias=raw.flag("mlp_bias", False)
+        )

@@ -1,0 +1,104 @@
+"""From a model folder to a model on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unisono.core import format_bytes
+from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemoryError
+from unisono.hardware import Hardware
+from unisono.models.config import RawConfig, read_json
+from unisono.models.decoder import Decoder
+from unisono.models.registry import find_family
+from unisono.models.weights import load_weights, num_parameters, weight_files
+
+__all__ = ["LoadedModel", "load_model"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedModel:
+    """A model ready to run, and what its folder says about running it."""
+
+    model: Decoder
+    model_type: str
+    dtype: torch.dtype
+    num_parameters: int
+    weight_bytes: int
+    eos_token_ids: frozenset[int]
+
+
+def load_model(
+    folder: Path, hardware: Hardware, *, dtype: str = "auto", reserve_bytes: int = 0
+) -> LoadedModel:
+    """Read the folder's configuration and stream its weights to the device.
+
+    Args:
+        dtype: ``auto`` is the checkpoint's own, where the device has it.
+        reserve_bytes: memory that must be left besides the weights.
+
+    Raises:
+        ModelError: the folder cannot be used.
+        InsufficientMemoryError: weights and reserve do not fit.
+    """
+    raw = RawConfig.load(folder)
+    family = find_family(raw)
+    torch_dtype = choose_dtype(dtype, raw, hardware)
+    config = family.read_config(raw)
+    model = family(config, hardware.ops, hardware.device).eval()
+    count = num_parameters(model)
+    weight_files(folder)
+    _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware)
+    with hardware.activate(), torch.inference_mode():
+        load_weights(model, folder, torch_dtype, hardware)
+    return LoadedModel(
+        model=model,
+        model_type=str(raw.get("model_type", family.__name__.lower())),
+        dtype=torch_dtype,
+        num_parameters=count,
+        weight_bytes=count * torch_dtype.itemsize,
+        eos_token_ids=_eos_token_ids(folder, raw),
+    )
+
+
+def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype:
+    """The dtype of weights and cache.
+
+    Raises:
+        ConfigError: asked for explicitly, and the device does not have it.
+    """
+    supported = hardware.facts.dtypes
+    if wanted == "auto":
+        own = str(raw.get("dtype") or raw.get("torch_dtype") or "float32")
+        wanted = own if own in supported else supported[0]
+    elif wanted not in supported:
+        raise ConfigError(
+            f"{hardware.name} does not support {wanted}.", hint=f"Use {', '.join(supported)}."
+        )
+    dtype = getattr(torch, wanted)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _check_memory(weight_bytes: int, reserve_bytes: int, hardware: Hardware) -> None:
+    free = hardware.memory().free
+    if weight_bytes + reserve_bytes > free:
+        raise InsufficientMemoryError(
+            f"{hardware.name} has {format_bytes(free)} free; the weights need "
+            f"{format_bytes(weight_bytes)} and the KV cache {format_bytes(reserve_bytes)}.",
+            hint="Lower --kv-memory, use a 16-bit --dtype, or take a smaller model.",
+        )
+
+
+def _eos_token_ids(folder: Path, raw: RawConfig) -> frozenset[int]:
+    """End-of-sequence ids: the generation configuration's, else the model's."""
+    path = folder / "generation_config.json"
+    ids = read_json(path).get("eos_token_id") if path.is_file() else None
+    if ids is None:
+        ids = raw.get("eos_token_id")
+    values = ids if isinstance(ids, list) else [] if ids is None else [ids]
+    if not all(isinstance(value, int) for value in values):
+        raise CheckpointError(f"eos_token_id must be an integer or a list of them, is {ids!r}.")
+    return frozenset(values)

@@ -1,0 +1,14 @@
+"""Qwen2 and Qwen2.5 (Yang et al., 2024): query, key and value have biases."""
+
+from __future__ import annotations
+
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+
+__all__ = ["Qwen2"]
+
+
+class Qwen2(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        return raw.dense_decoder(qkv_bias=True, windows=raw.switched_windows())

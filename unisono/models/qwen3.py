@@ -1,0 +1,23 @@
+"""Qwen3 (Yang et al., 2025): query and key heads are normed."""
+
+from __future__ import annotations
+
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+
+__all__ = ["Qwen3"]
+
+
+class Qwen3(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        bias = raw.flag("attention_bias", False)
+        head_dim = raw.integer("head_dim", 128)
+        return raw.dense_decoder(
+            head_dim=head_dim,
+            rope=raw.rope(head_dim),
+            qk_norm=True,
+            qkv_bias=bias,
+            output_bias=bias,
+            windows=raw.switched_windows(),
+        )

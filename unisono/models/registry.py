@@ -1,0 +1,42 @@
+"""Which family reads which checkpoint. A new family is its file and a line here."""
+
+from __future__ import annotations
+
+import importlib
+
+from unisono.core.errors import UnsupportedModelError
+from unisono.models.config import RawConfig
+from unisono.models.decoder import Decoder
+
+__all__ = ["FAMILIES", "find_family"]
+
+FAMILIES = {
+    "LlamaForCausalLM": "unisono.models.llama:Llama",
+    "MistralForCausalLM": "unisono.models.mistral:Mistral",
+    "Qwen2ForCausalLM": "unisono.models.qwen2:Qwen2",
+    "Qwen3ForCausalLM": "unisono.models.qwen3:Qwen3",
+}
+
+
+def find_family(raw: RawConfig) -> type[Decoder]:
+    """The family named in ``architectures``.
+
+    Raises:
+        UnsupportedModelError: unknown (the hint lists the known), or quantised.
+    """
+    if raw.get("quantization_config"):
+        method = raw.get("quantization_config").get("quant_method", "unknown")
+        raise UnsupportedModelError(
+            f"Quantised checkpoints ({method}) cannot be read yet.",
+            hint="Use the checkpoint in bfloat16, float16 or float32.",
+        )
+    names = raw.get("architectures") or []
+    for name in names:
+        if name in FAMILIES:
+            module, _, cls = FAMILIES[name].partition(":")
+            family: type[Decoder] = getattr(importlib.import_module(module), cls)
+            return family
+    raise UnsupportedModelError(
+        f"Architecture {', '.join(map(str, names)) or '(none)'} is not known.",
+        hint=f"Known: {', '.join(sorted(FAMILIES))}.",
+    )

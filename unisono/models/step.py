@@ -1,0 +1,23 @@
+"""The explicit context of one step: what a forward pass needs besides the tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unisono.hardware import AttentionStep
+
+__all__ = ["StepContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """T tokens of all rows, packed."""
+
+    positions: Tensor
+    """int64 [T]."""
+    kv: list[Tensor]
+    """Cache of each layer, [2, blocks, block_size, Hk, D]."""
+    attention: list[AttentionStep]
+    """Of each layer; layers of one cache group share the object."""

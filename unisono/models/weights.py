@@ -1,0 +1,177 @@
+"""Weights from safetensors files to the device, one tensor at a time.
+
+Files are memory-mapped: a tensor exists once, where it is going to be used. Nothing in a model
+folder is executed or unpickled, and an index cannot name files outside its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from unisono.core.errors import CheckpointError
+from unisono.hardware import Hardware
+from unisono.models.config import read_json
+from unisono.models.decoder import Decoder
+from unisono.models.layers import Embedding, Linear
+
+__all__ = ["load_weights", "num_parameters", "weight_files"]
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_AGAIN = "The download may be incomplete: fetch the model again."
+
+
+def num_parameters(model: Decoder) -> int:
+    """Number of weights, tied ones counted once."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return count - (model.lm_head.weight.numel() if model.config.tie_embeddings else 0)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, in order.
+
+    Raises:
+        CheckpointError: none there, or one that the index names is missing.
+    """
+    index = folder / _INDEX
+    if index.is_file():
+        named = read_json(index).get("weight_map")
+        if not isinstance(named, dict) or not named:
+            raise CheckpointError(f"{index} has no weight_map.", hint=_AGAIN)
+        names = sorted(set(map(str, named.values())))
+    elif (folder / _SINGLE).is_file():
+        names = [_SINGLE]
+    else:
+        names = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not names:
+        raise CheckpointError(
+            f"{folder} has no safetensors files.",
+            hint="Only safetensors are read: pickled weights (*.bin, *.pt) can run code.",
+        )
+    for name in names:
+        if Path(name).name != name:
+            raise CheckpointError(f"{index} names {name!r}, which is not a plain file name.")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} lacks {', '.join(missing)}.", hint=_AGAIN)
+    return [folder / name for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Where a checkpoint tensor goes: a parameter of a module, or some rows of it."""
+
+    module: nn.Module
+    parameter: str
+    part: str | None
+
+
+def _slots(model: Decoder) -> dict[str, _Slot]:
+    """Checkpoint name -> slot, for every tensor the model needs."""
+    slots: dict[str, _Slot] = {}
+    for path, module in model.named_modules():
+        parent = path.rpartition(".")[0]
+        for parameter, _ in module.named_parameters(recurse=False):
+            if isinstance(module, Linear):
+                for part in module.parts:
+                    name = f"{parent}.{part}.{parameter}" if parent else f"{part}.{parameter}"
+                    slots[_checkpoint_name(name)] = _Slot(module, parameter, part)
+            else:
+                slots[_checkpoint_name(f"{path}.{parameter}")] = _Slot(module, parameter, None)
+    if model.config.tie_embeddings:
+        del slots["lm_head.weight"]
+    return slots
+
+
+def _checkpoint_name(name: str) -> str:
+    return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def load_weights(model: Decoder, folder: Path, dtype: torch.dtype, hardware: Hardware) -> None:
+    """Fill ``model`` from ``folder``, converting to ``dtype`` on the way.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected, or has another shape than the
+            configuration says; a file is truncated.
+    """
+    slots = _slots(model)
+    needed = set(slots)
+    filled: dict[tuple[int, str], int] = {}
+    for path in weight_files(folder):
+        with _open(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - a safetensors handle, not a dict
+                if name in needed:
+                    needed.discard(name)
+                    _fill(slots[name], name, tensors.get_tensor(name), dtype, hardware)
+                    _prepare_if_complete(slots[name], filled)
+                elif not _ignorable(model, name):
+                    _unexpected(name, path, already=name in slots)
+    if needed:
+        raise CheckpointError(
+            f"The checkpoint lacks {len(needed)} tensors, such as {min(needed)}.", hint=_AGAIN
+        )
+    if model.config.tie_embeddings:
+        model.lm_head.weight = model.embed_tokens.weight
+        model.lm_head.prepare()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).", hint=_AGAIN) from error
+
+
+def _ignorable(model: Decoder, name: str) -> bool:
+    tied_head = model.config.tie_embeddings and name == "lm_head.weight"
+    return tied_head or name.endswith(model.ignored_weights)
+
+
+def _unexpected(name: str, path: Path, *, already: bool) -> None:
+    what = "holds twice" if already else "has a tensor that the configuration does not know:"
+    raise CheckpointError(
+        f"{path} {what} {name}.", hint="config.json and the weights are not of the same model."
+    )
+
+
+def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
+    target = getattr(slot.module, slot.parameter)
+    rows = slot.module.rows(slot.part) if isinstance(slot.module, Linear) and slot.part else None
+    shape = target.shape if rows is None else (rows.stop - rows.start, *target.shape[1:])
+    if tuple(source.shape) != tuple(shape):
+        raise CheckpointError(
+            f"{name} has shape {list(source.shape)}, the configuration says {list(shape)}.",
+            hint="config.json and the weights are not of the same model.",
+        )
+    if isinstance(slot.module, Embedding) and source.dtype == dtype and hardware.shares_host_memory:
+        # Looked up a few rows a step: the mapped file serves, and is not copied into memory.
+        _assign(slot, source)
+        return
+    if target.is_meta:
+        target = torch.empty(target.shape, dtype=dtype, device=hardware.device)
+        _assign(slot, target)
+    (target if rows is None else target[rows]).copy_(source)
+
+
+def _assign(slot: _Slot, tensor: Tensor) -> None:
+    setattr(slot.module, slot.parameter, nn.Parameter(tensor, requires_grad=False))
+
+
+def _prepare_if_complete(slot: _Slot, filled: dict[tuple[int, str], int]) -> None:
+    """Hand a linear weight to the hardware once its last part is there."""
+    if not isinstance(slot.module, Linear) or slot.parameter != "weight":
+        return
+    key = id(slot.module), slot.parameter
+    filled[key] = filled.get(key, 0) + 1
+    if filled[key] == len(slot.module.parts):
+        slot.module.prepare()
