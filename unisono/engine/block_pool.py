@@ -37,24 +37,28 @@ class BlockPool:
     def allocate(self, count: int, *, after: int = NULL_BLOCK) -> list[int]:
         """``count`` blocks with one holder each, ascending, next to ``after`` where that is free.
 
-        Neighbours let a device read a sequence's cache as one piece.
+        Neighbours let a device read a sequence's cache as one piece. A table that has begun takes
+        its neighbour out of turn; a new one takes content only in the order of its age.
         """
         if count > self.num_free:
             raise ValueError(f"{count} blocks asked for, {self.num_free} free")
         blocks = []
+        goes_on = after != NULL_BLOCK
         for _ in range(count):
-            after = self._take(after + 1)
+            after = self._take(after + 1, out_of_turn=goes_on)
             blocks.append(after)
             self._holders[after] = 1
         return sorted(blocks)
 
-    def _take(self, wanted: int) -> int:
+    def _take(self, wanted: int, *, out_of_turn: bool) -> int:
         if self._blank:
             if wanted not in self._blank:
                 return self._blank.popitem(last=False)[0]
             del self._blank[wanted]
             return wanted
-        block = wanted if wanted in self._evictable else next(iter(self._evictable))
+        block = next(iter(self._evictable))
+        if out_of_turn and wanted in self._evictable:
+            block = wanted
         del self._evictable[block]
         self.unpublish(block)
         return block

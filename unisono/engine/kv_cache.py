@@ -90,7 +90,10 @@ def peak_blocks(
 
 @dataclass(slots=True)
 class _Held:
-    """What a sequence holds: for each group a table, and how many of its blocks a window left."""
+    """What a sequence holds: for each group a table, and how many of its blocks a window left.
+
+    All tables have one length: where a group needs no block, the null block stands.
+    """
 
     tables: list[list[int]]
     num_dropped: list[int]
@@ -185,19 +188,19 @@ class KVCache:
         return missing <= self.pool.num_free
 
     def reserve(self, sequence: Sequence, num_tokens: int) -> bool:
-        """Have blocks for the first ``num_tokens`` tokens; nothing changes where they are lacking.
+        """Have blocks for the first ``num_tokens`` tokens; none are taken where some are lacking.
 
         Blocks that left the window are given back first.
         """
         held = self._held[sequence.id]
+        count = _ceil_div(num_tokens, self.block_size) - len(held.tables[0])
+        if count <= 0:
+            return True
         self._drop(held, sequence.num_computed)
-        num_blocks = _ceil_div(num_tokens, self.block_size)
-        missing = [max(0, num_blocks - len(table)) for table in held.tables]
-        if sum(missing) > self.pool.num_free:
+        if count * len(held.tables) > self.pool.num_free:
             return False
-        for table, count in zip(held.tables, missing, strict=True):
-            if count:
-                table.extend(self.pool.allocate(count, after=table[-1] if table else NULL_BLOCK))
+        for table in held.tables:
+            table.extend(self.pool.allocate(count, after=table[-1] if table else NULL_BLOCK))
         return True
 
     def _drop(self, held: _Held, num_computed: int) -> None:

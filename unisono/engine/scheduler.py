@@ -4,6 +4,9 @@ Pure: no torch, and time comes from the clock it is given. One token budget a st
 decodes, which go first, and by chunks of prompts. When blocks run out, the sequence that is last
 in rank gives its own back and is computed again later; the first in rank can take from all
 others, and each request fits alone, so every request ends.
+
+Where a whole step fails, its rows run again one at a time, each until it is past the point where
+it failed: the request at fault is then alone, and fails alone.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from unisono.core import (
     RowResult,
 )
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
-from unisono.engine.kv_cache import KVCache
+from unisono.engine.kv_cache import KVCache, peak_blocks
 from unisono.engine.sequence import Sequence
 
 __all__ = ["Scheduler", "SchedulerConfig", "SchedulerCounters"]
@@ -51,7 +54,11 @@ class SchedulerCounters:
 
 
 class Scheduler:
-    """``add``, then ``schedule`` and ``complete`` in turn while ``has_work``."""
+    """``add``, then ``schedule`` and ``complete`` in turn while ``has_work``.
+
+    Raises:
+        ValueError: the pool cannot hold one request of ``max_model_len`` tokens.
+    """
 
     def __init__(self, config: SchedulerConfig, clock: Clock) -> None:
         self.config = config
@@ -61,12 +68,17 @@ class Scheduler:
             block_size=config.block_size,
             prefix_cache=config.prefix_cache,
         )
+        needed = peak_blocks(
+            config.groups, config.block_size, config.max_model_len, config.max_num_batched_tokens
+        )
+        if needed >= config.num_blocks:
+            raise ValueError(f"{needed} blocks hold one request; {config.num_blocks - 1} are there")
         self.counters = SchedulerCounters()
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._waiting: list[tuple[tuple[int, int], str]] = []
         self._running: dict[str, Sequence] = {}
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, int] = {}
         self._num_arrivals = 0
 
     @property
@@ -133,19 +145,19 @@ class Scheduler:
                 hint=f"Ask for at most {room} tokens, or leave max_tokens out.",
             )
         max_tokens = room if wanted is None else wanted
-        if max_tokens > 0 and len(request.resumed_token_ids) >= max_tokens:
+        if request.resumed_token_ids and len(request.resumed_token_ids) >= max_tokens:
             raise InvalidRequestError("The resumed answer is as long as max_tokens already.")
         return max_tokens
 
     def abort(self, request_id: str) -> None:
-        """Forget a request, wherever it is; unknown ids are ignored."""
+        """Forget a request, wherever it is, between two steps; unknown ids are ignored."""
         sequence = self._sequences.get(request_id)
         if sequence is not None:
             self._remove(sequence)
 
     def _remove(self, sequence: Sequence) -> None:
         del self._sequences[sequence.id]
-        self._suspects.discard(sequence.id)
+        self._suspects.pop(sequence.id, None)
         if self._running.pop(sequence.id, None) is not None:
             self.kv.close(sequence)
         else:
@@ -163,46 +175,46 @@ class Scheduler:
         if self._suspects:
             self._isolate(step)
         else:
-            self._make_way()
-            self._continue_running(step)
-            self._admit_waiting(step)
-        return Batch(list(step.rows.values()))
-
-    def _make_way(self) -> None:
-        """A waiting request of a more urgent priority takes the place of a less urgent one."""
-        while self._waiting and self._running:
-            head = self._sequences[self._waiting[0][1]]
-            victim = max(self._running.values(), key=_rank)
-            if head.request.priority >= victim.request.priority:
-                return
-            if len(self._running) < self.config.max_num_seqs and self._open(head):
-                self.kv.close(head)
-                return
-            self._preempt(victim)
-
-    def _continue_running(self, step: _Step) -> None:
-        """Decodes first, then prompts that are under way, each in order of rank."""
-        order = sorted(self._running.values(), key=lambda s: (s.num_pending > 1, s.rank))
-        for sequence in order:
-            if step.budget and sequence.id in self._running:
-                self._continue(sequence, step)
+            self._fill(step)
         for request_id, row in step.rows.items():
             self.kv.publish(self._running[request_id], row.end)
+        return Batch(list(step.rows.values()))
 
-    def _continue(self, sequence: Sequence, step: _Step) -> None:
+    def _fill(self, step: _Step) -> None:
+        """Decodes first; then prompts, under way or waiting, in order of rank."""
+        by_rank = sorted(self._running.values(), key=_rank)
+        prompts = [sequence for sequence in by_rank if sequence.num_pending > 1]
+        for sequence in by_rank:
+            if sequence.num_pending == 1:
+                self._continue(sequence, step)
+        for sequence in prompts:
+            self._admit_waiting(step, before=sequence.rank)
+            if self._continue(sequence, step):
+                self.kv.publish(sequence, step.rows[sequence.id].end)
+        self._admit_waiting(step)
+
+    def _continue(self, sequence: Sequence, step: _Step) -> bool:
+        """Give a running sequence its row; false where it is no longer running or has to wait."""
         count = min(sequence.num_pending, step.budget)
-        if self._make_room(sequence, sequence.num_computed + count, step):
-            step.add(self._row(sequence, count))
+        if not count or sequence.id not in self._running:
+            return False
+        if not self._make_room(sequence, sequence.num_computed + count, step):
+            return False
+        step.add(self._row(sequence, count))
+        return True
 
     def _make_room(self, sequence: Sequence, end: int, step: _Step) -> bool:
         """Preempt from the last in rank until the blocks suffice; it may be the sequence itself."""
         while not self.kv.reserve(sequence, end):
-            victim = max(self._running.values(), key=_rank)
+            victim = self._last_running()
             step.drop(victim.id)
             self._preempt(victim)
             if victim is sequence:
                 return False
         return True
+
+    def _last_running(self) -> Sequence:
+        return max(self._running.values(), key=_rank)
 
     def _preempt(self, sequence: Sequence) -> None:
         del self._running[sequence.id]
@@ -211,21 +223,45 @@ class Scheduler:
         heapq.heappush(self._waiting, (sequence.rank, sequence.id))
         self.counters.preemptions += 1
 
-    def _admit_waiting(self, step: _Step) -> None:
+    def _admit_waiting(self, step: _Step, *, before: tuple[int, int] | None = None) -> None:
         """In order of rank, without overtaking: small requests do not pass by a large one."""
-        while self._waiting and step.budget and len(self._running) < self.config.max_num_seqs:
+        while self._waiting and step.admits and (before is None or self._waiting[0][0] < before):
             sequence = self._sequences[self._waiting[0][1]]
-            if not self._open(sequence):
-                return
-            heapq.heappop(self._waiting)
-            self._admit(sequence, step)
+            step.admits = self._make_way(sequence, step)
+            if step.admits:
+                heapq.heappop(self._waiting)
+                self._admit(sequence, step)
+
+    def _make_way(self, sequence: Sequence, step: _Step) -> bool:
+        """Open a waiting sequence, if need be in place of running ones of a less urgent priority.
+
+        Rows that are dropped for it are decodes, which are not shared before the step is whole.
+        """
+        while True:
+            if len(self._running) < self.config.max_num_seqs:
+                if not step.budget:
+                    return False
+                if self._open(sequence):
+                    return True
+            victim = self._last_running()
+            if victim.request.priority <= sequence.request.priority:
+                return False
+            step.drop(victim.id)
+            self._preempt(victim)
 
     def _open(self, sequence: Sequence) -> bool:
-        """Take over what the prefix cache has; undone where the rest would not fit."""
+        """Take over what the prefix cache has; undone where the rest would not fit.
+
+        Tried again only when more blocks are free: to look up a long prefix takes milliseconds.
+        """
+        if self.kv.pool.num_free <= sequence.refused_at:
+            return False
         sequence.num_computed = self.kv.open(sequence)
         if self.kv.fits(sequence, self.config.max_num_batched_tokens):
+            sequence.refused_at = -1
             return True
         self.kv.close(sequence)
+        sequence.refused_at = self.kv.pool.num_free
         return False
 
     def _admit(self, sequence: Sequence, step: _Step) -> None:
@@ -243,8 +279,11 @@ class Scheduler:
     def _isolate(self, step: _Step) -> None:
         """After a failed step: one suspect alone, until the one at fault is found."""
         sequence = min((self._sequences[request_id] for request_id in self._suspects), key=_rank)
+        if sequence.id in self._running:
+            self._continue(sequence, step)
+            return
         while not self._open(sequence):
-            self._preempt(max(self._running.values(), key=_rank))
+            self._preempt(self._last_running())
         self._discard_waiting(sequence)
         self._admit(sequence, step)
 
@@ -274,21 +313,19 @@ class Scheduler:
         """Take in what the runner found, one result a row, and say what is new."""
         outputs = []
         for row, result in zip(batch.rows, results, strict=True):
-            sequence = self._running[row.request_id]
-            self._suspects.discard(row.request_id)
+            sequence, end = self._running[row.request_id], row.end
+            if end >= self._suspects.get(row.request_id, 0):
+                self._suspects.pop(row.request_id, None)
             if result.error is not None:
                 outputs.append(self._fail(sequence, result.error))
                 continue
-            self._count(sequence, row)
-            sequence.num_computed = row.end
+            self.counters.prompt_tokens += max(0, min(end, sequence.num_prompt) - row.start)
+            sequence.num_computed = end
             if sequence.wants_prompt_logprobs:
                 sequence.prompt_logprobs.extend(result.prompt_logprobs)
-            if row.end == len(sequence.token_ids):
+            if end == len(sequence.token_ids):
                 outputs.append(self._advance(sequence, result))
         return outputs
-
-    def _count(self, sequence: Sequence, row: BatchRow) -> None:
-        self.counters.prompt_tokens += max(0, min(row.end, sequence.num_prompt) - row.start)
 
     def _advance(self, sequence: Sequence, result: RowResult) -> RequestOutput:
         output = RequestOutput(sequence.id, [], num_cached_tokens=sequence.num_cached)
@@ -331,16 +368,17 @@ class Scheduler:
         for sequence in sequences:
             self.kv.retract(sequence)
             self._preempt(sequence)
-        self._suspects.update(sequence.id for sequence in sequences)
+        self._suspects = {row.request_id: row.end for row in batch.rows}
         return []
 
 
 class _Step:
-    """The rows gathered so far and the tokens still to be had."""
+    """The rows gathered so far, the tokens still to be had, and whether the queue moves."""
 
-    __slots__ = ("budget", "rows")
+    __slots__ = ("admits", "budget", "rows")
 
     def __init__(self, budget: int) -> None:
+        self.admits = True
         self.budget = budget
         self.rows: dict[str, BatchRow] = {}
 

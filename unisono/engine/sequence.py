@@ -11,17 +11,21 @@ class Sequence:
     """Mutable. ``token_ids`` is prompt and answer; the first ``num_computed`` are in the cache.
 
     ``block_keys`` name the content of its full blocks; the KV cache fills them as far as it needs.
+    Smaller ``rank`` runs sooner and is preempted later; ``refused_at`` is how many blocks were free
+    when it last did not fit.
     """
 
     __slots__ = (
-        "arrival",
         "arrival_s",
         "block_keys",
+        "id",
         "max_tokens",
         "num_cached",
         "num_computed",
         "num_prompt",
         "prompt_logprobs",
+        "rank",
+        "refused_at",
         "request",
         "token_ids",
         "wants_prompt_logprobs",
@@ -29,25 +33,18 @@ class Sequence:
 
     def __init__(self, request: Request, *, arrival: int, arrival_s: float, max_tokens: int):
         self.request = request
-        self.arrival = arrival
+        self.id = request.id
+        self.rank = (request.priority, arrival)
         self.arrival_s = arrival_s
         self.max_tokens = max_tokens
         self.token_ids = [*request.prompt_token_ids, *request.resumed_token_ids]
         self.num_prompt = len(request.prompt_token_ids)
         self.num_computed = 0
         self.num_cached = 0
+        self.refused_at = -1
         self.block_keys: list[bytes] = []
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
-
-    @property
-    def id(self) -> str:
-        return self.request.id
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Smaller runs sooner and is preempted later."""
-        return self.request.priority, self.arrival
 
     @property
     def num_answer(self) -> int:

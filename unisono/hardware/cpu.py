@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unisono.hardware import nucleus
 from unisono.hardware.attention import AttentionStep
 from unisono.hardware.base import Facts, HostHardware, MemoryInfo
 from unisono.hardware.portable import PortableOps, visible
@@ -48,6 +49,11 @@ class CpuOps(PortableOps):
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+    def filter_logits(
+        self, logits: Tensor, *, top_k: list[int], top_p: list[float], min_p: list[float]
+    ) -> Tensor:
+        return nucleus.filter_logits(logits, top_k, top_p, min_p)
 
     def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
         return [_plan_row(step, row) for row in range(len(step.query_lens))]
@@ -144,9 +150,7 @@ def _attend_row(query: Tensor, kv: Tensor, row: _RowPlan, scale: float) -> Tenso
 
 
 def _can_pack() -> bool:
-    return bool(
-        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class CpuHardware(HostHardware):

@@ -11,6 +11,7 @@ key-value heads, V vocabulary, R rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from unisono.hardware.attention import AttentionStep
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
 OP_TABLE_VERSION = 1
+_SPAN = 512
 
 
 class PortableOps:
@@ -137,14 +139,20 @@ class PortableOps:
     def sample(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Inverse CDF in token-id order: the first token whose cumulative probability exceeds
         its row's uniform number. logits float32 [R, V] (filtered tokens are -inf), uniforms
-        float64 [R] in [0, 1) -> ids [R]. A token with probability 0 is never chosen.
+        [R] in [0, 1) -> ids [R]. A token with probability 0 is never chosen.
+
+        Summed in two levels, spans of ``_SPAN`` tokens and tokens within one, so that float32
+        sums stay short.
         """
-        probabilities = torch.softmax(logits, dim=-1)
-        cumulative = probabilities.cumsum(-1, dtype=torch.float32)
-        targets = uniforms.to(torch.float32).unsqueeze(1) * cumulative[:, -1:]
-        chosen = (cumulative <= targets).sum(-1)
-        last_possible = (probabilities > 0).int().cumsum(-1).argmax(-1)
-        return torch.minimum(chosen, last_possible)
+        probabilities = _in_spans(torch.softmax(logits, dim=-1), fill=0.0)
+        span_sums = probabilities.sum(-1)
+        cumulative = span_sums.cumsum(-1)
+        target = uniforms.to(logits.dtype) * cumulative[:, -1]
+        span = _first_beyond(cumulative, span_sums, target).unsqueeze(1)
+        before = (cumulative - span_sums).gather(1, span).squeeze(1)
+        inside = probabilities.gather(1, span.unsqueeze(2).expand(-1, 1, _SPAN)).squeeze(1)
+        token = _first_beyond(inside.cumsum(-1), inside, target - before)
+        return span.squeeze(1) * _SPAN + token
 
     # -- compositions -----------------------------------------------------------------------
 
@@ -155,9 +163,53 @@ class PortableOps:
         residual = x if residual is None else residual + x
         return self.rms_norm(residual, weight, eps), residual
 
-    def mlp(self, x: Tensor, gate_up: Any, down: Any) -> Tensor:
-        """down(silu(gate x) * up x) with gate and up stacked in one weight."""
-        return self.linear(self.silu_mul(self.linear(x, gate_up)), down)
+    def rotary_heads(
+        self,
+        qkv: Tensor,
+        num_heads: int,
+        num_kv_heads: int,
+        rope: tuple[Tensor, Tensor],
+        norms: tuple[Tensor, Tensor, float] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D]; query and key
+        rotated, and before that normed by head where ``norms`` has weights [D], [D] and eps."""
+        heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, -1)
+        num_rotated = num_heads + num_kv_heads
+        rotated, value = heads[:, :num_rotated], heads[:, num_rotated:]
+        if norms is not None:
+            query, key = rotated[:, :num_heads], rotated[:, num_heads:]
+            query_weight, key_weight, eps = norms
+            rotated = torch.cat(
+                (self.rms_norm(query, query_weight, eps), self.rms_norm(key, key_weight, eps)), 1
+            )
+        rotated = self.rope(rotated, *rope)
+        return rotated[:, :num_heads], rotated[:, num_heads:], value
+
+    # -- whole modules ----------------------------------------------------------------------
+
+    def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
+        """Something that does what ``module.forward`` does, faster; None where there is nothing.
+
+        Asked once the weights are in place, from the outside in: for the whole ``decoder``, then
+        for each ``decoder_layer``, ``attention`` and ``mlp``. What it gives takes the place of
+        the module's forward; the finer modules are then not asked for.
+        """
+        return None
+
+
+def _in_spans(x: Tensor, *, fill: float) -> Tensor:
+    """[R, V] -> [R, V / _SPAN rounded up, _SPAN]."""
+    missing = -x.shape[1] % _SPAN
+    return (F.pad(x, (0, missing), value=fill) if missing else x).view(x.shape[0], -1, _SPAN)
+
+
+def _first_beyond(cumulative: Tensor, weights: Tensor, target: Tensor) -> Tensor:
+    """Per row [R, N], the first index whose cumulative weight exceeds the target [R]; where
+    rounding leaves none, the last that has any weight."""
+    index = (cumulative <= target.unsqueeze(1)).sum(-1)
+    positions = torch.arange(weights.shape[1], device=weights.device)
+    last = torch.where(weights > 0, positions, 0).amax(-1)
+    return torch.minimum(index, last)
 
 
 def filter_row(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:

@@ -24,6 +24,8 @@ __all__ = ["Decoder"]
 class MLP(nn.Module):
     """down(silu(gate x) * up x)."""
 
+    fusion_kind = "mlp"
+
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
         self.ops = ops
@@ -39,6 +41,8 @@ class MLP(nn.Module):
 
 class DecoderLayer(nn.Module):
     """Norm, attention, norm, MLP; the residual stream is carried beside the branch output."""
+
+    fusion_kind = "decoder_layer"
 
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -63,6 +67,7 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Token ids in, hidden states or logits out. Subclasses are the families."""
 
+    fusion_kind = "decoder"
     ignored_weights: ClassVar[tuple[str, ...]] = ("rotary_emb.inv_freq",)
     """Ends of checkpoint names that carry nothing a model needs."""
 

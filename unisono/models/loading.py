@@ -12,6 +12,7 @@ from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemory
 from unisono.hardware import Hardware
 from unisono.models.config import RawConfig, read_json
 from unisono.models.decoder import Decoder
+from unisono.models.fusion import fuse
 from unisono.models.registry import find_family
 from unisono.models.weights import load_weights, num_parameters, weight_files
 
@@ -53,6 +54,7 @@ def load_model(
     _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware)
     with hardware.activate(), torch.inference_mode():
         load_weights(model, folder, torch_dtype, hardware)
+    fuse(model, hardware.ops)
     return LoadedModel(
         model=model,
         model_type=str(raw.get("model_type", family.__name__.lower())),

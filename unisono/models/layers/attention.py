@@ -15,6 +15,8 @@ __all__ = ["Attention"]
 class Attention(nn.Module):
     """Grouped-query attention; query and key heads may be normed before they are rotated."""
 
+    fusion_kind = "attention"
+
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.ops = ops
@@ -30,19 +32,21 @@ class Attention(nn.Module):
             bias=config.qkv_bias,
         )
         self.o_proj = Linear(ops, q_rows, {"o_proj": config.hidden_size}, bias=config.output_bias)
-        if config.qk_norm:
-            self.q_norm = RMSNorm(ops, config.head_dim, config.rms_norm_eps)
-            self.k_norm = RMSNorm(ops, config.head_dim, config.rms_norm_eps)
-        self.qk_norm = config.qk_norm
+        norm = (ops, config.head_dim, config.rms_norm_eps)
+        self.q_norm = RMSNorm(*norm) if config.qk_norm else None
+        self.k_norm = RMSNorm(*norm) if config.qk_norm else None
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's keys and values go to the cache."""
-        heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
-        query, key, value = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), 1)
-        if self.qk_norm:
-            query, key = self.q_norm(query), self.k_norm(key)
-        query, key = self.ops.rope(query, *rope), self.ops.rope(key, *rope)
+        query, key, value = self.ops.rotary_heads(
+            self.qkv_proj(x), self.num_heads, self.num_kv_heads, rope, self._norms()
+        )
         kv, attention = step.kv[self.layer], step.attention[self.layer]
         self.ops.kv_write(kv, key, value, attention.slots)
         out = self.ops.attention(query, kv, attention, scale=self.scale)
         return self.o_proj(out.flatten(1))
+
+    def _norms(self) -> tuple[Tensor, Tensor, float] | None:
+        if self.q_norm is None or self.k_norm is None:
+            return None
+        return self.q_norm.weight, self.k_norm.weight, self.q_norm.eps

@@ -1,0 +1,84 @@
+"""Tiny random checkpoints, made with transformers: the oracle's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+VOCAB_SIZE = 512
+
+_FAMILIES: dict[str, tuple[Any, Any]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": None,
+    # Large enough that logits differ clearly and a wrong term cannot hide.
+    "initializer_range": 0.3,
+}
+
+
+def oracle(family: str, *, seed: int = 0, **options: Any) -> PreTrainedModel:
+    """A random float32 model of a family; every weight, biases and norms too, is random."""
+    config_class, model_class = _FAMILIES[family]
+    torch.manual_seed(seed)
+    model = model_class(config_class(**{**_SHAPE, **options})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+            elif name.endswith("bias"):
+                parameter.normal_(std=0.3)
+    return model
+
+
+def save(model: PreTrainedModel, folder: Path, **options: Any) -> Path:
+    """Write a checkpoint folder without a tokenizer."""
+    model.save_pretrained(folder, **options)
+    return folder
+
+
+def prompts(*lengths: int, seed: int = 0) -> list[list[int]]:
+    """Random token ids, none of them special."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, VOCAB_SIZE, (n,), generator=generator).tolist() for n in lengths]
+
+
+def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
+    """The oracle's own continuation, without stopping."""
+    with torch.no_grad():
+        ids = model.generate(
+            torch.tensor([prompt]), max_new_tokens=count, do_sample=False, eos_token_id=None
+        )
+    return ids[0, len(prompt) :].tolist()
+
+
+def logprobs(model: PreTrainedModel, token_ids: list[int]) -> torch.Tensor:
+    """[length, V]: the distribution after each token."""
+    with torch.no_grad():
+        return model(torch.tensor([token_ids])).logits[0].float().log_softmax(-1)

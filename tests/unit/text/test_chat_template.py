@@ -1,0 +1,233 @@
+"""Rendered conversations against transformers', string for string; and the refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.text import Tokenizer
+
+TEMPLATES = sorted(path.stem for path in (Path(__file__).parent / "templates").glob("*.jinja"))
+SYSTEM = {"role": "system", "content": "  你是一个乐于助人的助手。 Be <brief> & 'exact'.\n"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": '查询天气 "now" <html> & it\'s',
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["北京", "Zürich"]}},
+            "required": ["city"],
+        },
+    },
+}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {
+            "id": "call_1",
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "arguments": {"city": "北京", "days": 2, "x": None},
+            },
+        }
+    ],
+}
+CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+    "one": [{"role": "user", "content": "Hi 👋🏽"}],
+    "system": [SYSTEM, {"role": "user", "content": "你好，世界 \u2028 {{ not_code }} {% raw %}"}],
+    "turns": [
+        SYSTEM,
+        {"role": "user", "content": "first\n"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nsecond 👩‍👩‍👧‍👦", "name": None},
+        {"role": "user", "content": "第三"},
+    ],
+    "reasoning": [
+        {"role": "user", "content": "why?"},
+        {"role": "assistant", "content": "because", "reasoning": "let me think…"},
+    ],
+    "called": [
+        {"role": "user", "content": "天气?"},
+        CALL,
+        {"role": "tool", "content": '{"temperature": 21.5}', "tool_call_id": "call_1"},
+        {"role": "assistant", "content": "21.5 °C ☀️"},
+        {"role": "user", "content": "谢谢"},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def folder(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path_factory: Any) -> Path:
+    folder = tmp_path_factory.mktemp("chat") / str(request.param)
+    shutil.copytree(folders["llama3"], folder)
+    source = Path(__file__).parent / "templates" / f"{request.param}.jinja"
+    shutil.copy(source, folder / "chat_template.jinja")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ours(folder: Path) -> Tokenizer:
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> Any:
+    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_renders_as_transformers(ours: Tokenizer, oracle: Any, name: str) -> None:
+    messages = CONVERSATIONS[name]
+    for tools in (None, [], [TOOL, TOOL]):
+        for prompted in (True, False):
+            for own in ({}, {"enable_thinking": False, "date_string": "1 Jan 2026"}):
+                options = {"tools": tools, "add_generation_prompt": prompted}
+                expected = oracle.apply_chat_template(messages, tokenize=False, **options, **own)
+                assert ours.render_chat(messages, **options, template_kwargs=own) == expected
+    expected_ids = oracle.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    assert ours.encode_chat(messages) == expected_ids
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["The answer is", "ends in space ", "", [{"type": "text", "text": "part "}, {"type": "image"}]],
+)
+def test_continues_the_final_message_as_transformers(
+    ours: Tokenizer, oracle: Any, content: Any, folder: Path
+) -> None:
+    if not isinstance(content, str) and folder.name != "turns":
+        pytest.skip("a template of plain contents")
+    messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": content}]
+    expected = oracle.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+    got = ours.render_chat(messages, add_generation_prompt=False, continue_final_message=True)
+    assert got == expected
+    assert messages[1]["content"] == content
+
+
+def with_template(folders: dict[str, Path], tmp_path: Path, template: Any) -> Tokenizer:
+    folder = tmp_path / "model"
+    shutil.copytree(folders["qwen"], folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": template}))
+    return Tokenizer.load(folder)
+
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+def test_a_template_may_refuse(folders: dict[str, Path], tmp_path: Path) -> None:
+    source = (Path(__file__).parent / "templates" / "inst.jinja").read_text("utf-8")
+    tokenizer = with_template(folders, tmp_path, source)
+    with pytest.raises(InvalidRequestError, match="roles must alternate") as caught:
+        tokenizer.render_chat(HI * 2)
+    assert caught.value.param == "messages"
+    assert "hi" in tokenizer.render_chat(HI)
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ messages[0].nothing.more }}", "UndefinedError"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ messages.append(1) }}", "SecurityError"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ namespace(_x=1) }}", "SecurityError"),
+        ("{{ dict.__class__.x }}", "SecurityError"),
+    ],
+)
+def test_errors_inside_a_template_fail_the_request(
+    folders: dict[str, Path], tmp_path: Path, template: str, complaint: str
+) -> None:
+    tokenizer = with_template(folders, tmp_path, template)
+    with pytest.raises(InvalidRequestError, match=complaint):
+        tokenizer.render_chat(HI)
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ x", "{% nothing %}", "{{ 'a' | no_filter }}"])
+def test_a_template_that_does_not_compile(
+    folders: dict[str, Path], tmp_path: Path, template: str
+) -> None:
+    tokenizer = with_template(folders, tmp_path, template)
+    with pytest.raises(CheckpointError, match="does not compile"):
+        tokenizer.check_chat_template()
+    with pytest.raises(CheckpointError, match="does not compile"):
+        tokenizer.render_chat(HI)
+
+
+def test_a_model_without_a_template(tokenizers_by_style: dict[str, Tokenizer]) -> None:
+    tokenizers_by_style["qwen"].check_chat_template()
+    with pytest.raises(InvalidRequestError, match="plain completion"):
+        tokenizers_by_style["qwen"].render_chat(HI)
+
+
+def test_named_templates(folders: dict[str, Path], tmp_path: Path) -> None:
+    named = [
+        {"name": "default", "template": "plain"},
+        {"name": "tool_use", "template": "tools"},
+    ]
+    tokenizer = with_template(folders, tmp_path, named)
+    assert tokenizer.render_chat(HI) == "plain"
+    assert tokenizer.render_chat(HI, tools=[TOOL]) == "tools"
+    folder = tmp_path / "model"
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("other tools")
+    (folder / "chat_template.jinja").write_text("file first")
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.render_chat(HI) == "file first"
+    assert tokenizer.render_chat(HI, tools=[TOOL]) == "other tools"
+
+
+def test_other_places_of_templates(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(folders["qwen"] / "tokenizer.json", tmp_path)
+    (tmp_path / "chat_template.json").write_text('{"chat_template": "legacy"}')
+    assert Tokenizer.load(tmp_path).render_chat(HI) == "legacy"
+    (tmp_path / "chat_template.json").write_text('{"chat_template": 5}')
+    with pytest.raises(CheckpointError, match=r"chat_template\.json"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "chat_template.json").write_text(
+        '{"chat_template": [{"name": "x", "template": ""}]}'
+    )
+    with pytest.raises(CheckpointError, match="default"):
+        Tokenizer.load(tmp_path).render_chat(HI)
+
+
+def test_wrong_arguments(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = with_template(folders, tmp_path, "{{ messages[-1].content }}{{ x }}")
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    for messages in ([], "hi", ["hi"], {"role": "user"}, [{"role": b"x"}], [{"content": deep}]):
+        with pytest.raises(InvalidRequestError):
+            tokenizer.render_chat(messages)  # type: ignore[arg-type]
+    for own in (
+        *({"messages": []}, {"tools": 1}, {"bos_token": "x"}, {"eos_token": ""}, {"range": 1}),
+        *({"raise_exception": 1}, {"_x": 1}, {"a b": 1}, {"x": {}}, {"x": [[]]}, {"x": "y" * 5000}),
+        *({"add_generation_prompt": False}, {f"x{i}": 1 for i in range(33)}, {"x": object()}),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            tokenizer.render_chat(HI, template_kwargs=own)
+        assert caught.value.param == "template_kwargs"
+    assert tokenizer.render_chat(HI, template_kwargs={"x": [1, "a", None]}) == "hi[1, 'a', None]"
+    with pytest.raises(InvalidRequestError, match="surrogate"):
+        tokenizer.render_chat([{"role": "user", "content": "half \ud83d"}])
+    for tools in ("x", [1], {"a": 1}):
+        with pytest.raises(InvalidRequestError, match="tools"):
+            tokenizer.render_chat(HI, tools=tools)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="exclude"):
+        tokenizer.render_chat(HI, continue_final_message=True)
+    for content in (None, 5, [], [{"type": "image"}]):
+        with pytest.raises(InvalidRequestError):
+            tokenizer.render_chat(
+                [{"role": "assistant", "content": content}],
+                add_generation_prompt=False,
+                continue_final_message=True,
+            )

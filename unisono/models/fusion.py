@@ -1,0 +1,23 @@
+"""Let the hardware take over whole modules, the coarsest first."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from unisono.hardware import PortableOps
+
+__all__ = ["fuse"]
+
+
+def fuse(module: nn.Module, ops: PortableOps) -> None:
+    """Offer ``module`` and, where it is not taken, its parts to ``ops.fuse``.
+
+    Modules that may be taken carry a ``fusion_kind``.
+    """
+    kind = getattr(module, "fusion_kind", None)
+    replacement = None if kind is None else ops.fuse(kind, module)
+    if replacement is not None:
+        module.forward = replacement
+        return
+    for child in module.children():
+        fuse(child, ops)

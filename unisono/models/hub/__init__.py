@@ -1,0 +1,93 @@
+"""From the name of a model to a folder with its files.
+
+Knows which names mean the built-in model, a folder, or a repository on a hub. Knows nothing of what
+the files contain.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from unisono.core.errors import ConfigError, ModelNotFoundError
+
+__all__ = ["looks_like_model", "resolve_model"]
+
+MODELSCOPE_PREFIX = "modelscope:"
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_WRITE_IT_LIKE = "Give a folder, a hub id like Qwen/Qwen3-0.6B, or modelscope:Qwen/Qwen3-0.6B."
+
+
+def looks_like_model(text: str) -> bool:
+    """Whether a word on the command line names a model rather than being a prompt."""
+    if text.startswith(MODELSCOPE_PREFIX) or _REPO_ID.fullmatch(text):
+        return True
+    return "\n" not in text and len(text) < 4096 and Path(text).expanduser().is_dir()
+
+
+def resolve_model(
+    name: str | None,
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Path:
+    """The folder of model ``name``, downloaded to the hub's cache if need be.
+
+    Args:
+        name: ``None`` for the built-in demo model, a folder, ``org/name`` on the Hugging Face hub
+            (or the mirror in ``HF_ENDPOINT``), or ``modelscope:org/name``.
+        revision: branch, tag or commit of a hub repository; ``None`` is its default branch.
+        offline: use the cache alone and open no connection; ``None`` reads ``HF_HUB_OFFLINE``.
+        progress: show progress bars on a terminal.
+
+    Raises:
+        ModelNotFoundError: no such folder or repository, or it cannot be reached.
+        CheckpointError: the repository has no safetensors, or a file did not arrive as published.
+        ModelError: the files cannot be stored.
+        ConfigError: a revision for something that has none.
+    """
+    if offline is None:
+        offline = _offline_from_environment()
+    if name is not None and name.startswith(MODELSCOPE_PREFIX):
+        return _from_modelscope(name, revision, offline=offline, progress=progress)
+    folder = _demo_folder() if name is None else Path(name).expanduser()
+    if folder.is_dir() and name != "":
+        if revision is not None:
+            raise ConfigError(
+                f"A folder has no revision {revision!r}.",
+                hint="--revision goes with a model id on a hub.",
+            )
+        return folder
+    assert name is not None
+    if folder.is_file():
+        raise ModelNotFoundError(f"{name!r} is a file.", hint=f"Name its folder: {folder.parent}.")
+    if not _REPO_ID.fullmatch(name):
+        raise ModelNotFoundError(f"There is no model folder {name!r}.", hint=_WRITE_IT_LIKE)
+    from unisono.models.hub import huggingface
+
+    return huggingface.download(name, revision=revision, offline=offline, progress=progress)
+
+
+def _from_modelscope(name: str, revision: str | None, *, offline: bool, progress: bool) -> Path:
+    repo_id = name.removeprefix(MODELSCOPE_PREFIX)
+    if not _REPO_ID.fullmatch(repo_id):
+        raise ModelNotFoundError(f"{name!r} is not a ModelScope id.", hint=_WRITE_IT_LIKE)
+    from unisono.models.hub import modelscope
+
+    return modelscope.download(repo_id, revision=revision, offline=offline, progress=progress)
+
+
+def _demo_folder() -> Path:
+    folder = Path(__file__).parents[2] / "demo"
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            "This installation has no built-in demo model.", hint=f"Name a model. {_WRITE_IT_LIKE}"
+        )
+    return folder
+
+
+def _offline_from_environment() -> bool:
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in {"1", "ON", "YES", "TRUE"}

@@ -1,0 +1,93 @@
+"""Which files of a repository are wanted, and whether they arrived as they were published.
+
+Weights and data only: never code, never pickles. Knows no hub and opens no connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from unisono.core.errors import CheckpointError, ModelError
+
+__all__ = [
+    "IGNORED",
+    "WANTED",
+    "content_matches",
+    "is_wanted",
+    "require_safetensors",
+    "storage_error",
+]
+
+WANTED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "*.jinja",
+    "merges.txt",
+    "vocab.json",
+)
+IGNORED = ("*/*", "consolidated*")
+"""Sub-folders hold other forms of the model; ``consolidated`` files repeat the weights."""
+
+_CHUNK = 1 << 20
+
+
+def is_wanted(path: str) -> bool:
+    """Whether a file of the repository is fetched; ``path`` is relative to its root."""
+    matches = [any(fnmatchcase(path, pattern) for pattern in group) for group in (WANTED, IGNORED)]
+    return matches[0] and not matches[1]
+
+
+def require_safetensors(names: Iterable[str], model: str) -> None:
+    """Raises:
+    CheckpointError: none of ``names`` holds weights in the one format that is read.
+    """
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    raise CheckpointError(
+        f"{model} has no safetensors weights.",
+        hint="Pickled weights (.bin, .pt) can run code and are never read. If you trust them,"
+        " convert them once: load the model with transformers, save_pretrained(FOLDER), save the"
+        " tokenizer there too, and name FOLDER.",
+    )
+
+
+def content_matches(path: Path, digest: str) -> bool:
+    """Compare with a SHA-256 (64 hex digits) or a git blob id (40); other digests prove nothing."""
+    if re.fullmatch(r"[0-9a-f]{64}", digest):
+        hasher = hashlib.sha256()
+    elif re.fullmatch(r"[0-9a-f]{40}", digest):
+        hasher = hashlib.sha1(usedforsecurity=False)
+        hasher.update(b"blob %d\0" % path.stat().st_size)
+    else:
+        return True
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest() == digest
+
+
+def storage_error(error: OSError, folder: Path) -> ModelError:
+    """What the user reads when the files cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelError(
+            f"The disk with {folder} is full.",
+            hint="Make room and run the same command again, it goes on where it stopped; or set"
+            " HF_HUB_CACHE (MODELSCOPE_CACHE) to a folder on another disk.",
+        )
+    return ModelError(
+        f"The download folder {folder} cannot be used: {error.strerror or error}.",
+        hint="Set HF_HUB_CACHE (MODELSCOPE_CACHE) to a folder you can write to.",
+    )

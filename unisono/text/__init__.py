@@ -1,0 +1,7 @@
+"""From text to tokens and back. Knows no models, devices or servers; imports no torch."""
+
+from unisono.text.detokenizer import Detokenizer
+from unisono.text.stream import TextDelta, TextStream
+from unisono.text.tokenizer import Tokenizer
+
+__all__ = ["Detokenizer", "TextDelta", "TextStream", "Tokenizer"]

@@ -1,0 +1,74 @@
+"""Reads the small files of a model folder: size-capped, as data, with errors that name the file.
+
+Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unisono.core.errors import CheckpointError
+
+__all__ = ["read_bytes", "read_json_object", "read_text"]
+
+_FETCH_AGAIN = "Fetch the model again, or ask its publisher for a complete folder."
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes | None:
+    """The content of a regular file, or ``None`` where there is none.
+
+    Raises:
+        CheckpointError: not a regular file, unreadable, or larger than ``max_bytes``.
+    """
+    try:
+        if not path.exists():
+            return None
+        if not path.is_file():
+            raise CheckpointError(f"{path.name} is not a regular file.", hint=_FETCH_AGAIN)
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read: {error.strerror}.", hint="Check its permissions."
+        ) from error
+    if len(content) > max_bytes:
+        raise CheckpointError(
+            f"{path.name} is larger than {max_bytes} bytes.",
+            hint="No known model needs that much; " + _FETCH_AGAIN.lower(),
+        )
+    return content
+
+
+def read_text(path: Path, max_bytes: int) -> str | None:
+    """The same as UTF-8 text.
+
+    Raises:
+        CheckpointError: as :func:`read_bytes`, or not UTF-8.
+    """
+    content = read_bytes(path, max_bytes)
+    if content is None:
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path.name} is not UTF-8 text.", hint=_FETCH_AGAIN) from error
+
+
+def read_json_object(path: Path, max_bytes: int) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file.
+
+    Raises:
+        CheckpointError: as :func:`read_text`, or not a JSON object.
+    """
+    text = read_text(path, max_bytes)
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} is not valid JSON.", hint=_FETCH_AGAIN) from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path.name} does not hold a JSON object.", hint=_FETCH_AGAIN)
+    return value

@@ -1,0 +1,185 @@
+"""A model folder's tokenizer: text to token ids and back, and conversations to prompts.
+
+Reads ``tokenizer.json`` and the small files beside it as data; runs no code from the folder. Knows
+nothing of models or streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unisono.core.errors import InvalidRequestError
+from unisono.text.backend import Backend, check_text, load_backend, spelling_of
+from unisono.text.chat_template import ChatTemplate
+from unisono.text.folder_files import read_json_object
+from unisono.text.special_tokens import add_missing_tokens, merge_legacy_map, named_tokens
+from unisono.text.spelling import Spelling
+from unisono.text.template_files import read_chat_templates
+
+__all__ = ["Tokenizer"]
+
+_MAX_CONFIG_BYTES = 16 << 20
+
+
+class Tokenizer:
+    """Made by :meth:`load`. Safe to use from several threads."""
+
+    def __init__(
+        self, backend: Backend, *, named: Mapping[str, str], chat_templates: Mapping[str, str]
+    ) -> None:
+        self._backend = backend
+        self._named = dict(named)
+        self._spelling = spelling_of(backend)
+        self._pieces: dict[int, str | bytes] = {}
+        self._chat = ChatTemplate(chat_templates, variables=self._named)
+        added = backend.get_added_tokens_decoder()
+        self.special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        """Ids of the tokens that ``skip_special_tokens`` leaves out."""
+        self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        """One more than the largest token id, added tokens included."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """The tokenizer of a model folder.
+
+        Raises:
+            CheckpointError: a file is missing, too large or corrupt.
+        """
+        backend = load_backend(folder)
+        config = read_json_object(folder / "tokenizer_config.json", _MAX_CONFIG_BYTES)
+        legacy = read_json_object(folder / "special_tokens_map.json", _MAX_CONFIG_BYTES)
+        config = merge_legacy_map(config, legacy)
+        add_missing_tokens(backend, config)
+        templates = read_chat_templates(folder, config)
+        return cls(backend, named=named_tokens(config), chat_templates=templates)
+
+    @property
+    def bos_token(self) -> str | None:
+        """The text of the token that begins a sequence, where the model has one."""
+        return self._named.get("bos_token")
+
+    @property
+    def eos_token(self) -> str | None:
+        """The text of the token that ends a sequence, where the model has one."""
+        return self._named.get("eos_token")
+
+    @property
+    def spelling(self) -> Spelling:
+        """How the vocabulary writes text."""
+        return self._spelling
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary, such as ``eos_token``."""
+        return self._backend.token_to_id(token)
+
+    def is_special(self, token_id: int) -> bool:
+        return token_id in self.special_ids
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of ``text``, with the special tokens that ``tokenizer.json`` puts around it.
+
+        Raises:
+            InvalidRequestError: not text, or text with half a surrogate pair.
+        """
+        check_text(text)
+        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of a whole sequence; ids that the vocabulary lacks say nothing.
+
+        Raises:
+            InvalidRequestError: an id that is no number from 0 to 2**32 - 1.
+        """
+        try:
+            return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+        except (TypeError, OverflowError) as error:
+            raise InvalidRequestError("token ids are numbers from 0 to 2**32 - 1.") from error
+
+    def piece(self, token_id: int) -> str | bytes | None:
+        """What a token says behind other tokens: text, or bytes that may be part of a character.
+
+        ``None`` for an id that the vocabulary lacks.
+        """
+        piece = self._pieces.get(token_id)
+        if piece is None and (token := self._token(token_id)) is not None:
+            piece = self._pieces[token_id] = self._spelling.piece(token)
+        return piece
+
+    def first_piece(self, token_id: int) -> str | bytes | None:
+        """The same for a token that begins a text."""
+        token = self._token(token_id)
+        return None if token is None else self._spelling.first_piece(token)
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """UTF-8 bytes of one token (maybe part of a character), ``None`` for an unknown id."""
+        piece = self.piece(token_id)
+        return piece.encode() if isinstance(piece, str) else piece
+
+    def token_text(self, token_id: int) -> str:
+        """The same as text: U+FFFD for what is not a whole character, empty for an unknown id."""
+        return (self.token_bytes(token_id) or b"").decode("utf-8", "replace")
+
+    def check_chat_template(self) -> None:
+        """Compiles the model's chat templates now, so that the first conversation need not wait.
+
+        Raises:
+            CheckpointError: a template does not compile.
+        """
+        self._chat.check()
+
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt of a conversation, as the model's own template writes it.
+
+        Args:
+            messages: role and content, as JSON data; at least one.
+            tools: JSON descriptions of the functions the model may call.
+            add_generation_prompt: end with the header of the next answer.
+            continue_final_message: end inside the last message instead, for the model to go on.
+            template_kwargs: further variables of the template: JSON scalars or lists of them.
+
+        Raises:
+            InvalidRequestError: the template refuses the messages or exceeds its limits, an
+                argument is wrong, or the model has no template.
+            CheckpointError: the template does not compile.
+        """
+        text = self._chat.render(
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            template_kwargs=template_kwargs,
+        )
+        check_text(text)
+        return text
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Token ids of :meth:`render_chat`; the template has written the special tokens."""
+        text = self.render_chat(
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            template_kwargs=template_kwargs,
+        )
+        return self.encode(text, add_special_tokens=False)
+
+    def _token(self, token_id: int) -> str | None:
+        return self._backend.id_to_token(token_id) if 0 <= token_id < self.vocab_size else None
