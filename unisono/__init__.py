@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from unisono.core.errors import UnisonoError
@@ -19,7 +20,5 @@ __all__ = ["LLM", "Completion", "SamplingParams", "UnisonoError", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name in ("LLM", "Completion"):
-        from unisono import llm
-
-        return getattr(llm, name)
+        return getattr(import_module("unisono.llm"), name)
     raise AttributeError(f"module 'unisono' has no attribute {name!r}")

@@ -290,6 +290,38 @@ def check_nucleus(logits: torch.Tensor, kept: torch.Tensor, top_p: float) -> Non
     assert probabilities[probabilities > smallest].sum() < top_p + 1e-5
 
 
+@pytest.mark.parametrize("vocab_size", [11, 600, 40_000, 151_936])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
+def test_draw_is_sampling_from_the_filtered(
+    hardware: Hardware, vocab_size: int, spread: float
+) -> None:
+    """Up to rounding: the drawn token, or a neighbour at the same cumulative probability."""
+    logits = normal(len(FILTERS), vocab_size) * spread
+    columns = {
+        name: list(column)
+        for name, column in zip(
+            ("top_k", "top_p", "min_p"), zip(*FILTERS, strict=True), strict=True
+        )
+    }
+    filtered = REFERENCE.filter_logits(logits, **columns)
+    cumulative = filtered.double().softmax(-1).cumsum(-1)
+    for seed in range(8):
+        uniforms = torch.tensor([uniform(seed, i) for i in range(len(FILTERS))])
+        chosen = hardware.ops.draw(
+            logits.to(hardware.device), uniforms.to(hardware.device), **columns
+        ).cpu()
+        for i, token_id in enumerate(chosen.tolist()):
+            assert torch.isfinite(filtered[i, token_id])
+            below = cumulative[i, token_id - 1] if token_id else 0.0
+            assert below - 1e-5 <= uniforms[i] <= cumulative[i, token_id] + 1e-5
+
+
+@pytest.mark.parametrize("vocab_size", [1, 63, 64, 1000])
+def test_argmax_is_the_first_largest(hardware: Hardware, vocab_size: int) -> None:
+    logits = normal(9, vocab_size).round()
+    assert torch.equal(hardware.ops.argmax(logits.to(hardware.device)).cpu(), logits.argmax(-1))
+
+
 @pytest.mark.parametrize("vocab_size", [3, 512, 1000, 151_936])
 def test_sample_is_the_inverse_cdf(hardware: Hardware, vocab_size: int) -> None:
     logits = normal(40, vocab_size) * 2

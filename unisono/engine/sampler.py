@@ -26,22 +26,15 @@ class Sampler:
 
     def __call__(self, logits: Tensor, rows: list[BatchRow]) -> list[RowResult]:
         """logits float32 [R, V], which may be changed in place -> one result a row."""
-        best, best_ids = logits.max(dim=-1)
-        finite = torch.isfinite(best).tolist()
+        finite = torch.isfinite(logits.amax(-1)).tolist()
         logprobs = {
             i: torch.log_softmax(logits[i], dim=-1)
             for i, row in enumerate(rows)
-            if row.params.logprobs is not None and finite[i]
+            if row.params.logprobs is not None
         }
-        adjusted = [i for i, row in enumerate(rows) if finite[i] and self._adjust(logits[i], row)]
-        random = [i for i, row in enumerate(rows) if finite[i] and not row.params.greedy]
-        token_ids = best_ids.tolist()
-        for i in adjusted:
-            token_ids[i] = int(logits[i].argmax())
-        if random:
-            chosen = self._draw(logits, [rows[i] for i in random], random)
-            for i, token_id in zip(random, chosen, strict=True):
-                token_ids[i] = token_id
+        for i, row in enumerate(rows):
+            self._adjust(logits[i], row)
+        token_ids = self._choose(logits, rows)
         return [
             _result(token_ids[i], logprobs.get(i), row)
             if finite[i]
@@ -49,8 +42,19 @@ class Sampler:
             for i, row in enumerate(rows)
         ]
 
-    def _adjust(self, logits: Tensor, row: BatchRow) -> bool:
-        """Penalties, bias and minimum length on one row [V], in place; whether anything changed."""
+    def _choose(self, logits: Tensor, rows: list[BatchRow]) -> list[int]:
+        chosen = [0] * len(rows)
+        for greedy, choose in ((True, self._best), (False, self._draw)):
+            members = [i for i, row in enumerate(rows) if row.params.greedy is greedy]
+            if members:
+                picked = logits if len(members) == len(rows) else logits[members]
+                token_ids = choose(picked, [rows[i] for i in members])
+                for i, token_id in zip(members, token_ids.tolist(), strict=True):
+                    chosen[i] = token_id
+        return chosen
+
+    def _adjust(self, logits: Tensor, row: BatchRow) -> None:
+        """Penalties, bias and minimum length on one row [V], in place."""
         params = row.params
         if params.has_penalties:
             _penalise(logits, row)
@@ -61,24 +65,23 @@ class Sampler:
         stops = () if row.allow_stop else (*self.eos_token_ids, *params.stop_token_ids)
         if stops:
             logits[list(stops)] = float("-inf")
-        return bool(params.has_penalties or params.logit_bias or stops)
 
-    def _draw(self, logits: Tensor, rows: list[BatchRow], indices: list[int]) -> list[int]:
-        params = [row.params for row in rows]
-        device = logits.device
-        picked = logits if len(indices) == logits.shape[0] else logits[indices]
+    def _best(self, logits: Tensor, rows: list[BatchRow]) -> Tensor:
+        return self.ops.argmax(logits)
+
+    def _draw(self, logits: Tensor, rows: list[BatchRow]) -> Tensor:
+        params, device = [row.params for row in rows], logits.device
         temperatures = [p.temperature for p in params]
         if temperatures != [1.0] * len(rows):
-            picked = picked / torch.tensor(temperatures, device=device).unsqueeze(1)
-        picked = self.ops.filter_logits(
-            picked,
+            logits = logits / torch.tensor(temperatures, device=device).unsqueeze(1)
+        uniforms = [uniform(row.seed, row.sample_position) for row in rows]
+        return self.ops.draw(
+            logits,
+            torch.tensor(uniforms, device=device),
             top_k=[p.top_k for p in params],
             top_p=[p.top_p for p in params],
             min_p=[p.min_p for p in params],
         )
-        uniforms = [uniform(row.seed, row.sample_position) for row in rows]
-        chosen = self.ops.sample(picked, torch.tensor(uniforms, device=device))
-        return [int(token_id) for token_id in chosen.tolist()]
 
 
 def _penalise(logits: Tensor, row: BatchRow) -> None:

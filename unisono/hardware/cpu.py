@@ -50,10 +50,19 @@ class CpuOps(PortableOps):
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
 
-    def filter_logits(
-        self, logits: Tensor, *, top_k: list[int], top_p: list[float], min_p: list[float]
+    def argmax(self, logits: Tensor) -> Tensor:
+        return nucleus.argmax(logits)
+
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
     ) -> Tensor:
-        return nucleus.filter_logits(logits, top_k, top_p, min_p)
+        return nucleus.draw(self, logits, uniforms, top_k, top_p, min_p)
 
     def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
         return [_plan_row(step, row) for row in range(len(step.query_lens))]

@@ -121,6 +121,10 @@ class PortableOps:
 
     # -- choosing tokens --------------------------------------------------------------------
 
+    def argmax(self, logits: Tensor) -> Tensor:
+        """The first largest of each row: [R, V] -> ids [R]."""
+        return logits.argmax(-1)
+
     def filter_logits(
         self, logits: Tensor, *, top_k: list[int], top_p: list[float], min_p: list[float]
     ) -> Tensor:
@@ -185,6 +189,19 @@ class PortableOps:
         rotated = self.rope(rotated, *rope)
         return rotated[:, :num_heads], rotated[:, num_heads:], value
 
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
+    ) -> Tensor:
+        """``sample`` from what ``filter_logits`` leaves: float32 [R, V] -> ids [R]."""
+        filtered = self.filter_logits(logits, top_k=top_k, top_p=top_p, min_p=min_p)
+        return self.sample(filtered, uniforms)
+
     # -- whole modules ----------------------------------------------------------------------
 
     def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
@@ -229,10 +246,13 @@ def keep_from(logits: Tensor, threshold: Tensor) -> Tensor:
     return logits.masked_fill(logits < threshold, float("-inf"))
 
 
-def nucleus_threshold(ordered: Tensor, log_total: Tensor, top_p: float) -> Tensor:
+def nucleus_threshold(
+    ordered: Tensor, log_total: Tensor, top_p: float, before: float = 0.0
+) -> Tensor:
     """The smallest logit of the nucleus: of ``ordered`` (descending), the first at which the
-    probabilities, exp(logit - log_total), sum to ``top_p``; the last where they never do."""
-    cumulative = (ordered - log_total).exp().cumsum(0)
+    probabilities, exp(logit - log_total), and ``before`` sum to ``top_p``; the last where they
+    never do."""
+    cumulative = before + (ordered - log_total).exp().double().cumsum(0)
     index = int((cumulative < top_p).sum())
     return ordered[min(index, ordered.numel() - 1)]
 
