@@ -68,10 +68,10 @@ def parse_bytes(text: str) -> int:
     units = {**_UNITS, **_BINARY_UNITS}
     if not match or match[2].upper() not in units:
         raise ConfigError(f"{text!r} is not a size.", hint="Write it like 2GiB, 512MiB or 800MB.")
-    size = int(float(match[1]) * units[match[2].upper()])
-    if size < 1:
-        raise ConfigError(f"{text!r} is no memory at all.")
-    return size
+    size = float(match[1]) * units[match[2].upper()]
+    if not 1 <= size < 2**63:
+        raise ConfigError(f"{text!r} is {'no memory at all' if size < 1 else 'too much'}.")
+    return int(size)
 
 
 def format_bytes(size: float) -> str:

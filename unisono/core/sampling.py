@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,16 +135,16 @@ def _check_int(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequestError(f"{name} must be an integer, not {value!r}.", param=name)
     if not low <= value <= high:
-        raise InvalidRequestError(f"{name} must be {low} to {high}, not {value}.", param=name)
+        raise InvalidRequestError(f"{name} must be {low} to {high}, not {value!r:.40}.", param=name)
 
 
 def _check_number(
     name: str, value: Any, low: float, high: float, *, low_open: bool = False
 ) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidRequestError(f"{name} must be a finite number, not {value!r}.", param=name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequestError(f"{name} must be a number, not {value!r}.", param=name)
     if not low <= value <= high or (low_open and value == low):
         above = "above " if low_open else ""
         raise InvalidRequestError(
-            f"{name} must be {above}{low:g} to {high:g}, not {value:g}.", param=name
+            f"{name} must be {above}{low:g} to {high:g}, not {value!r:.40}.", param=name
         )

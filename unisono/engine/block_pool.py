@@ -103,6 +103,7 @@ class BlockPool:
         assert not set(self._blank) & set(self._evictable)
         assert NULL_BLOCK not in free
         assert self._holders[NULL_BLOCK] == 0
+        assert NULL_BLOCK not in self._key_of
         for block in range(1, self.num_blocks):
             assert (self._holders[block] == 0) == (block in free), block
         assert {self._block_of[key] for key in self._key_of.values()} == set(self._key_of)

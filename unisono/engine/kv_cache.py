@@ -134,7 +134,8 @@ class KVCache:
         groups = range(len(self._policies))
         held = _Held(tables=[[] for _ in groups], num_dropped=[0 for _ in groups])
         self._held[sequence.id] = held
-        if not self.prefix_cache or sequence.wants_prompt_logprobs:
+        is_private = sequence.wants_prompt_logprobs or not sequence.takes_cached
+        if not self.prefix_cache or is_private:
             return 0
         limit = (len(sequence.token_ids) - 1) // self.block_size
         _extend_keys(sequence, limit, self.block_size)
@@ -222,8 +223,7 @@ class KVCache:
         _extend_keys(sequence, num_full, self.block_size)
         for group, table in enumerate(held.tables):
             for index in range(held.num_published, num_full):
-                if table[index] != NULL_BLOCK:
-                    self.pool.publish(table[index], _group_key(group, sequence.block_keys[index]))
+                self.pool.publish(table[index], _group_key(group, sequence.block_keys[index]))
         held.num_published = num_full
 
     def retract(self, sequence: Sequence) -> None:

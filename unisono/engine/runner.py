@@ -5,6 +5,7 @@ Knows nothing of queues or requests beyond the rows it is given.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unisono.core import Batch, BatchRow, CacheGroup, RowResult, TokenLogprob
-from unisono.engine.sampler import Sampler, token_logprobs
+from unisono.engine.sampler import NOT_FINITE, Sampler, token_logprobs
 from unisono.engine.stats import Timings
 from unisono.hardware import AttentionStep, Hardware
 from unisono.models import LoadedModel, StepContext
@@ -74,6 +75,8 @@ class Runner:
                 if row.prompt_targets:
                     start = end - len(row.token_ids)
                     result.prompt_logprobs = self._score(hidden[start:end], row)
+                    if not all(math.isfinite(entry.logprob) for entry in result.prompt_logprobs):
+                        result.error = NOT_FINITE
         self._account(started, prepared, forwarded)
         return results
 

@@ -12,9 +12,12 @@ from torch import Tensor
 from unisono.core import BatchRow, RowResult, TokenLogprob, uniform
 from unisono.hardware import PortableOps
 
-__all__ = ["Sampler", "token_logprobs"]
+__all__ = ["NOT_FINITE", "Sampler", "token_logprobs"]
 
-_NOT_FINITE = "The model's logits are not finite: its weights or its dtype do not fit this input."
+NOT_FINITE = (
+    "The logits are not finite: the weights or the dtype do not fit this input, "
+    "or its penalties are too strong."
+)
 
 
 class Sampler:
@@ -26,7 +29,6 @@ class Sampler:
 
     def __call__(self, logits: Tensor, rows: list[BatchRow]) -> list[RowResult]:
         """logits float32 [R, V], which may be changed in place -> one result a row."""
-        finite = torch.isfinite(logits.amax(-1)).tolist()
         logprobs = {
             i: torch.log_softmax(logits[i], dim=-1)
             for i, row in enumerate(rows)
@@ -34,11 +36,15 @@ class Sampler:
         }
         for i, row in enumerate(rows):
             self._adjust(logits[i], row)
+        finite = torch.isfinite(logits.amax(-1)).tolist()
+        for i in range(len(rows)):
+            if not finite[i]:
+                logits[i] = 0.0
         token_ids = self._choose(logits, rows)
         return [
             _result(token_ids[i], logprobs.get(i), row)
             if finite[i]
-            else RowResult(error=_NOT_FINITE)
+            else RowResult(error=NOT_FINITE)
             for i, row in enumerate(rows)
         ]
 
@@ -73,7 +79,7 @@ class Sampler:
         params, device = [row.params for row in rows], logits.device
         temperatures = [p.temperature for p in params]
         if temperatures != [1.0] * len(rows):
-            logits = logits / torch.tensor(temperatures, device=device).unsqueeze(1)
+            logits = _divide(logits, torch.tensor(temperatures, device=device))
         uniforms = [uniform(row.seed, row.sample_position) for row in rows]
         return self.ops.draw(
             logits,
@@ -82,6 +88,13 @@ class Sampler:
             top_p=[p.top_p for p in params],
             min_p=[p.min_p for p in params],
         )
+
+
+def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
+    """logits [R, V] / temperatures [R], less the largest, so that the lowest temperature that
+    there is leaves that one finite."""
+    shifted = logits - logits.amax(-1, keepdim=True)
+    return shifted / temperatures.clamp(min=torch.finfo(shifted.dtype).tiny).unsqueeze(1)
 
 
 def _penalise(logits: Tensor, row: BatchRow) -> None:

@@ -266,7 +266,7 @@ class Scheduler:
 
     def _admit(self, sequence: Sequence, step: _Step) -> None:
         self._running[sequence.id] = sequence
-        num_hit = sequence.num_computed
+        num_hit = sequence.num_taken = sequence.num_computed
         self.kv.count_hit(len(sequence.token_ids), num_hit)
         if sequence.num_answer == len(sequence.request.resumed_token_ids):
             sequence.num_cached = min(num_hit, sequence.num_prompt)
@@ -317,7 +317,10 @@ class Scheduler:
             if end >= self._suspects.get(row.request_id, 0):
                 self._suspects.pop(row.request_id, None)
             if result.error is not None:
-                outputs.append(self._fail(sequence, result.error))
+                if sequence.num_taken:
+                    self._start_over(sequence)
+                else:
+                    outputs.append(self._fail(sequence, result.error))
                 continue
             self.counters.prompt_tokens += max(0, min(end, sequence.num_prompt) - row.start)
             sequence.num_computed = end
@@ -351,6 +354,12 @@ class Scheduler:
             if is_eos or token_id in params.stop_token_ids:
                 return "stop"
         return "length" if sequence.num_answer >= sequence.max_tokens else None
+
+    def _start_over(self, sequence: Sequence) -> None:
+        """The fault may lie in blocks that another computed: try again without them."""
+        self.kv.retract(sequence)
+        self._preempt(sequence)
+        sequence.takes_cached = False
 
     def _fail(self, sequence: Sequence, error: str) -> RequestOutput:
         self.kv.retract(sequence)

@@ -12,7 +12,8 @@ class Sequence:
 
     ``block_keys`` name the content of its full blocks; the KV cache fills them as far as it needs.
     Smaller ``rank`` runs sooner and is preempted later; ``refused_at`` is how many blocks were free
-    when it last did not fit.
+    when it last did not fit; ``num_taken`` is how many tokens it found in the cache when it was
+    last admitted, none where ``takes_cached`` is off.
     """
 
     __slots__ = (
@@ -23,10 +24,12 @@ class Sequence:
         "num_cached",
         "num_computed",
         "num_prompt",
+        "num_taken",
         "prompt_logprobs",
         "rank",
         "refused_at",
         "request",
+        "takes_cached",
         "token_ids",
         "wants_prompt_logprobs",
     )
@@ -41,6 +44,8 @@ class Sequence:
         self.num_prompt = len(request.prompt_token_ids)
         self.num_computed = 0
         self.num_cached = 0
+        self.num_taken = 0
+        self.takes_cached = True
         self.refused_at = -1
         self.block_keys: list[bytes] = []
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None

@@ -1,8 +1,8 @@
 """Any CPU that torch runs on.
 
-Overrides two ops. ``linear`` keeps bfloat16 weights in oneDNN's own layout: laid out again on every
-call, as ``F.linear`` does for a few rows, a weight is read more than once. ``attention`` hands
-each row to torch's fused kernel, as a view of the cache where the row's blocks lie side by side.
+``linear`` keeps bfloat16 weights in oneDNN's own layout: laid out again on every call, as
+``F.linear`` does for a few rows, a weight is read more than once. Attention and the choice of
+tokens have files of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 from unisono.hardware import nucleus
 from unisono.hardware.attention import AttentionStep
 from unisono.hardware.base import Facts, HostHardware, MemoryInfo
-from unisono.hardware.portable import PortableOps, visible
+from unisono.hardware.cpu_attention import RowPlan, attend, plan_row
+from unisono.hardware.portable import PortableOps
 
 __all__ = ["CpuHardware", "CpuOps"]
 
@@ -64,8 +65,8 @@ class CpuOps(PortableOps):
     ) -> Tensor:
         return nucleus.draw(self, logits, uniforms, top_k, top_p, min_p)
 
-    def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
-        return [_plan_row(step, row) for row in range(len(step.query_lens))]
+    def plan_attention(self, step: AttentionStep, kv: Tensor) -> list[RowPlan]:
+        return [plan_row(step, row) for row in range(len(step.query_lens))]
 
     def attention(
         self,
@@ -77,85 +78,12 @@ class CpuOps(PortableOps):
         softcap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        if softcap is not None or sinks is not None:
-            plan, step.plan = step.plan, PortableOps.plan_attention(self, step, kv)
-            try:
-                return PortableOps.attention(
-                    self, query, kv, step, scale=scale, softcap=softcap, sinks=sinks
-                )
-            finally:
-                step.plan = plan
-        outputs = []
-        at = 0
-        for row in step.plan:
-            outputs.append(_attend_row(query[at : at + row.num_queries], kv, row, scale))
-            at += row.num_queries
+        queries = torch.split(query, step.query_lens)
+        outputs = [
+            attend(q, kv, row, scale=scale, window=step.window, softcap=softcap, sinks=sinks)
+            for q, row in zip(queries, step.plan, strict=True)
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-@dataclass(frozen=True, slots=True)
-class _RowPlan:
-    """One row: ``length`` cached tokens from cache token ``first`` on, or in ``blocks``."""
-
-    num_queries: int
-    length: int
-    first: int
-    blocks: Tensor | None
-    mask: Tensor | None
-    causal: bool
-
-
-def _plan_row(step: AttentionStep, row: int) -> _RowPlan:
-    num_queries, context = step.query_lens[row], step.context_lens[row]
-    skipped = 0
-    if step.window is not None:
-        skipped = max(0, context - num_queries - step.window + 1) // step.block_size
-    table = step.block_tables[row][skipped : -(-context // step.block_size)]
-    length = context - skipped * step.block_size
-    adjacent = table[-1] - table[0] == len(table) - 1 and table == list(
-        range(table[0], table[-1] + 1)
-    )
-    windowed = step.window is not None and length > step.window
-    causal = num_queries == length and num_queries > 1 and not windowed
-    mask = None
-    if windowed or (num_queries > 1 and not causal):
-        mask = visible(num_queries, length, step.window, torch.device("cpu"))
-    return _RowPlan(
-        num_queries=num_queries,
-        length=length,
-        first=table[0] * step.block_size,
-        blocks=None if adjacent else torch.tensor(table),
-        mask=mask,
-        causal=causal,
-    )
-
-
-def _attend_row(query: Tensor, kv: Tensor, row: _RowPlan, scale: float) -> Tensor:
-    """query [n, Hq, D] -> [n, Hq, D]. Key-value heads are the kernel's batch, so that the query
-    heads that share one need no copy of it."""
-    if row.blocks is None:
-        both = kv.flatten(1, 2)[:, row.first : row.first + row.length]
-    else:
-        both = kv.index_select(1, row.blocks).flatten(1, 2)[:, : row.length]
-    num_queries, num_heads, size = query.shape
-    num_kv_heads = both.shape[2]
-    groups = num_heads // num_kv_heads
-    keys, values = both[0].transpose(0, 1).unsqueeze(1), both[1].transpose(0, 1).unsqueeze(1)
-    if num_queries == 1:
-        q = query.view(num_kv_heads, 1, groups, size)
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=row.mask, scale=scale)
-        return out.reshape(1, num_heads, size)
-    q = query.view(num_queries, num_kv_heads, groups, size).permute(1, 2, 0, 3)
-    shape = (num_kv_heads, groups, row.length, size)
-    out = F.scaled_dot_product_attention(
-        q,
-        keys.expand(shape),
-        values.expand(shape),
-        attn_mask=row.mask,
-        is_causal=row.causal,
-        scale=scale,
-    )
-    return out.permute(2, 0, 1, 3).reshape(num_queries, num_heads, size)
 
 
 def _can_pack() -> bool:

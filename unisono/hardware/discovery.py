@@ -85,10 +85,16 @@ def _load_all() -> dict[str, type[Hardware] | str]:
     loaded: dict[str, type[Hardware] | str] = {}
     for entry in entry_points(group=_GROUP):
         try:
-            loaded[entry.name] = entry.load()
+            loaded[entry.name] = _checked(entry.load())
         except Exception as error:
             loaded[entry.name] = f"its plugin cannot be loaded ({type(error).__name__}: {error})"
     return loaded
+
+
+def _checked(found: object) -> type[Hardware]:
+    if isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts"):
+        return found
+    raise TypeError(f"{found!r} is no Hardware class with facts")
 
 
 def _why_missing(cls: type[Hardware]) -> str | None:

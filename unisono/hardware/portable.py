@@ -67,11 +67,12 @@ class PortableOps:
         cos, sin: float32 [T, P], the attention scale of the rope variant in them.
         """
         half = cos.shape[-1]
-        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        x32 = x[..., : 2 * half].float()
-        first, second = x32[..., :half], x32[..., half:]
-        rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-        rotated = rotated.to(x.dtype)
+        both_cos, both_sin = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+        turning = x[..., : 2 * half]
+        swapped = turning.roll(half, dims=-1).float()
+        rotated = torch.addcmul(
+            turning.float() * both_cos.unsqueeze(1), swapped, both_sin.unsqueeze(1)
+        ).to(x.dtype)
         return rotated if x.shape[-1] == 2 * half else torch.cat((rotated, x[..., 2 * half :]), -1)
 
     # -- attention over the paged cache -----------------------------------------------------
