@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +22,14 @@ from unisono.core import (
 )
 from unisono.core.errors import InvalidRequestError, RequestFailedError
 from unisono.engine import build_engine
-from unisono.models.hub import resolve_model
+from unisono.hub import resolve_model
 from unisono.text import TextStream, Tokenizer
 
 __all__ = ["LLM", "Completion", "CompletionDelta"]
 
 Prompt = str | Sequence[int]
 Message = dict[str, Any]
+_NO_LIMIT = 1 << 31
 
 
 @dataclass(slots=True)
@@ -90,10 +93,11 @@ class LLM:
                 dtype=dtype,
                 kv_memory=parse_bytes(kv_memory) if isinstance(kv_memory, str) else kv_memory,
                 max_model_len=max_model_len,
-                **options,
+                **{"max_queue": _NO_LIMIT, **options},
             ),
         )
         self._ids = itertools.count()
+        self._answers: dict[str, _Answer] = {}
 
     # -- whole answers ----------------------------------------------------------------------
 
@@ -119,76 +123,87 @@ class LLM:
         return self._complete([token_ids], [params or SamplingParams()])
 
     def _complete(self, prompts: list[list[int]], params: list[SamplingParams]) -> list[Completion]:
-        answers: dict[str, _Answer] = {}
+        answers: list[_Answer] = []
         try:
             for prompt_index, (token_ids, own) in enumerate(zip(prompts, params, strict=True)):
-                for answer in self._submit(prompt_index, token_ids, own):
-                    answers[answer.request.id] = answer
-            while not all(answer.finished for answer in answers.values()):
-                for output in self.engine.step():
-                    if output.request_id in answers:
-                        self._take(answers[output.request_id], output)
+                for index, seed in enumerate(_seeds(own)):
+                    answers.append(self._submit(prompt_index, index, token_ids, own, seed))
+            waiting = answers
+            while waiting:
+                self._step()
+                waiting = [answer for answer in waiting if not answer.has_ended()]
         finally:
-            self._abort(answers)
-        return [answer.completion for answer in answers.values()]
+            self._forget(answers)
+        return [answer.completion for answer in answers]
 
     # -- streams ----------------------------------------------------------------------------
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None
-    ) -> Iterator[CompletionDelta]:
+    ) -> Generator[CompletionDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
         return self._stream(self._encode(prompt), params or SamplingParams())
 
     def stream_chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None
-    ) -> Iterator[CompletionDelta]:
+    ) -> Generator[CompletionDelta, None, None]:
         """The answer to a conversation as it comes."""
         return self._stream(self.tokenizer.encode_chat(list(messages)), params or SamplingParams())
 
-    def _stream(self, token_ids: list[int], params: SamplingParams) -> Iterator[CompletionDelta]:
+    def _stream(
+        self, token_ids: list[int], params: SamplingParams
+    ) -> Generator[CompletionDelta, None, None]:
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
-        (answer,) = self._submit(0, token_ids, params)
+        (seed,) = _seeds(params)
+        answer = self._submit(0, 0, token_ids, params, seed)
         try:
-            while not answer.finished:
-                for output in self.engine.step():
-                    if output.request_id == answer.request.id:
-                        yield self._take(answer, output)
+            while answer.deltas or not answer.has_ended():
+                if answer.deltas:
+                    yield answer.deltas.popleft()
+                else:
+                    self._step()
         finally:
-            self._abort({answer.request.id: answer})
+            self._forget([answer])
 
     # -- requests ---------------------------------------------------------------------------
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        try:
+            return [operator.index(token_id) for token_id in prompt]
+        except TypeError as error:
+            raise InvalidRequestError(
+                "A prompt is a text or a list of token ids.", param="prompt"
+            ) from error
 
     def _submit(
-        self, prompt_index: int, token_ids: list[int], params: SamplingParams
-    ) -> list[_Answer]:
-        seed = secrets.randbits(63) if params.seed is None else params.seed
-        answers = []
-        for index in range(params.n):
-            request = Request(
-                id=f"offline-{next(self._ids)}",
-                prompt_token_ids=tuple(token_ids),
-                params=params if params.n == 1 else replace(params, n=1),
-                seed=derive_seed(seed, index),
-            )
-            self.engine.add(request)
-            answers.append(_Answer(request, prompt_index, index, self.tokenizer))
-        return answers
+        self, prompt_index: int, index: int, token_ids: list[int], params: SamplingParams, seed: int
+    ) -> _Answer:
+        request = Request(
+            id=f"offline-{next(self._ids)}",
+            prompt_token_ids=tuple(token_ids),
+            params=params if params.n == 1 else replace(params, n=1),
+            seed=seed,
+        )
+        self.engine.add(request)
+        answer = _Answer(request, prompt_index, index, self.tokenizer)
+        self._answers[request.id] = answer
+        return answer
 
-    def _take(self, answer: _Answer, output: RequestOutput) -> CompletionDelta:
-        delta = answer.take(output)
-        if answer.finished and output.finish_reason is None:
+    def _step(self) -> None:
+        """One step for every answer under way, whoever waits for it."""
+        for output in self.engine.step():
+            answer = self._answers[output.request_id]
+            answer.take(output)
+            if answer.finished:
+                self.engine.abort(output.request_id)
+
+    def _forget(self, answers: list[_Answer]) -> None:
+        for answer in answers:
+            del self._answers[answer.request.id]
             self.engine.abort(answer.request.id)
-        return delta
-
-    def _abort(self, answers: dict[str, _Answer]) -> None:
-        for request_id, answer in answers.items():
-            if not answer.finished:
-                self.engine.abort(request_id)
 
 
 class _Answer:
@@ -200,6 +215,8 @@ class _Answer:
         params = request.params
         self.request = request
         self.finished = False
+        self.error: str | None = None
+        self.deltas: deque[CompletionDelta] = deque()
         self.completion = Completion(
             prompt_index=prompt_index,
             index=index,
@@ -211,11 +228,18 @@ class _Answer:
         )
         self._text = TextStream(tokenizer, stop=params.stop, min_tokens=params.min_tokens)
 
-    def take(self, output: RequestOutput) -> CompletionDelta:
+    def has_ended(self) -> bool:
+        """Raises RequestFailedError where it ended because the model could not compute it."""
+        if self.error is not None:
+            raise RequestFailedError(self.error)
+        return self.finished
+
+    def take(self, output: RequestOutput) -> None:
         """Add a step's tokens; a stop text may end the answer before the engine does."""
         if output.error is not None:
+            self.error = output.error
             self.finished = True
-            raise RequestFailedError(output.error)
+            return
         completion = self.completion
         # The token that ended the answer belongs to its ids, not to its text.
         ended = output.stop_token_id is not None
@@ -236,7 +260,13 @@ class _Answer:
         if reason is not None:
             completion.finish_reason = reason
             self.finished = True
-        return CompletionDelta(delta.text, token_ids, reason)
+        self.deltas.append(CompletionDelta(delta.text, token_ids, reason))
+
+
+def _seeds(params: SamplingParams) -> list[int]:
+    """One for each of the ``n`` answers."""
+    seed = secrets.randbits(63) if params.seed is None else params.seed
+    return [derive_seed(seed, index) for index in range(params.n)]
 
 
 def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

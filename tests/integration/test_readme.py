@@ -37,9 +37,7 @@ def test_shell_command(command: str) -> None:
 
 def test_python() -> None:
     (code,) = [block for block in blocks("python") if "from unisono import" in block]
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
 

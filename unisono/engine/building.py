@@ -65,6 +65,7 @@ def build_engine(folder: Path, config: EngineConfig) -> Engine:
         vocab_size=loaded.model.config.vocab_size,
         num_parameters=loaded.num_parameters,
         weight_bytes=loaded.weight_bytes,
+        step_weight_bytes=loaded.step_weight_bytes,
         block_size=layout.block_size,
         num_blocks=layout.num_blocks,
         kv_bytes=layout.num_blocks * layout.bytes_per_block,

@@ -18,6 +18,8 @@ class EngineInfo:
     vocab_size: int
     num_parameters: int
     weight_bytes: int
+    step_weight_bytes: int
+    """Read by every step: all but an embedding that is not the head too."""
     block_size: int
     num_blocks: int
     kv_bytes: int

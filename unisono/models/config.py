@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 
 __all__ = ["ModelConfig", "RawConfig", "RopeConfig", "read_json"]
 
 _MAX_JSON_BYTES = 64 * 2**20
+_MAX_INTEGER = 2**31
+_MAX_LAYERS = 2**12
+_MAX_WIDTH = 2**18
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,26 +73,47 @@ class RawConfig:
         value = self.values.get(name)
         return default if value is None else value
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        """A positive integer."""
+    def integer(
+        self, name: str, default: int | None = None, *, least: int = 1, most: int = _MAX_INTEGER
+    ) -> int:
+        """An integer, positive if nothing else is said."""
         value = self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
             raise CheckpointError(
-                f"{self.source}: {name} must be a positive integer, is {value!r}."
+                f"{self.source}: {name} must be {kind}, at most {most}, is {value!r:.80}."
             )
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
         """A positive number."""
         value = self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise CheckpointError(f"{self.source}: {name} must be a positive number, is {value!r}.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
+            raise CheckpointError(
+                f"{self.source}: {name} must be a positive number, is {value!r:.80}."
+            )
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.get(name, default)
         if not isinstance(value, bool):
-            raise CheckpointError(f"{self.source}: {name} must be true or false, is {value!r}.")
+            raise CheckpointError(f"{self.source}: {name} must be true or false, is {value!r:.80}.")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A JSON object, empty where there is none."""
+        value = self.get(name, {})
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.source}: {name} must be an object, is {value!r:.80}.")
+        return value
+
+    def list_of(self, name: str, kind: type[T]) -> list[T]:
+        """A list, empty where there is none."""
+        value = self.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(entry, kind) for entry in value):
+            raise CheckpointError(
+                f"{self.source}: {name} must be a list of {kind.__name__}, is {value!r:.80}."
+            )
         return value
 
     def dense_decoder(self, **family: Any) -> ModelConfig:
@@ -100,14 +125,15 @@ class RawConfig:
         """
         if self.get("hidden_act", "silu") not in ("silu", "swish"):
             raise UnsupportedModelError(f"Activation {self.get('hidden_act')!r} is not supported.")
-        num_heads = self.integer("num_attention_heads")
+        num_heads = self.integer("num_attention_heads", most=_MAX_WIDTH)
         num_kv_heads = self.integer("num_key_value_heads", num_heads)
         if num_heads % num_kv_heads:
             raise CheckpointError(
                 f"{self.source}: {num_heads} heads do not divide by {num_kv_heads} key-value heads."
             )
-        hidden_size, num_layers = self.integer("hidden_size"), self.integer("num_hidden_layers")
-        head_dim = self.integer("head_dim", max(1, hidden_size // num_heads))
+        hidden_size = self.integer("hidden_size", most=_MAX_WIDTH)
+        num_layers = self.integer("num_hidden_layers", most=_MAX_LAYERS)
+        head_dim = self.integer("head_dim", max(1, hidden_size // num_heads), most=_MAX_WIDTH)
         fields: dict[str, Any] = {
             "vocab_size": self.integer("vocab_size"),
             "hidden_size": hidden_size,
@@ -115,7 +141,7 @@ class RawConfig:
             "num_heads": num_heads,
             "num_kv_heads": num_kv_heads,
             "head_dim": head_dim,
-            "intermediate_size": self.integer("intermediate_size"),
+            "intermediate_size": self.integer("intermediate_size", most=_MAX_WIDTH * 16),
             "rms_norm_eps": self.number("rms_norm_eps", 1e-6),
             "rope": self.rope(head_dim),
             "max_position": self.integer("max_position_embeddings", 2048),
@@ -125,18 +151,30 @@ class RawConfig:
         return ModelConfig(**{**fields, **family})
 
     def rope(self, head_dim: int) -> RopeConfig:
-        """From ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling``."""
-        scaling = dict(self.get("rope_parameters") or self.get("rope_scaling") or {})
-        theta = float(scaling.pop("rope_theta", None) or self.number("rope_theta", 10_000.0))
-        kind = scaling.pop("rope_type", None) or scaling.pop("type", None) or "default"
-        scaling.pop("type", None)
-        partial = scaling.pop("partial_rotary_factor", None) or self.number(
-            "partial_rotary_factor", 1.0
-        )
+        """From ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling``.
+
+        Raises:
+            CheckpointError: not a JSON object, or not an even number of dimensions to rotate.
+        """
+        scaling = dict(self.mapping("rope_parameters") or self.mapping("rope_scaling"))
+        own = RawConfig(scaling, f"{self.source}: rope")
+        theta = own.number("rope_theta", self.number("rope_theta", 10_000.0))
+        if theta <= 1.0:
+            raise CheckpointError(f"{self.source}: rope_theta must be above 1, is {theta}.")
+        share = own.number("partial_rotary_factor", self.number("partial_rotary_factor", 1.0))
+        rotary_dim = int(head_dim * share)
+        if rotary_dim % 2 or not 0 < rotary_dim <= head_dim:
+            raise CheckpointError(
+                f"{self.source}: rope rotates an even number of the {head_dim} dimensions of a "
+                f"head, not {rotary_dim}."
+            )
+        kind = own.get("rope_type") or own.get("type") or "default"
+        for name in ("rope_theta", "partial_rotary_factor", "rope_type", "type"):
+            scaling.pop(name, None)
         return RopeConfig(
-            kind=kind,
+            kind=str(kind),
             theta=theta,
-            rotary_dim=int(head_dim * partial),
+            rotary_dim=rotary_dim,
             max_position=self.integer("max_position_embeddings", 2048),
             scaling=scaling,
         )
@@ -144,17 +182,17 @@ class RawConfig:
     def switched_windows(self) -> tuple[int | None, ...]:
         """``windows`` where ``use_sliding_window`` is on (Qwen: layers from max_window_layers)."""
         if self.flag("use_sliding_window", False):
-            return self.windows(self.get("max_window_layers", 28))
-        return (None,) * self.integer("num_hidden_layers")
+            return self.windows(self.integer("max_window_layers", 28, least=0))
+        return (None,) * self.integer("num_hidden_layers", most=_MAX_LAYERS)
 
     def windows(self, default_from: int = 0) -> tuple[int | None, ...]:
         """One window a layer: from ``layer_types``, or else from layer ``default_from`` on."""
-        num_layers = self.integer("num_hidden_layers")
+        num_layers = self.integer("num_hidden_layers", most=_MAX_LAYERS)
         if self.get("sliding_window") is None:
             return (None,) * num_layers
         window = self.integer("sliding_window")
-        kinds = self.get("layer_types")
-        if kinds is None:
+        kinds = self.list_of("layer_types", str)
+        if not kinds:
             return tuple(window if i >= default_from else None for i in range(num_layers))
         if len(kinds) != num_layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
             raise UnsupportedModelError(
@@ -174,7 +212,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise CheckpointError(f"{path.name} is larger than {_MAX_JSON_BYTES} bytes.")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read as JSON ({error}).", hint="Download the file again."
         ) from error

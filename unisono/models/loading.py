@@ -28,6 +28,8 @@ class LoadedModel:
     dtype: torch.dtype
     num_parameters: int
     weight_bytes: int
+    step_weight_bytes: int
+    """Read by every step: all but an embedding that is not the head too."""
     eos_token_ids: frozenset[int]
 
 
@@ -48,8 +50,10 @@ def load_model(
     family = find_family(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     config = family.read_config(raw)
+    eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
     model = family(config, hardware.ops, hardware.device).eval()
     count = num_parameters(model)
+    looked_up = 0 if config.tie_embeddings else config.vocab_size * config.hidden_size
     weight_files(folder)
     _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware)
     with hardware.activate(), torch.inference_mode():
@@ -61,7 +65,8 @@ def load_model(
         dtype=torch_dtype,
         num_parameters=count,
         weight_bytes=count * torch_dtype.itemsize,
-        eos_token_ids=_eos_token_ids(folder, raw),
+        step_weight_bytes=(count - looked_up) * torch_dtype.itemsize,
+        eos_token_ids=eos_token_ids,
     )
 
 
@@ -94,13 +99,15 @@ def _check_memory(weight_bytes: int, reserve_bytes: int, hardware: Hardware) -> 
         )
 
 
-def _eos_token_ids(folder: Path, raw: RawConfig) -> frozenset[int]:
+def _eos_token_ids(folder: Path, raw: RawConfig, vocab_size: int) -> frozenset[int]:
     """End-of-sequence ids: the generation configuration's, else the model's."""
     path = folder / "generation_config.json"
     ids = read_json(path).get("eos_token_id") if path.is_file() else None
     if ids is None:
         ids = raw.get("eos_token_id")
     values = ids if isinstance(ids, list) else [] if ids is None else [ids]
-    if not all(isinstance(value, int) for value in values):
-        raise CheckpointError(f"eos_token_id must be an integer or a list of them, is {ids!r}.")
+    if not all(type(value) is int and 0 <= value < vocab_size for value in values):
+        raise CheckpointError(
+            f"eos_token_id must be a token id below {vocab_size} or a list of them, is {ids!r:.80}."
+        )
     return frozenset(values)

@@ -24,19 +24,20 @@ def find_family(raw: RawConfig) -> type[Decoder]:
     Raises:
         UnsupportedModelError: unknown (the hint lists the known), or quantised.
     """
-    if raw.get("quantization_config"):
-        method = raw.get("quantization_config").get("quant_method", "unknown")
+    quantization = raw.mapping("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method", "unknown")
         raise UnsupportedModelError(
             f"Quantised checkpoints ({method}) cannot be read yet.",
             hint="Use the checkpoint in bfloat16, float16 or float32.",
         )
-    names = raw.get("architectures") or []
+    names = raw.list_of("architectures", str)
     for name in names:
         if name in FAMILIES:
             module, _, cls = FAMILIES[name].partition(":")
             family: type[Decoder] = getattr(importlib.import_module(module), cls)
             return family
     raise UnsupportedModelError(
-        f"Architecture {', '.join(map(str, names)) or '(none)'} is not known.",
+        f"Architecture {', '.join(names) or '(none)'} is not known.",
         hint=f"Known: {', '.join(sorted(FAMILIES))}.",
     )

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from unisono.core.errors import CheckpointError
+from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import Hardware
 from unisono.models.config import read_json
 from unisono.models.decoder import Decoder
@@ -26,6 +26,7 @@ __all__ = ["load_weights", "num_parameters", "weight_files"]
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _AGAIN = "The download may be incomplete: fetch the model again."
 
 
@@ -52,9 +53,12 @@ def weight_files(folder: Path) -> list[Path]:
     else:
         names = sorted(path.name for path in folder.glob("*.safetensors"))
     if not names:
+        begun = any(folder.glob("*.incomplete"))
         raise CheckpointError(
             f"{folder} has no safetensors files.",
-            hint="Only safetensors are read: pickled weights (*.bin, *.pt) can run code.",
+            hint=_AGAIN
+            if begun
+            else "Only safetensors are read: pickled weights (*.bin, *.pt) can run code.",
         )
     for name in names:
         if Path(name).name != name:
@@ -101,6 +105,7 @@ def load_weights(model: Decoder, folder: Path, dtype: torch.dtype, hardware: Har
     Raises:
         CheckpointError: a tensor is missing, unexpected, or has another shape than the
             configuration says; a file is truncated.
+        UnsupportedModelError: a tensor is quantised.
     """
     slots = _slots(model)
     needed = set(slots)
@@ -152,6 +157,11 @@ def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: 
         raise CheckpointError(
             f"{name} has shape {list(source.shape)}, the configuration says {list(shape)}.",
             hint="config.json and the weights are not of the same model.",
+        )
+    if source.dtype not in _DTYPES:
+        raise UnsupportedModelError(
+            f"{name} is stored as {str(source.dtype).removeprefix('torch.')}.",
+            hint="Use the checkpoint in bfloat16, float16 or float32.",
         )
     if isinstance(slot.module, Embedding) and source.dtype == dtype and hardware.shares_host_memory:
         # Looked up a few rows a step: the mapped file serves, and is not copied into memory.

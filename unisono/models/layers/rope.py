@@ -57,6 +57,10 @@ def _llama3(config: RopeConfig) -> tuple[Tensor, float]:
     factor = _number(config, "factor")
     low, high = _number(config, "low_freq_factor"), _number(config, "high_freq_factor")
     original = _number(config, "original_max_position_embeddings")
+    if not low < high:
+        raise CheckpointError(
+            "config.json: rope 'llama3' needs low_freq_factor < high_freq_factor."
+        )
     wavelengths = 2 * math.pi / frequencies
     ramp = ((original / wavelengths - low) / (high - low)).clamp(0.0, 1.0)
     return (1 - ramp) * frequencies / factor + ramp * frequencies, 1.0
@@ -84,23 +88,23 @@ def _yarn(config: RopeConfig) -> tuple[Tensor, float]:
 
 
 def _yarn_scale(config: RopeConfig, factor: float) -> float:
-    given = config.scaling.get("attention_factor")
-    if given is not None:
-        return float(given)
+    if config.scaling.get("attention_factor") is not None:
+        return _number(config, "attention_factor")
 
     def scale(weight: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
-    mscale, all_dims = config.scaling.get("mscale"), config.scaling.get("mscale_all_dim")
-    return scale(mscale) / scale(all_dims) if mscale and all_dims else scale(1.0)
+    if config.scaling.get("mscale") and config.scaling.get("mscale_all_dim"):
+        return scale(_number(config, "mscale")) / scale(_number(config, "mscale_all_dim"))
+    return scale(1.0)
 
 
 def _number(config: RopeConfig, name: str, default: float | None = None) -> float:
     value = config.scaling.get(name)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
         raise CheckpointError(
-            f"config.json: rope {config.kind!r} needs a positive number {name}, has {value!r}."
+            f"config.json: rope {config.kind!r} needs a positive number {name}, has {value!r:.80}."
         )
     return float(value)
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from unisono.core.errors import CheckpointError
-from unisono.models.hub.files import content_matches
+from unisono.hub.files import content_matches
 
 __all__ = ["TransferError", "fetch_file", "open_url"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from unisono.core.errors import CheckpointError, ModelError, ModelNotFoundError
-from unisono.models.hub.files import (
+from unisono.hub.files import (
     IGNORED,
     WANTED,
     content_matches,

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from unisono.core.errors import CheckpointError, ConfigError, ModelError
-from unisono.models.hub.files import is_wanted
-from unisono.models.hub.transfer import TransferError, open_url
+from unisono.hub.files import is_wanted
+from unisono.hub.transfer import TransferError, open_url
 
 __all__ = ["RemoteFile", "file_url", "list_files", "secret_headers"]
 

@@ -21,10 +21,10 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from unisono.core.errors import ModelError, ModelNotFoundError
-from unisono.models.hub.files import require_safetensors, storage_error
-from unisono.models.hub.modelscope_api import RemoteFile, file_url, list_files, secret_headers
-from unisono.models.hub.progress import download_bar
-from unisono.models.hub.transfer import TransferError, fetch_file
+from unisono.hub.files import require_safetensors, storage_error
+from unisono.hub.modelscope_api import RemoteFile, file_url, list_files, secret_headers
+from unisono.hub.progress import download_bar
+from unisono.hub.transfer import TransferError, fetch_file
 
 __all__ = ["download"]
 

@@ -65,7 +65,7 @@ def resolve_model(
         raise ModelNotFoundError(f"{name!r} is a file.", hint=f"Name its folder: {folder.parent}.")
     if not _REPO_ID.fullmatch(name):
         raise ModelNotFoundError(f"There is no model folder {name!r}.", hint=_WRITE_IT_LIKE)
-    from unisono.models.hub import huggingface
+    from unisono.hub import huggingface
 
     return huggingface.download(name, revision=revision, offline=offline, progress=progress)
 
@@ -74,7 +74,7 @@ def _from_modelscope(name: str, revision: str | None, *, offline: bool, progress
     repo_id = name.removeprefix(MODELSCOPE_PREFIX)
     if not _REPO_ID.fullmatch(repo_id):
         raise ModelNotFoundError(f"{name!r} is not a ModelScope id.", hint=_WRITE_IT_LIKE)
-    from unisono.models.hub import modelscope
+    from unisono.hub import modelscope
 
     return modelscope.download(repo_id, revision=revision, offline=offline, progress=progress)
 

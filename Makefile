@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` and `make test`. Both start from a fresh clone with a python3.
+PYTHON ?= python3
+PIP_OPTIONS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed ## install, then let the built-in model read two messages
+	@scripts/demo
+
+test: $(VENV)/.installed-for-tests ## install what tests need, then run all of them
+	@scripts/test
+
+check: $(VENV)/.installed-for-tests ## format, lint, types, import rules, generated pages
+	@scripts/check
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[test,dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,118 @@
+"""A stand-in for the engine, so that the command line is tested without torch."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling import SamplingParams
+
+
+@dataclass
+class Delta:
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+
+
+class FakeTokenizer:
+    def encode(self, text: str) -> list[int]:
+        return [ord(char) for char in text]
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+        if not FakeLLM.has_template:
+            raise InvalidRequestError("This model has no chat template.")
+        FakeLLM.last.conversations.append([dict(message) for message in messages])
+        return self.encode("".join(message["content"] for message in messages))
+
+
+@dataclass
+class FakeInfo:
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+class FakeEngine:
+    info = FakeInfo()
+
+
+class FakeLLM:
+    """Answers with ``words``; remembers what it was asked."""
+
+    last: FakeLLM
+    words: tuple[str, ...] = ("Hello", " [bold]world[/bold]", "!")
+    fail: Callable[[int], None] | None = None
+    has_template = True
+
+    def __init__(self, model: str | None = None, **options: Any) -> None:
+        self.model = model
+        self.options = options
+        self.tokenizer = FakeTokenizer()
+        self.engine = FakeEngine()
+        self.prompts: list[list[int]] = []
+        self.params: list[SamplingParams] = []
+        self.conversations: list[list[dict[str, str]]] = []
+        self.closed = 0
+        FakeLLM.last = self
+
+    def stream(self, prompt: list[int], params: SamplingParams) -> Iterator[Delta]:
+        self.prompts.append(prompt)
+        self.params.append(params)
+        try:
+            for index, word in enumerate(self.words):
+                if FakeLLM.fail is not None:
+                    FakeLLM.fail(index)
+                last = index == len(self.words) - 1
+                yield Delta(word, [index], "stop" if last else None)
+        finally:
+            self.closed += 1
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Program:
+    """Runs the program in this process, as a user would from a shell."""
+
+    capture: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: str) -> Outcome:
+        from unisono.cli.app import app
+
+        self.capture.readouterr()
+        try:
+            app(list(words))
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        captured = self.capture.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def fake_llm(monkeypatch: pytest.MonkeyPatch) -> type[FakeLLM]:
+    module = types.ModuleType("unisono.llm")
+    module.LLM = FakeLLM  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "unisono.llm", module)
+    return FakeLLM
+
+
+@pytest.fixture
+def program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fake_llm: type[FakeLLM]
+) -> Program:
+    monkeypatch.delenv("UNISONO_DEBUG", raising=False)
+    return Program(capsys, monkeypatch)

@@ -1,0 +1,138 @@
+"""The program as a whole: help, versions, start-up, devices, serve's settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unisono import __version__
+from unisono.cli.serve import default_model_name
+
+VERBS = ("run", "chat", "serve", "bench", "devices")
+
+
+def test_help_lists_the_verbs(program: Any) -> None:
+    outcome = program("--help")
+    assert outcome.code == 0
+    assert all(f"  {verb}" in outcome.out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_teaches_by_example(program: Any, verb: str) -> None:
+    outcome = program(verb, "--help")
+    assert outcome.code == 0
+    assert f"Examples:\n    unisono {verb}" in outcome.out
+
+
+def test_version(program: Any) -> None:
+    assert program("--version").out.startswith(f"unisono {__version__} (torch ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "torch, numpy, fastapi, uvicorn, huggingface_hub, transformers, tokenizers, jinja2"
+    script = (
+        "import sys; from unisono.cli import main; sys.argv = ['unisono', 'run', '--help']\n"
+        "try: main()\n"
+        f"except SystemExit: print([m for m in {heavy.split(', ')!r} if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.endswith("[]\n")
+
+
+@dataclass
+class FakeDevice:
+    index: int
+    description: str = "Some chip [x]"
+    total_memory: int = 64 << 30
+    free_memory: int = 63 << 30
+
+
+@dataclass
+class FakeReport:
+    name: str
+    present: bool
+    reason: str = ""
+    devices: tuple[FakeDevice, ...] = ()
+    dtypes: tuple[str, ...] = ("bfloat16",)
+    status: str = "unverified"
+    module: str = "torch"
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("unisono.hardware")
+    module.discover = lambda: [  # type: ignore[attr-defined]
+        FakeReport("gpu", False, "torch finds no gpu device"),
+        FakeReport("npu", True, devices=(FakeDevice(0), FakeDevice(1))),
+        FakeReport("cpu", True, devices=(FakeDevice(0),), status="verified"),
+    ]
+    monkeypatch.setitem(sys.modules, "unisono.hardware", module)
+    monkeypatch.setenv("COLUMNS", "140")
+
+
+@pytest.mark.usefixtures("hardware")
+def test_devices_shows_each_that_is_here_and_why_others_are_not(program: Any) -> None:
+    lines = program("devices").out.splitlines()
+    assert lines[0].split()[:3] == ["device", "here", "what"]
+    assert [line.split()[0] for line in lines[1:]] == ["npu:0", "npu:1", "cpu", "gpu"]
+    assert "Some chip [x]" in lines[1]
+    assert "63.0 GiB / 64.0 GiB" in lines[1]
+    assert "torch finds no gpu device" in lines[4]
+
+
+@pytest.mark.usefixtures("hardware")
+def test_devices_as_json(program: Any) -> None:
+    reports = json.loads(program("devices", "--json").out)
+    assert [report["name"] for report in reports] == ["gpu", "npu", "cpu"]
+    assert reports[1]["devices"][1]["index"] == 1
+
+
+def test_what_clients_call_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_model_name(None) == "unisono-demo"
+    assert default_model_name("org/name") == "org/name"
+    assert default_model_name("modelscope:org/name") == "org/name"
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path / "tiny")
+    assert default_model_name(".") == "tiny"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    from unisono.server import ServerSettings, read_keys
+
+    settings: list[Any] = []
+    module = types.ModuleType("unisono.server")
+    module.ServerSettings = ServerSettings  # type: ignore[attr-defined]
+    module.read_keys = read_keys  # type: ignore[attr-defined]
+    module.serve = settings.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "unisono.server", module)
+    monkeypatch.delenv("UNISONO_API_KEY", raising=False)
+    return settings
+
+
+def test_serve_hands_its_options_over(program: Any, served: list[Any], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("key-from-file\n")
+    words = ["--host", "0.0.0.0", "--port", "9000", "--api-key", "key-number-one"]
+    words += ["--api-key", "key-number-two", "--api-key-file", str(keys), "--max-queue", "5"]
+    words += ["--served-model-name", "a", "--served-model-name", "b", "--kv-memory", "1GiB"]
+    words += ["--no-prefix-cache", "--max-model-len", "128"]
+    outcome = program("serve", str(tmp_path), *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    (settings,) = served
+    assert (settings.host, settings.port) == ("0.0.0.0", 9000)
+    assert settings.model_folder == tmp_path
+    assert settings.model_names == ("a", "b")
+    assert settings.api_keys == ("key-number-one", "key-number-two", "key-from-file")
+    engine = settings.engine
+    assert (engine.kv_memory, engine.max_queue, engine.max_model_len) == (1 << 30, 5, 128)
+    assert not engine.prefix_cache

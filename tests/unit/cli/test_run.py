@@ -1,0 +1,185 @@
+"""``unisono run`` against a stand-in for the engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unisono.cli import run as run_module
+from unisono.cli.run import EXAMPLE_MESSAGE, sort_words
+from unisono.core.errors import InsufficientMemoryError, QueueFullError, RequestFailedError
+
+
+def test_a_single_word_is_a_prompt_or_a_model(tmp_path: Path) -> None:
+    assert sort_words(None, None) == (None, None)
+    assert sort_words("Hello there", None) == (None, "Hello there")
+    assert sort_words("Qwen/Qwen3-0.6B", None) == ("Qwen/Qwen3-0.6B", None)
+    assert sort_words("modelscope:a/b", None) == ("modelscope:a/b", None)
+    assert sort_words(str(tmp_path), None) == (str(tmp_path), None)
+    assert sort_words("anything", "Hello") == ("anything", "Hello")
+
+
+def test_the_answer_is_on_stdout_and_figures_on_stderr(program: Any, fake_llm: Any) -> None:
+    outcome = program("run", "some/model", "Hi", "--device", "cpu", "--seed", "3")
+    assert (outcome.code, outcome.out) == (0, "Hello [bold]world[/bold]!\n")
+    assert outcome.err.startswith("2 tokens in, 3 out · first after ")
+    llm = fake_llm.last
+    assert (llm.model, llm.options["device"], llm.params[0].seed) == ("some/model", "cpu", 3)
+    assert llm.conversations == [[{"role": "user", "content": "Hi"}]]
+
+
+def test_options_reach_the_engine(program: Any, fake_llm: Any) -> None:
+    words = "--system S --temperature 0.5 --top-p 0.9 --top-k 7 --max-tokens 9 --kv-memory 1GiB"
+    outcome = program("run", "Hi", *words.split(), "--max-model-len", "99", "--dtype", "bfloat16")
+    assert outcome.code == 0
+    params, options = fake_llm.last.params[0], fake_llm.last.options
+    assert (params.temperature, params.top_p, params.top_k, params.max_tokens) == (0.5, 0.9, 7, 9)
+    assert (options["kv_memory"], options["max_model_len"]) == (1 << 30, 99)
+    assert options["dtype"] == "bfloat16"
+    assert fake_llm.last.conversations[0][0] == {"role": "system", "content": "S"}
+
+
+def test_raw_leaves_the_template_out(program: Any, fake_llm: Any) -> None:
+    assert program("run", "Once upon", "--raw").code == 0
+    assert fake_llm.last.conversations == []
+    assert fake_llm.last.prompts == [[ord(char) for char in "Once upon"]]
+
+
+def test_json_is_one_object_and_nothing_else(program: Any) -> None:
+    outcome = program("run", "你好", "--json")
+    record = json.loads(outcome.out)
+    assert record["text"] == "Hello [bold]world[/bold]!"
+    assert record["token_ids"] == [0, 1, 2]
+    assert record["finish_reason"] == "stop"
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    assert record["usage"] == usage
+    assert set(record["timings"]) == {"load_s", "first_token_s", "total_s", "tokens_per_s"}
+    assert outcome.err == ""
+
+
+def _pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(os.fdopen(reader, "rb")))
+
+
+def test_a_prompt_may_be_piped_in(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pipe(monkeypatch, "账户 6222\n".encode())
+    assert program("run").code == 0
+    assert fake_llm.last.conversations == [[{"role": "user", "content": "账户 6222"}]]
+
+
+def test_bytes_that_are_no_text(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pipe(monkeypatch, b"\xff\xfe\x00")
+    outcome = program("run")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: Standard input is not UTF-8 text.")
+
+
+def test_without_a_prompt_an_example_is_shown_first(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_piped_text", lambda: None)
+    outcome = program("run")
+    assert outcome.out == f"example message: {EXAMPLE_MESSAGE}\n\nHello [bold]world[/bold]!\n"
+    assert json.loads(program("run", "--json").out)["text"].startswith("Hello")
+
+
+def test_raw_and_system_exclude_one_another(program: Any) -> None:
+    outcome = program("run", "Hi", "--raw", "--system", "S")
+    assert outcome.code == 2
+    assert "--system" in outcome.err
+
+
+def test_a_model_without_a_template_points_to_raw(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_llm, "has_template", False)
+    outcome = program("run", "Hi")
+    assert outcome.code == 2
+    assert "--raw" in outcome.err
+
+
+def _raise(error: BaseException) -> Any:
+    def fail(index: int) -> None:
+        if index == 1:
+            raise error
+
+    return staticmethod(fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InsufficientMemoryError("Too big.", hint="Use less."), 2),
+        (RequestFailedError("Not a number.", hint="Use less."), 1),
+        (QueueFullError("Too many.", retry_after_s=1, hint="Use less."), 1),
+    ],
+)
+def test_errors_are_two_lines_and_an_exit_code(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    monkeypatch.setattr(fake_llm, "fail", _raise(error))
+    outcome = program("run", "Hi")
+    assert outcome.code == code
+    assert outcome.err == f"error: {error.args[0]}\nhint: Use less.\n"
+
+
+def test_an_error_of_ours_is_no_traceback_either(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_llm, "fail", _raise(ZeroDivisionError("oops")))
+    outcome = program("run", "Hi")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: ZeroDivisionError: oops\nhint: ")
+    assert "UNISONO_DEBUG=1" in outcome.err
+    monkeypatch.setenv("UNISONO_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        program("run", "Hi")
+
+
+def test_ctrl_c_ends_the_request_and_the_program(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_llm, "fail", _raise(KeyboardInterrupt()))
+    assert program("run", "Hi").code == 130
+    assert fake_llm.last.closed == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "Hi", "--temperature", "-1"],
+        ["run", "Hi", "--top-p", "7"],
+        ["run", "Hi", "--max-tokens", "many"],
+        ["run", "Hi", "--kv-memory", "lots"],
+        ["run", "Hi", "--dtype", "int3"],
+        ["run", "Hi", "--no-such-option"],
+        ["run", "a", "b", "c"],
+        ["no-such-verb"],
+        ["bench", "--batch", "1,x"],
+        ["bench", "--batch", "0"],
+        ["serve", "--port", "99999"],
+        ["serve", "--host", "0.0.0.0"],
+        ["serve", "--kv-memory", "lots"],
+        ["serve", "--dtype", "int3"],
+        ["serve", "--api-key-file", "/no/such/file"],
+    ],
+)
+def test_wrong_options_exit_with_2_and_say_why(
+    program: Any, words: list[str], tmp_path: Path
+) -> None:
+    if words[0] == "serve":
+        words = ["serve", str(tmp_path), *words[1:]]
+    outcome = program(*words)
+    assert outcome.code == 2
+    assert "error" in outcome.err.lower()
+    assert "Traceback" not in outcome.err

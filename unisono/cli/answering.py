@@ -1,0 +1,173 @@
+"""What ``run`` and ``chat`` share: load a model, stream an answer, keep its figures.
+
+Speaks to the ``LLM`` facade alone and prints no answer itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from unisono.core.config import EngineConfig, parse_bytes
+from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from unisono.llm import LLM
+
+__all__ = ["Answer", "Loaded", "dim", "print_json", "print_statistics", "show", "start_model"]
+
+_DEMO = "built-in demo model"
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Loaded:
+    """A model that is ready, and how long that took."""
+
+    def __init__(self, name: str | None, llm: LLM, load_s: float) -> None:
+        self.name = name or _DEMO
+        self.llm = llm
+        self.load_s = load_s
+
+
+def start_model(
+    name: str | None,
+    *,
+    device: str,
+    dtype: str,
+    kv_memory: str,
+    max_model_len: int | None,
+    revision: str | None,
+) -> Loaded:
+    """Check the options, then import the engine and load model ``name`` for one request a time."""
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "kv_memory": parse_bytes(kv_memory),
+        "max_model_len": max_model_len,
+        "max_num_seqs": 1,
+    }
+    EngineConfig(**options)
+    began = time.perf_counter()
+    with _notice(f"loading {name or _DEMO} ..."):
+        from unisono.llm import LLM
+
+        llm = LLM(name, revision=revision, **options)
+    return Loaded(name, llm, time.perf_counter() - began)
+
+
+class Answer:
+    """One answer: its text while it comes, its tokens and times when it is complete."""
+
+    def __init__(self, loaded: Loaded, params: SamplingParams) -> None:
+        self.loaded = loaded
+        self.params = params
+        self.text = ""
+        self.token_ids: list[int] = []
+        self.finish_reason: str | None = None
+        self.num_prompt_tokens = 0
+        self.first_token_s = 0.0
+        self.total_s = 0.0
+
+    def to_prompt(self, text: str) -> Generator[str, None, None]:
+        """Continue ``text`` as it stands."""
+        return self._stream(self.loaded.llm.tokenizer.encode(text))
+
+    def to_chat(self, messages: list[dict[str, str]]) -> Generator[str, None, None]:
+        """Answer the last of ``messages``."""
+        try:
+            token_ids = self.loaded.llm.tokenizer.encode_chat(messages)
+        except InvalidRequestError as error:
+            hint = f"{error.hint} `unisono run --raw` continues a prompt without a chat template."
+            raise InvalidRequestError(error.message, hint=hint.strip()) from error
+        return self._stream(token_ids)
+
+    def _stream(self, prompt_token_ids: list[int]) -> Generator[str, None, None]:
+        """Closing the iterator ends the request."""
+        self.num_prompt_tokens = len(prompt_token_ids)
+        began = time.perf_counter()
+        stream = self.loaded.llm.stream(prompt_token_ids, self.params)
+        with closing(stream) as deltas:
+            for delta in deltas:
+                self.total_s = time.perf_counter() - began
+                if not self.token_ids:
+                    self.first_token_s = self.total_s
+                self.text += delta.text
+                self.token_ids += delta.token_ids
+                self.finish_reason = delta.finish_reason
+                yield delta.text
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens after the first, over the time after the first."""
+        after_first = self.total_s - self.first_token_s
+        return (len(self.token_ids) - 1) / after_first if after_first > 0 else 0.0
+
+
+def print_json(answer: Answer) -> None:
+    """One JSON object on standard output."""
+    info = answer.loaded.llm.engine.info
+    num_prompt, num_answer = answer.num_prompt_tokens, len(answer.token_ids)
+    record = {
+        "model": answer.loaded.name,
+        "device": info.device,
+        "dtype": info.dtype,
+        "text": answer.text,
+        "token_ids": answer.token_ids,
+        "finish_reason": answer.finish_reason,
+        "usage": {
+            "prompt_tokens": num_prompt,
+            "completion_tokens": num_answer,
+            "total_tokens": num_prompt + num_answer,
+        },
+        "timings": {
+            "load_s": round(answer.loaded.load_s, 4),
+            "first_token_s": round(answer.first_token_s, 4),
+            "total_s": round(answer.total_s, 4),
+            "tokens_per_s": round(answer.tokens_per_s, 2),
+        },
+    }
+    typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def print_statistics(answer: Answer) -> None:
+    """One line on standard error."""
+    parts = [
+        f"{answer.num_prompt_tokens} tokens in, {len(answer.token_ids)} out",
+        f"first after {answer.first_token_s:.2f} s",
+        f"{answer.tokens_per_s:.1f} tokens/s",
+    ]
+    if answer.finish_reason == "length":
+        parts.append("stopped at the most tokens allowed")
+    typer.echo(dim(" · ".join(parts)), err=True)
+
+
+def dim(text: str) -> str:
+    """Grey on a terminal, plain elsewhere (for standard error)."""
+    return f"\033[2m{text}\033[0m" if sys.stderr.isatty() else text
+
+
+def show(text: str) -> None:
+    """Model text on standard output, at once; nothing in it can steer a terminal."""
+    sys.stdout.write(_CONTROL.sub("\ufffd", text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _notice(text: str) -> Iterator[None]:
+    """A line on the terminal that vanishes when the work is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    typer.echo(dim(text), err=True, nl=False)
+    try:
+        yield
+    finally:
+        typer.echo("\r\033[K", err=True, nl=False)

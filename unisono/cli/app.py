@@ -1,0 +1,62 @@
+"""The program ``unisono``: its verbs, and what it says without one."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from unisono import __version__
+from unisono.cli.bench import bench
+from unisono.cli.chat import chat
+from unisono.cli.devices import devices
+from unisono.cli.run import run
+from unisono.cli.serve import serve
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="unisono",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+for _verb in (run, chat, serve, bench, devices):
+    app.command()(_verb)
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "missing"
+    typer.echo(f"unisono {__version__} (torch {torch}, Python {platform.python_version()})")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show versions and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run, serve and measure open language models: one engine, every accelerator.
+
+    \b
+    Start here, nothing is downloaded:
+      unisono run                        the built-in demo model reads an example
+      unisono devices                    which hardware is here
+    Then, with a model from a hub or a folder:
+      unisono run Qwen/Qwen3-0.6B "Why is the sky blue?"
+      unisono chat Qwen/Qwen3-0.6B
+      unisono serve Qwen/Qwen3-0.6B      an OpenAI-compatible server on port 8000
+    """

@@ -1,0 +1,89 @@
+"""``unisono bench``: how fast a model runs here, and how near that is to what the device can do."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from unisono.cli.errors import clear_errors
+from unisono.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    KvMemoryOption,
+    ModelArgument,
+    RevisionOption,
+)
+from unisono.core.errors import ConfigError
+
+__all__ = ["bench"]
+
+
+def bench(
+    model: ModelArgument = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
+    generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
+    batch: Annotated[
+        str, typer.Option(help="How many requests at once; several sizes with commas.")
+    ] = "1,8",
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each size; medians are shown.")] = 3,
+    kv_memory: KvMemoryOption = "2GiB",
+    seed: Annotated[int, typer.Option(help="Chooses the random tokens of the prompts.")] = 0,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure prefill, decode and latency, and set them against the device's own limits.
+
+    Prompts are random tokens, so any checkpoint will do. In the same run, a plain read of a big
+    tensor and a plain matrix product show what the device can do at this moment.
+
+    \b
+    Examples:
+      unisono bench
+      unisono bench Qwen/Qwen3-0.6B --dtype bfloat16 --batch 1,8,32
+      unisono bench ./my-model --prompt 2048 --generate 64 --json > result.json
+    """
+    with clear_errors():
+        sizes = parse_batches(batch)
+        from unisono.cli import bench_report
+        from unisono.cli.bench_runs import Workload, measure
+        from unisono.core.config import EngineConfig, parse_bytes
+        from unisono.hub import resolve_model
+
+        config = EngineConfig(
+            device=device,
+            dtype=dtype,
+            kv_memory=parse_bytes(kv_memory),
+            max_num_seqs=max(64, *sizes),
+            max_num_batched_tokens=max(1024, *sizes),
+            prefix_cache=False,
+        )
+        workload = Workload(
+            num_prompt_tokens=prompt, num_generated_tokens=generate, repeat=repeat, seed=seed
+        )
+        folder = resolve_model(model, revision=revision)
+        name = model or "built-in demo model"
+        result = measure(name, folder, config, sizes, workload)
+        if as_json:
+            typer.echo(json.dumps(result, indent=2))
+        else:
+            bench_report.print_tables(result)
+
+
+def parse_batches(text: str) -> list[int]:
+    """``"1,8"`` -> [1, 8].
+
+    Raises:
+        ConfigError: not a list of numbers from 1 to 4096.
+    """
+    words = [word.strip() for word in text.split(",")]
+    sizes = [int(word) for word in words if word.isdecimal()]
+    if len(sizes) != len(words) or not all(1 <= size <= 4096 for size in sizes):
+        raise ConfigError(
+            f"{text!r} is no list of batch sizes.", hint="Write --batch 1,8 with sizes 1 to 4096."
+        )
+    return sizes

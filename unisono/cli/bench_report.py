@@ -1,0 +1,74 @@
+"""The figures of ``unisono bench``, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unisono.core.config import format_bytes
+
+__all__ = ["print_tables"]
+
+
+def print_tables(result: dict[str, Any]) -> None:
+    """What ran where, what the device can do, and a line for each batch size."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    for line in _headings(result):
+        console.print(line, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
+    for batch in result["batches"]:
+        table.add_row(*_cells(batch))
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(_LEGEND, style="dim")
+
+
+_LEGEND = (
+    "per token: time of a step in which all decode. of roof: how fast decoding reads the weights,"
+    " of how fast this device reads. overhead: all but the model's forward pass."
+)
+_COLUMNS = (
+    "batch",
+    "first token",
+    "prefill tok/s",
+    "per token",
+    "decode tok/s",
+    "of roof",
+    "overhead",
+)
+
+
+def _headings(result: dict[str, Any]) -> list[str]:
+    engine, environment, work = result["engine"], result["environment"], result["workload"]
+    roofs = result["roofs"]
+    return [
+        f"{result['model']} · {engine['model_type']} · {engine['num_parameters'] / 1e6:.1f} M"
+        f" parameters · {engine['dtype']} · {format_bytes(engine['weight_bytes'])} of weights",
+        f"{engine['device']} · {result['device']} · torch {environment['torch']}",
+        f"prompt {work['num_prompt_tokens']} · generate {work['num_generated_tokens']}"
+        f" · median of {work['repeat']}",
+        f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
+        f" {roofs['matmul_flops_per_s'] / 1e12:.3g} TFLOP/s ({engine['dtype']})",
+    ]
+
+
+def _cells(batch: dict[str, Any]) -> tuple[str, ...]:
+    start = (
+        str(batch["batch"]),
+        f"{batch['first_token_s'] * 1e3:.0f} ms",
+        f"{batch['prefill_tokens_per_s']:.0f}",
+    )
+    if "decode_tokens_per_s" not in batch:
+        return (*start, "-", "-", "-", "-")
+    return (
+        *start,
+        f"{batch['time_per_token_s'] * 1e3:.1f} ms",
+        f"{batch['decode_tokens_per_s']:.1f}",
+        f"{batch['memory_roof_share']:.0%}",
+        f"{batch['overhead_share']:.1%}",
+    )

@@ -1,0 +1,64 @@
+"""``unisono chat``: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import typer
+
+from unisono.cli.errors import clear_errors
+from unisono.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    KvMemoryOption,
+    MaxModelLenOption,
+    MaxTokensOption,
+    ModelArgument,
+    RevisionOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+
+__all__ = ["chat"]
+
+
+def chat(
+    model: ModelArgument = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    max_tokens: MaxTokensOption = 1024,
+    temperature: TemperatureOption = 0.7,
+    top_p: TopPOption = 0.95,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    system: SystemOption = None,
+    kv_memory: KvMemoryOption = "2GiB",
+    max_model_len: MaxModelLenOption = None,
+    revision: RevisionOption = None,
+) -> None:
+    """Talk with a model in the terminal. /help lists what else can be typed.
+
+    \b
+    Examples:
+      unisono chat Qwen/Qwen3-0.6B
+      unisono chat Qwen/Qwen3-0.6B --system "Answer in one sentence." --temperature 0
+    """
+    with clear_errors():
+        from unisono.cli.answering import start_model
+        from unisono.cli.conversation import Conversation, talk
+        from unisono.core.sampling import SamplingParams
+
+        params = SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+        )
+        loaded = start_model(
+            model,
+            device=device,
+            dtype=dtype,
+            kv_memory=kv_memory,
+            max_model_len=max_model_len,
+            revision=revision,
+        )
+        typer.echo(f"{loaded.name}. /help for help, Ctrl-D to leave.", err=True)
+        talk(Conversation(loaded, params, system=system))

@@ -1,0 +1,139 @@
+"""A conversation in the terminal: its messages, and the commands that change them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import typer
+
+from unisono.cli.answering import Answer, Loaded, print_statistics, show
+from unisono.cli.errors import show_error
+from unisono.core.errors import ContextLengthError, RequestError
+from unisono.core.sampling import SamplingParams
+
+__all__ = ["Conversation", "talk"]
+
+_HELP = """/clear         forget the conversation
+/system TEXT   set the system message and start over; without TEXT, remove it
+/exit          leave (also Ctrl-D)
+Ctrl-C         stop the answer
+A line that ends with \\ goes on in the next."""
+
+
+class Conversation:
+    """Messages so far; each answer sees all of them."""
+
+    def __init__(self, loaded: Loaded, params: SamplingParams, *, system: str | None) -> None:
+        self._loaded = loaded
+        self._params = params
+        self._system = system
+        self.messages: list[dict[str, str]] = []
+        self._start_over()
+
+    def command(self, line: str) -> str | None:
+        """Carry out ``/word ...``; gives what to tell the user, or None to leave."""
+        word, _, rest = line.partition(" ")
+        if word in ("/exit", "/quit", "/bye"):
+            return None
+        if word == "/clear":
+            self._start_over()
+            return "The conversation is forgotten."
+        if word == "/system":
+            self._system = rest.strip() or None
+            self._start_over()
+            return "System message set." if self._system else "No system message."
+        return _HELP if word == "/help" else f"There is no {word}.\n{_HELP}"
+
+    def say(self, text: str) -> None:
+        """Add the user's message and stream the answer; a refused message is taken back."""
+        self.messages.append({"role": "user", "content": text})
+        answer = Answer(self._loaded, self._params)
+        try:
+            with closing(answer.to_chat(self.messages)) as deltas, _ctrl_c_noted() as pressed:
+                for delta in deltas:
+                    show(delta)
+                    if pressed.is_set():
+                        break
+        except KeyboardInterrupt:
+            pass
+        except RequestError as error:
+            self.messages.pop()
+            hint = "/clear starts over." if isinstance(error, ContextLengthError) else error.hint
+            show_error(error.message, hint)
+            return
+        show("\n")
+        print_statistics(answer)
+        self.messages.append({"role": "assistant", "content": answer.text})
+
+    def _start_over(self) -> None:
+        self.messages.clear()
+        if self._system:
+            self.messages.append({"role": "system", "content": self._system})
+
+
+@contextmanager
+def _ctrl_c_noted() -> Iterator[threading.Event]:
+    """The first Ctrl-C is noted, so that a step of the engine is never torn; a second one tears."""
+    pressed = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def talk(conversation: Conversation) -> None:
+    """Read and answer until the user leaves."""
+    _enable_line_editing()
+    while True:
+        try:
+            line = _read_line()
+        except EOFError:
+            if sys.stdin.isatty():
+                typer.echo("", err=True)
+            return
+        except KeyboardInterrupt:
+            typer.echo("\n(Ctrl-D or /exit leaves)", err=True)
+            continue
+        if line.startswith("/"):
+            reply = conversation.command(line)
+            if reply is None:
+                return
+            typer.echo(reply, err=True)
+        elif line:
+            conversation.say(line)
+
+
+def _enable_line_editing() -> None:
+    """Arrow keys and history at the prompt, where the system has them."""
+    with suppress(ImportError):
+        import readline  # noqa: F401
+
+
+def _read_line() -> str:
+    """What the user typed, without the blanks around it; EOFError for Ctrl-D."""
+    lines = [_input("> ")]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
+        lines.append(_input("  "))
+    return "\n".join(lines).strip()
+
+
+def _input(prompt: str) -> str:
+    if not sys.stdin.isatty():
+        prompt = ""
+    try:
+        return input(prompt)
+    except UnicodeDecodeError:
+        typer.echo("(that was not UTF-8 text)", err=True)
+        return ""

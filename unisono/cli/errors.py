@@ -1,0 +1,76 @@
+"""What the user reads when something goes wrong, and the exit code a script sees.
+
+0 fine, 1 failed while running, 2 wrong from the start (usage, configuration, model, hardware),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from unisono.core.errors import (
+    ConfigError,
+    HardwareError,
+    InvalidRequestError,
+    ModelError,
+    UnisonoError,
+)
+
+__all__ = ["DEBUG_VARIABLE", "clear_errors", "exit_code", "show_error"]
+
+DEBUG_VARIABLE = "UNISONO_DEBUG"
+_WRONG_FROM_THE_START = (ConfigError, ModelError, HardwareError, InvalidRequestError)
+
+
+def exit_code(error: UnisonoError) -> int:
+    """2 where another command line would have worked, 1 otherwise."""
+    return 2 if isinstance(error, _WRONG_FROM_THE_START) else 1
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """One line on stderr for what is wrong, and one for what to do."""
+    typer.echo(f"error: {_one_line(message)}", err=True)
+    if hint:
+        typer.echo(f"hint: {_one_line(hint)}", err=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn whatever a verb raises into a clear line and an exit code; never a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        _discard_output()
+        raise typer.Exit(1) from None
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+            raise
+        if isinstance(error, UnisonoError):
+            show_error(error.message, error.hint)
+            raise typer.Exit(exit_code(error)) from None
+        if type(error).__module__.startswith(("typer", "click")):
+            raise  # the parser's own complaints
+        show_error(
+            f"{type(error).__name__}: {error}",
+            f"This should not happen. {DEBUG_VARIABLE}=1 shows where it did; please report it.",
+        )
+        raise typer.Exit(1) from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _discard_output() -> None:
+    """Nobody reads any more: keep the interpreter from complaining when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,74 @@
+"""Options that several verbs share, each written once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "DeviceOption",
+    "DtypeOption",
+    "JsonOption",
+    "KvMemoryOption",
+    "MaxModelLenOption",
+    "MaxTokensOption",
+    "ModelArgument",
+    "RevisionOption",
+    "SeedOption",
+    "SystemOption",
+    "TemperatureOption",
+    "TopKOption",
+    "TopPOption",
+]
+
+MODEL_HELP = (
+    "A folder, a hub id such as Qwen/Qwen3-0.6B, or modelscope:Qwen/Qwen3-0.6B."
+    " Without it: the small built-in demo model."
+)
+
+ModelArgument = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where to run: auto, cpu, ... `unisono devices` lists what is here.")
+]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16."
+    ),
+]
+KvMemoryOption = Annotated[
+    str, typer.Option(help="Memory for the KV cache, such as 512MiB or 8GiB.")
+]
+MaxModelLenOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Most tokens of prompt and answer. By default what model and KV memory allow.",
+        show_default=False,
+    ),
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(help="Branch, tag or commit of a model on a hub.", show_default=False),
+]
+MaxTokensOption = Annotated[int, typer.Option(help="Most tokens to generate.")]
+TemperatureOption = Annotated[
+    float, typer.Option(help="0 always takes the likeliest token; higher is more varied.")
+]
+TopPOption = Annotated[
+    float, typer.Option(help="Choose among the likeliest tokens that sum to this probability.")
+]
+TopKOption = Annotated[
+    int, typer.Option(help="Choose among this many of the likeliest tokens; 0 means all.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="The same seed gives the same answer, on every device.", show_default=False),
+]
+SystemOption = Annotated[
+    str | None,
+    typer.Option(help="System message that goes before the conversation.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

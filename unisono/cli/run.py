@@ -1,0 +1,138 @@
+"""``unisono run``: one prompt, one answer, on the screen while it is being written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Annotated
+
+import typer
+
+from unisono.cli.errors import clear_errors
+from unisono.cli.options import (
+    MODEL_HELP,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    KvMemoryOption,
+    MaxModelLenOption,
+    MaxTokensOption,
+    RevisionOption,
+    SeedOption,
+    SystemOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+from unisono.core.errors import ConfigError
+
+__all__ = ["EXAMPLE_MESSAGE", "run"]
+
+EXAMPLE_MESSAGE = (
+    "Dear customer, your account 6222-8043-1975 was charged 1,250.00 USD at a merchant in Oslo on"
+    " 14 March. I did not make this payment. Please stop it and call me back today."
+)
+
+
+def run(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="What to answer. Without it: standard input, if it is piped; else an example.",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    max_tokens: MaxTokensOption = 512,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    system: SystemOption = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the prompt as it stands: no chat template.")
+    ] = False,
+    kv_memory: KvMemoryOption = "2GiB",
+    max_model_len: MaxModelLenOption = None,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer one prompt. The answer goes to standard output, figures to standard error.
+
+    \b
+    Examples:
+      unisono run
+      unisono run "My broadband has been down since 9 May, order TK-20417."
+      unisono run Qwen/Qwen3-0.6B "Why is the sky blue?" --max-tokens 200
+      unisono run ./my-model "Once upon a time" --raw --temperature 0.8 --seed 7
+      cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
+    """
+    with clear_errors():
+        from unisono.cli.answering import Answer, print_json, print_statistics, show, start_model
+        from unisono.core.sampling import SamplingParams
+
+        model, text = sort_words(model, prompt)
+        params = SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+        )
+        if raw and system is not None:
+            raise ConfigError(
+                "--system needs the chat template that --raw switches off.",
+                hint="Leave out one of the two.",
+            )
+        if text is None:
+            text = _piped_text()
+        if text is None:
+            text = EXAMPLE_MESSAGE
+            typer.echo(f"example message: {text}\n", err=as_json)
+        loaded = start_model(
+            model,
+            device=device,
+            dtype=dtype,
+            kv_memory=kv_memory,
+            max_model_len=max_model_len,
+            revision=revision,
+        )
+        messages = [{"role": "system", "content": system}] if system is not None else []
+        messages.append({"role": "user", "content": text})
+        answer = Answer(loaded, params)
+        deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
+        for delta in deltas:
+            if not as_json:
+                show(delta)
+        if as_json:
+            print_json(answer)
+            return
+        show("\n")
+        print_statistics(answer)
+
+
+def sort_words(first: str | None, second: str | None) -> tuple[str | None, str | None]:
+    """(model, prompt) from the words of the command line: a single word may be either."""
+    from unisono.hub import looks_like_model
+
+    if first is None or second is not None or looks_like_model(first):
+        return first, second
+    return None, first
+
+
+def _piped_text() -> str | None:
+    """What is piped or redirected into the program; None where nothing is."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
+        return None
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "Standard input is not UTF-8 text.", hint="Convert it first, for example with iconv."
+        ) from error
+    return text or None

@@ -1,0 +1,125 @@
+"""``unisono serve``: options in, ``ServerSettings`` out, and the server takes over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unisono.cli.errors import clear_errors
+from unisono.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    KvMemoryOption,
+    MaxModelLenOption,
+    ModelArgument,
+    RevisionOption,
+)
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["serve"]
+
+_DEMO_NAME = "unisono-demo"
+
+
+def serve(
+    model: ModelArgument = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Other than loopback needs an API key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    kv_memory: KvMemoryOption = "2GiB",
+    max_model_len: MaxModelLenOption = None,
+    max_num_seqs: Annotated[
+        int, typer.Option(help="Most sequences that are computed together.")
+    ] = 64,
+    max_num_batched_tokens: Annotated[
+        int, typer.Option(help="Most tokens in one step, prompts and answers together.")
+    ] = 1024,
+    max_queue: Annotated[
+        int, typer.Option(help="Most requests that wait; more get 429 with Retry-After.")
+    ] = 1024,
+    prefix_cache: Annotated[
+        bool,
+        typer.Option(
+            "--prefix-cache/--no-prefix-cache", help="Reuse what equal beginnings have computed."
+        ),
+    ] = True,
+    revision: RevisionOption = None,
+    served_model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What clients call the model; repeat it for more names. By default its id.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A key that is let in; may be repeated. Other users of the machine can see"
+            " options: prefer --api-key-file or UNISONO_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with one key a line.", show_default=False)
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback without a key.")
+    ] = False,
+) -> None:
+    """Serve a model over HTTP with OpenAI's routes: chat, completions, streaming, metrics.
+
+    \b
+    Examples:
+      unisono serve
+      unisono serve Qwen/Qwen3-0.6B --kv-memory 8GiB
+      unisono serve ./my-model --host 0.0.0.0 --api-key-file keys.txt
+    \b
+    Then:
+      curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+        -d '{"model": "unisono-demo", "messages": [{"role": "user", "content": "Hello"}]}'
+    """
+    with clear_errors():
+        from unisono.core.config import EngineConfig, parse_bytes
+        from unisono.hub import resolve_model
+        from unisono.server import ServerSettings, read_keys
+        from unisono.server import serve as serve_forever
+
+        engine = EngineConfig(
+            device=device,
+            dtype=dtype,
+            kv_memory=parse_bytes(kv_memory),
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_queue=max_queue,
+            prefix_cache=prefix_cache,
+        )
+        names = served_model_name or [default_model_name(model)]
+        settings = ServerSettings(
+            model_folder=resolve_model(model, revision=revision),
+            model_name=names[0],
+            model_aliases=tuple(names[1:]),
+            host=host,
+            port=port,
+            engine=engine,
+            api_keys=read_keys(tuple(api_key or ()), api_key_file),
+            insecure=insecure,
+        )
+        serve_forever(settings)
+
+
+def default_model_name(model: str | None) -> str:
+    """What clients call a model that was given no name: its id, or its folder's name."""
+    if model is None:
+        return _DEMO_NAME
+    if model.startswith("modelscope:"):
+        return model.removeprefix("modelscope:")
+    folder = Path(model).expanduser()
+    return folder.resolve().name if folder.is_dir() else model
