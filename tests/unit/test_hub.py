@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from unisono import hub
 from unisono.core.errors import CheckpointError, ConfigError, ModelNotFoundError
 from unisono.hub import files
-from unisono.models import hub
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:
