@@ -6,6 +6,7 @@ folder is executed or unpickled, and an index cannot name files outside its fold
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def weight_files(folder: Path) -> list[Path]:
     for name in names:
         if Path(name).name != name:
             raise CheckpointError(f"{index} names {name!r}, which is not a plain file name.")
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not os.path.isfile(folder / name)]
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}.", hint=_AGAIN)
     return [folder / name for name in names]

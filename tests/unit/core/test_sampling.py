@@ -1,0 +1,149 @@
+"""Sampling parameters: every value that is out of range is refused by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unisono.core import MAX_LOGPROBS, SamplingParams
+from unisono.core.errors import InvalidRequestError
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_defaults_are_plain_sampling() -> None:
+    params = SamplingParams()
+    assert (params.temperature, params.top_p, params.top_k, params.min_p) == (1.0, 1.0, 0, 0.0)
+    assert not params.greedy
+    assert not params.has_penalties
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SamplingParams().n = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", 0),
+        ("max_tokens", None),
+        ("temperature", 0),
+        ("temperature", 100.0),
+        ("top_p", 1),
+        ("top_p", 1e-9),
+        ("min_p", 0.0),
+        ("min_p", 1.0),
+        ("repetition_penalty", 0.01),
+        ("presence_penalty", -2.0),
+        ("frequency_penalty", 2.0),
+        ("n", 128),
+        ("seed", -(2**63)),
+        ("seed", 2**63 - 1),
+        ("logprobs", 0),
+        ("prompt_logprobs", MAX_LOGPROBS),
+        ("logit_bias", {5: -100, 6: 100.0}),
+        ("stop", ("x" * 1024,)),
+        ("stop", ("x",) * 64),
+        ("stop_token_ids", (0,)),
+    ],
+)
+def test_values_at_the_edge_are_taken(name: str, value: Any) -> None:
+    assert getattr(SamplingParams(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", -1),
+        ("max_tokens", 1.0),
+        ("max_tokens", True),
+        ("min_tokens", -1),
+        ("temperature", -0.1),
+        ("temperature", 100.1),
+        ("temperature", NAN),
+        ("temperature", INF),
+        ("temperature", "1"),
+        ("temperature", None),
+        ("temperature", 10**400),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.01),
+        ("min_p", -0.01),
+        ("min_p", 1.01),
+        ("repetition_penalty", 0.0),
+        ("presence_penalty", 2.1),
+        ("frequency_penalty", -2.1),
+        ("n", 0),
+        ("n", 129),
+        ("seed", 2**63),
+        ("seed", -(2**63) - 1),
+        ("seed", 1.5),
+        ("logprobs", -1),
+        ("logprobs", MAX_LOGPROBS + 1),
+        ("prompt_logprobs", True),
+        ("stop", ""),
+        ("stop", ("",)),
+        ("stop", (5,)),
+        ("stop", ("x" * 1025,)),
+        ("stop", ("x",) * 65),
+        ("stop_token_ids", (-1,)),
+        ("stop_token_ids", (1.0,)),
+        ("stop_token_ids", tuple(range(65))),
+        ("logit_bias", {-1: 0.0}),
+        ("logit_bias", {"5": 0.0}),
+        ("logit_bias", {5: 100.1}),
+        ("logit_bias", {5: NAN}),
+        ("logit_bias", dict.fromkeys(range(1025), 0.0)),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=name) as caught:
+        SamplingParams(**{name: value})
+    assert caught.value.param == name
+
+
+def test_min_tokens_are_at_most_max_tokens() -> None:
+    assert SamplingParams(min_tokens=4, max_tokens=4).min_tokens == 4
+    assert SamplingParams(min_tokens=10**6, max_tokens=None).min_tokens == 10**6
+    with pytest.raises(InvalidRequestError) as caught:
+        SamplingParams(min_tokens=5, max_tokens=4)
+    assert caught.value.param == "min_tokens"
+
+
+def test_lists_become_tuples_and_copies() -> None:
+    bias = {1: 2.0}
+    params = SamplingParams(stop="end", stop_token_ids=[1, 2], logit_bias=bias)  # type: ignore[arg-type]
+    bias.clear()
+    assert params.stop == ("end",)
+    assert params.stop_token_ids == (1, 2)
+    assert params.logit_bias == {1: 2.0}
+    assert SamplingParams(stop=None, logit_bias=None, stop_token_ids=None) == SamplingParams()  # type: ignore[arg-type]
+
+
+def test_derived_flags() -> None:
+    assert SamplingParams(temperature=0).greedy
+    for penalty in ({"repetition_penalty": 1.1}, {"presence_penalty": -1.0}):
+        assert SamplingParams(**penalty).has_penalties
+    assert SamplingParams(frequency_penalty=0.5).has_penalties
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just(10**400)
+)
+SCALARS = [
+    field.name
+    for field in dataclasses.fields(SamplingParams)
+    if field.name not in ("stop", "stop_token_ids", "logit_bias", "ignore_eos")
+]
+
+
+@given(name=st.sampled_from(SCALARS), value=ANYTHING)
+def test_whatever_is_given_is_taken_or_refused_and_nothing_else(name: str, value: Any) -> None:
+    with contextlib.suppress(InvalidRequestError):
+        assert getattr(SamplingParams(**{name: value}), name) == value

@@ -1,0 +1,80 @@
+"""Engine outputs on their way to the HTTP request that waits for them.
+
+Knows request ids and outputs; nothing of sockets or text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from unisono.core import RequestOutput
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """The outputs of a few engine requests, as they come.
+
+    Iterating gives all that has arrived since the last time as one list, so a reader that is slower
+    than the engine gets longer lists instead of falling behind. Ends when every request has
+    finished. Raises what ``fail`` was given, after what came before it.
+    """
+
+    def __init__(self, request_ids: Sequence[str], release: Callable[[list[str]], None]) -> None:
+        self._open = set(request_ids)
+        self._release = release
+        self._pending: list[RequestOutput] = []
+        self._error: BaseException | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+
+    @property
+    def open_ids(self) -> frozenset[str]:
+        """The requests that have not finished."""
+        return frozenset(self._open)
+
+    def push(self, output: RequestOutput) -> None:
+        if output.request_id not in self._open:
+            return
+        if output.finish_reason is not None:
+            self._open.discard(output.request_id)
+        self._pending.append(output)
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the iteration with ``error``; what is still running is released."""
+        if self._error is None:
+            self._error = error
+        self.close()
+        self._wake()
+
+    def abort(self, request_id: str) -> None:
+        """Nobody wants more of this one."""
+        if request_id in self._open:
+            self._open.discard(request_id)
+            self._release([request_id])
+
+    def close(self) -> None:
+        """Aborts whatever is still running."""
+        if self._open:
+            names = sorted(self._open)
+            self._open.clear()
+            self._release(names)
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> list[RequestOutput]:
+        while not self._pending:
+            if self._error is not None:
+                raise self._error
+            if not self._open:
+                raise StopAsyncIteration
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+        outputs, self._pending = self._pending, []
+        return outputs
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)

@@ -1,0 +1,74 @@
+"""The ASGI application: routes behind the guard.
+
+Knows how the parts fit together; nothing of processes, sockets or signals.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from unisono import __version__
+from unisono.core import errors
+from unisono.server import generate_routes, info_routes
+from unisono.server.api_error import ApiError, error_response
+from unisono.server.failures import log_failure
+from unisono.server.guard import Gate, Guard
+from unisono.server.keys import KeyRing
+from unisono.server.metrics import Metrics
+from unisono.server.openapi import install_openapi
+from unisono.server.prompts import PromptEncoder
+from unisono.server.service import Engine, Service
+from unisono.server.settings import ServerSettings
+from unisono.text import Tokenizer
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger("unisono.server")
+
+
+def create_app(
+    settings: ServerSettings, engine: Engine, tokenizer: Tokenizer, gate: Gate | None = None
+) -> FastAPI:
+    """Args:
+    gate: tells how many requests are inside and, on the way out, that no more may come.
+    """
+    app = FastAPI(title="unisono", version=__version__, docs_url=None, redoc_url=None)
+    metrics = Metrics(lambda: engine.stats, lambda: engine.num_restarts)
+    gate = gate or Gate()
+    app.state.service = Service(
+        settings=settings,
+        engine=engine,
+        tokenizer=tokenizer,
+        encoder=PromptEncoder(tokenizer, settings.limits),
+        metrics=metrics,
+        gate=gate,
+    )
+    app.include_router(generate_routes.router)
+    app.include_router(info_routes.router)
+    for kind in (ApiError, errors.UnisonoError):
+        app.add_exception_handler(kind, _known_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+    app.add_middleware(
+        Guard, keys=KeyRing(settings.api_keys), limits=settings.limits, gate=gate, metrics=metrics
+    )
+    install_openapi(app, settings.model_names)
+    return app
+
+
+async def _known_error(request: Request, error: Exception) -> Response:
+    log_failure(_log, error)
+    return error_response(error)
+
+
+async def _routing_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        found = ApiError(405, f"{request.method} is not a method of this route.")
+        response = error_response(found)
+        response.headers.update(error.headers or {})
+        return response
+    return error_response(ApiError(error.status_code, "There is no such route here."))

@@ -1,0 +1,137 @@
+"""The API process's end of the socket to one engine process.
+
+Knows frames and which request waits for which output; nothing of processes, restarts or HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from unisono.core import Request, errors
+from unisono.server.answers import Answers
+from unisono.server.outputs import EngineFacts, decode_facts, decode_step
+from unisono.server.wire import (
+    FrameBuffer,
+    ProtocolError,
+    decode_error,
+    encode_frame,
+    encode_request,
+)
+
+__all__ = ["EngineLink"]
+
+_log = logging.getLogger("unisono.server.engine")
+
+
+class EngineLink(asyncio.Protocol):
+    """Carries many requests over one connection.
+
+    ``ready`` resolves when the engine has loaded, or raises why it has not; ``lost`` is set when
+    the connection is gone for good.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ready: asyncio.Future[EngineFacts] = loop.create_future()
+        self.lost = asyncio.Event()
+        self.stats: dict[str, float] = {}
+        self.last_frame_s = loop.time()
+        self._loop = loop
+        self._buffer = FrameBuffer()
+        self._routes: dict[str, Answers] = {}
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def num_in_flight(self) -> int:
+        """Engine requests that have not finished."""
+        return len(self._routes)
+
+    def send(self, message: list[Any]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(message))
+
+    def submit(self, requests: Sequence[Request]) -> Answers:
+        """Hands the requests over; their outputs come through the answer.
+
+        Raises:
+            EngineDeadError: the connection is gone already.
+        """
+        if self.lost.is_set():
+            raise engine_died()
+        answers = Answers([request.id for request in requests], self._release)
+        self.send(["add", [encode_request(request) for request in requests]])
+        if not self._routes:
+            self.last_frame_s = self._loop.time()
+        self._routes.update((request.id, answers) for request in requests)
+        return answers
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def fail_all(self, error: errors.UnisonoError) -> None:
+        """Ends every request in flight."""
+        for answers in list(dict.fromkeys(self._routes.values())):
+            answers.fail(error)
+        self._routes.clear()
+
+    def _release(self, names: list[str]) -> None:
+        known = [name for name in names if self._routes.pop(name, None)]
+        if known:
+            self.send(["abort", known])
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.last_frame_s = self._loop.time()
+        try:
+            for message in self._buffer.feed(data):
+                self._handle(message)
+        except ProtocolError as error:
+            _log.error("The engine process is not understood: %s. Leaving it.", error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+        if not self.ready.done():
+            self.ready.set_exception(engine_died())
+            self.ready.exception()  # marks it as seen: the launch may have been given up
+        self.fail_all(engine_died())
+
+    def _handle(self, message: list[Any]) -> None:
+        if message[0] == "step":
+            self._handle_step(message)
+        elif message[0] == "ready" and not self.ready.done():
+            self.ready.set_result(decode_facts(message))
+        elif message[0] == "failed" and len(message) == 2 and not self.ready.done():
+            self.ready.set_exception(decode_error(message[1]))
+        else:
+            raise ProtocolError("an unknown message")
+
+    def _handle_step(self, message: list[Any]) -> None:
+        step = decode_step(message)
+        if step.stats is not None:
+            self.stats = step.stats
+        for output in step.outputs:
+            answers = self._routes.get(output.request_id)
+            if answers is None:
+                continue  # aborted while the step ran
+            if output.finish_reason is not None:
+                del self._routes[output.request_id]
+            answers.push(output)
+        for name, error in step.rejected:
+            if answers := self._routes.pop(name, None):
+                answers.fail(error)
+
+
+def engine_died() -> errors.EngineDeadError:
+    return errors.EngineDeadError(
+        "The engine process ended while it worked on this request.",
+        hint="It is being restarted: send the request again in a few seconds.",
+    )

@@ -1,0 +1,125 @@
+"""The one door: every request passes here before any route sees it.
+
+Denies by default: without a key only ``/health`` answers. Also refuses what is too large, what
+comes while the server drains, and catches whatever a route did not. Pure ASGI: bodies stream
+through untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from unisono.server.api_error import ApiError, error_response
+from unisono.server.failures import log_failure
+from unisono.server.json_body import body_too_large
+from unisono.server.keys import KeyRing
+from unisono.server.metrics import Metrics
+from unisono.server.settings import Limits
+
+__all__ = ["Gate", "Guard"]
+
+_PUBLIC_PATHS = frozenset({"/health"})
+_READING_METHODS = frozenset({"GET", "HEAD"})
+_RETRY_AFTER_S = 5
+_log = logging.getLogger("unisono.server")
+
+
+class Gate:
+    """How many requests are inside, and whether more may come."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.num_inside = 0
+
+
+class Guard:
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyRing, limits: Limits, gate: Gate, metrics: Metrics
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._limits = limits
+        self._gate = gate
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._guarded(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched_send(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._metrics.response(message["status"])
+            await send(message)
+
+        self._gate.num_inside += 1
+        try:
+            self._check(scope)
+            await self._app(scope, receive, watched_send)
+        except Exception as error:
+            log_failure(_log, error)
+            if not started:
+                await error_response(error)(scope, receive, watched_send)
+        finally:
+            self._gate.num_inside -= 1
+
+    def _check(self, scope: Scope) -> None:
+        """Raises:
+        ApiError: this request is not let in.
+        """
+        headers = dict(scope["headers"])
+        self._check_headers(scope)
+        tenant = self._keys.tenant(headers.get(b"authorization"))
+        if tenant is None and scope["path"] not in _PUBLIC_PATHS:
+            raise _unauthorized(b"authorization" in headers)
+        scope.setdefault("state", {})["tenant"] = tenant or ""
+        if scope["method"] not in _READING_METHODS:
+            self._check_room()
+            self._check_length(headers.get(b"content-length", b"0"))
+
+    def _check_headers(self, scope: Scope) -> None:
+        size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+        size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if size > self._limits.header_bytes:
+            message = f"The headers are larger than the {self._limits.header_bytes} bytes allowed."
+            raise ApiError(431, message, code="headers_too_large", close=True)
+
+    def _check_room(self) -> None:
+        if self._gate.draining:
+            raise ApiError(
+                503,
+                "The server is shutting down. Send the request to another one, or again later.",
+                code="draining",
+                retry_after_s=_RETRY_AFTER_S,
+                close=True,
+            )
+        if self._gate.num_inside > self._limits.in_flight:
+            raise ApiError(
+                429,
+                f"More than {self._limits.in_flight} requests at once. Try again later.",
+                code="too_many_requests",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def _check_length(self, content_length: bytes) -> None:
+        if not content_length.isdigit() or int(content_length[:20]) > self._limits.body_bytes:
+            raise body_too_large(self._limits)
+
+
+def _unauthorized(has_key: bool) -> ApiError:
+    if has_key:
+        return ApiError(401, "This API key is not known here.", code="invalid_api_key")
+    message = "An API key is missing. Send the header 'Authorization: Bearer KEY'."
+    return ApiError(401, message, code="missing_api_key")

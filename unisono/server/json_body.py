@@ -1,0 +1,163 @@
+"""Request bodies: bounded reading and strict JSON.
+
+Knows bytes and JSON; nothing of routes. Stricter than ``json.loads``: no NaN, no numbers beyond
+float range, no duplicate keys, no lone surrogates, bounded nesting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from unisono.server.api_error import ApiError, bad_request
+from unisono.server.settings import Limits
+from unisono.server.unsupported import drop_unsupported
+
+__all__ = ["parse_json", "read_body", "read_model", "validate"]
+
+_MAX_KEYS = 4096
+_INLINE_BYTES = 64 * 2**10
+_STRING = re.compile(rb'"[^"]*"')
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UNION_MEMBER = re.compile(r"(constrained-|list\[|function-|str$|int$|float$|bool$|none$)")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_model(request: Request, model: type[Model], limits: Limits) -> Model:
+    """The request's body, checked against ``model``.
+
+    Raises:
+        ApiError: it is too large, too slow, not JSON, or does not fit.
+    """
+    body = await read_body(request, limits)
+    if len(body) <= _INLINE_BYTES:
+        return _to_model(body, model, limits)
+    return await asyncio.to_thread(_to_model, body, model, limits)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Raises:
+    ApiError: more than ``limits.body_bytes``, or slower than ``limits.body_timeout_s``.
+    """
+    try:
+        return await asyncio.wait_for(_collect(request, limits), limits.body_timeout_s)
+    except asyncio.TimeoutError as error:
+        message = f"The body did not arrive within {limits.body_timeout_s:g} seconds."
+        raise ApiError(408, message, code="request_timeout", close=True) from error
+    except ClientDisconnect as error:
+        raise ApiError(400, "The connection closed before the body was complete.") from error
+
+
+async def _collect(request: Request, limits: Limits) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limits.body_bytes:
+            raise body_too_large(limits)
+    return bytes(body)
+
+
+def body_too_large(limits: Limits) -> ApiError:
+    message = f"The body is larger than the {limits.body_bytes} bytes allowed."
+    return ApiError(413, message, code="body_too_large", close=True)
+
+
+def _to_model(body: bytes, model: type[Model], limits: Limits) -> Model:
+    return validate(drop_unsupported(parse_json(body, limits.json_depth)), model)
+
+
+def parse_json(body: bytes, max_depth: int) -> Any:
+    """Raises:
+    ApiError: not strict JSON, or nested deeper than ``max_depth``.
+    """
+    _check_depth(body, max_depth)
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+        )
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise bad_request("The body is not valid UTF-8.", code="invalid_utf8") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise bad_request(f"The body is not valid JSON ({where}).", code="invalid_json") from error
+    except ValueError as error:
+        raise bad_request("A number in the body is too large.", code="invalid_json") from error
+    except RecursionError as error:
+        raise _too_deep(max_depth) from error
+    return value
+
+
+def _check_depth(body: bytes, max_depth: int) -> None:
+    """Strips strings and everything but brackets, then one level of brackets after another."""
+    brackets = _STRING.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
+    brackets = brackets.translate(_BRACES_TO_BRACKETS, _NOT_BRACKETS)
+    for _ in range(max_depth):
+        shorter = brackets.replace(b"[]", b"")
+        if len(shorter) == len(brackets):
+            return  # none left, or unbalanced: the parser says where
+        brackets = shorter
+    if brackets:
+        raise _too_deep(max_depth)
+
+
+def _too_deep(max_depth: int) -> ApiError:
+    return bad_request(f"The body is nested deeper than {max_depth} levels.", code="invalid_json")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_KEYS:
+        raise bad_request(f"An object in the body has more than {_MAX_KEYS} keys.")
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise bad_request("The body names a key twice in one object.", code="invalid_json")
+    return fields
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("out of range")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise bad_request(f"{name} is not a JSON number.", code="invalid_json")
+
+
+def validate(value: Any, model: type[Model]) -> Model:
+    """Raises:
+    ApiError: names the first field that is wrong, and why; repeats nothing of its content.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=True)[0]
+        param = _field_name(first["loc"])
+        if first["type"] == "extra_forbidden":
+            message = f"Unknown field {param!r}. Leave it out: unknown fields are refused."
+            raise bad_request(message, param=param, code="unknown_field") from None
+        message = f"{param or 'The body'}: {first['msg']}."
+        raise bad_request(message, param=param, code="invalid_value") from None
+
+
+def _field_name(location: tuple[int | str, ...]) -> str | None:
+    """``("messages", 0, "role")`` -> ``"messages[0].role"``."""
+    name = ""
+    for part in location:
+        if isinstance(part, str) and _UNION_MEMBER.match(part):
+            break
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name[:200] or None

@@ -1,0 +1,153 @@
+"""Text and conversations to token ids, away from the event loop when they are long.
+
+Knows request bodies and the tokenizer; nothing of engines or responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from unisono.server.api_error import bad_request
+from unisono.server.request_schema import (
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    TokenizeRequest,
+    ToolCall,
+)
+from unisono.server.settings import Limits
+from unisono.text import Tokenizer
+
+__all__ = ["Prompt", "PromptEncoder"]
+
+_INLINE_CHARACTERS = 2048
+_NUM_THREADS = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """``text`` is what the client wrote, where it wrote text."""
+
+    token_ids: tuple[int, ...]
+    text: str | None = None
+
+
+class PromptEncoder:
+    """Few threads, so that long prompts wait for one another and not everyone for them."""
+
+    def __init__(self, tokenizer: Tokenizer, limits: Limits) -> None:
+        self._tokenizer = tokenizer
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        def encode() -> list[int]:
+            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+        return encode() if len(text) <= _INLINE_CHARACTERS else await self._in_thread(encode)
+
+    async def decode(self, token_ids: list[int]) -> str:
+        return await self._in_thread(
+            lambda: self._tokenizer.decode(token_ids, skip_special_tokens=False)
+        )
+
+    async def chat(self, body: ChatRequest | TokenizeRequest) -> list[int]:
+        """Raises:
+        ApiError, InvalidRequestError: messages that this server or the template refuses.
+        """
+        messages = body.messages or []
+        if len(messages) > self._limits.messages:
+            message = f"A chat has at most {self._limits.messages} messages on this server."
+            raise bad_request(message, param="messages")
+        plain = [_plain_message(index, message) for index, message in enumerate(messages)]
+        continues = bool(body.continue_final_message)
+        generation_prompt = body.add_generation_prompt
+        if generation_prompt is None:
+            generation_prompt = not continues
+        options = body.chat_template_kwargs
+        return await self._in_thread(
+            lambda: self._tokenizer.encode_chat(
+                plain,
+                tools=_plain_tools(body),
+                add_generation_prompt=generation_prompt,
+                continue_final_message=continues,
+                template_kwargs=options.model_dump(exclude_none=True) if options else None,
+            )
+        )
+
+    async def completion(self, body: CompletionRequest) -> list[Prompt]:
+        """Raises:
+        ApiError, InvalidRequestError: an empty prompt, or more prompts than allowed.
+        """
+        given = _one_by_one(body.prompt)
+        if len(given) > self._limits.prompts:
+            message = f"At most {self._limits.prompts} prompts in one request on this server."
+            raise bad_request(message, param="prompt")
+        return [await self._prompt(one) for one in given]
+
+    async def _prompt(self, given: str | list[int]) -> Prompt:
+        if not isinstance(given, str):
+            return Prompt(tuple(given))
+        token_ids = await self.text(given)
+        if not token_ids:
+            raise bad_request("The prompt is empty: send at least one token.", param="prompt")
+        return Prompt(tuple(token_ids), given)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+    """The four forms of ``prompt`` as one: a list of texts or token ids."""
+    if isinstance(given, str) or isinstance(given[0], int):
+        return [given]
+    return cast("list[str | list[int]]", given)
+
+
+def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | None:
+    if not body.tools or getattr(body, "tool_choice", None) == "none":
+        return None
+    return [tool.model_dump(exclude_none=True) for tool in body.tools]
+
+
+def _plain_message(index: int, message: ChatMessage) -> dict[str, Any]:
+    """The message as chat templates expect it: text in one piece, arguments as an object."""
+    content = message.content
+    if isinstance(content, list):
+        content = "".join(part.text for part in content)
+    if content is None and not (message.role == "assistant" and message.tool_calls):
+        where = f"messages[{index}].content"
+        raise bad_request("A message needs content.", param=where)
+    plain: dict[str, Any] = {
+        "role": "system" if message.role == "developer" else message.role,
+        "content": content or "",
+    }
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        if (value := getattr(message, name)) is not None:
+            plain[name] = value
+    if message.tool_calls:
+        plain["tool_calls"] = [_plain_call(index, call) for call in message.tool_calls]
+    return plain
+
+
+def _plain_call(index: int, call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise bad_request(
+            "The arguments of a tool call are a JSON object, written as text.",
+            param=f"messages[{index}].tool_calls",
+        )
+    function = {"name": call.function.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}

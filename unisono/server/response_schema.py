@@ -1,0 +1,148 @@
+"""What the routes answer, for ``/openapi.json`` and its readers.
+
+Responses are put together by hand (``chat.py``, ``completions.py``); a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "ChatCompletion",
+    "Completion",
+    "ErrorResponse",
+    "Health",
+    "ModelCard",
+    "ModelList",
+    "TokenIds",
+    "TokenText",
+]
+
+FinishReason = Literal["stop", "length"]
+
+
+class Exact(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class ErrorDetail(Exact):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(Exact):
+    error: ErrorDetail
+
+
+class PromptTokensDetails(Exact):
+    cached_tokens: int
+
+
+class UsageObject(Exact):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class PromptLogprob(Exact):
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+
+
+class TopLogprob(Exact):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprobs(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(Exact):
+    content: list[TokenLogprobs]
+    refusal: None
+
+
+class AssistantMessage(Exact):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(Exact):
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(Exact):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageObject
+    prompt_logprobs: PromptLogprobs = []
+
+
+class CompletionLogprobs(Exact):
+    text_offset: list[int]
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class CompletionChoice(Exact):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason
+    prompt_logprobs: PromptLogprobs = []
+
+
+class Completion(Exact):
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: UsageObject
+
+
+class ModelCard(Exact):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "unisono"
+    max_model_len: int
+
+
+class ModelList(Exact):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class TokenIds(Exact):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class TokenText(Exact):
+    prompt: str
+
+
+class Health(Exact):
+    status: Literal["ok", "starting", "restarting", "draining", "stopped"]

@@ -1,0 +1,197 @@
+"""A server from start to end: engine up, socket bound, requests answered, drained, gone."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from unisono.core.errors import CheckpointError, ConfigError, EngineDeadError
+from unisono.server.app import create_app
+from unisono.server.guard import Gate
+from unisono.server.http_protocol import limited_protocol
+from unisono.server.settings import ServerSettings, is_loopback
+from unisono.server.supervisor import EngineSupervisor
+from unisono.text import Tokenizer
+
+__all__ = ["serve"]
+
+_BACKLOG = 1024
+_DRAIN_POLL_S = 0.05
+_GRACE_S = 5
+_log = logging.getLogger("unisono.server")
+
+
+def serve(settings: ServerSettings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets running requests finish and returns.
+
+    Prints one line when it is ready.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+        ModelError, HardwareError: the model cannot be served.
+    """
+    if not (settings.api_keys or is_loopback(settings.host)):
+        _log.warning("No API key: everyone who reaches %s is let in.", settings.host)
+    with _bind(settings) as sock:
+        _run(_serve(settings, sock))
+
+
+async def _serve(settings: ServerSettings, sock: socket.socket) -> None:
+    engine = EngineSupervisor(settings)
+    try:
+        tokenizer = await _unless_stopped(_start(settings, engine))
+        server = DrainingServer(settings, engine, tokenizer)
+        await server.serve(sockets=[sock])
+    except _Stopped:
+        return
+    finally:
+        await engine.stop()
+
+
+async def _start(settings: ServerSettings, engine: EngineSupervisor) -> Tokenizer:
+    """Loads tokenizer and engine side by side; the first that fails ends it."""
+    starting = asyncio.create_task(engine.start())
+    try:
+        tokenizer = await asyncio.to_thread(_load_tokenizer, settings.model_folder)
+        await starting
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    return tokenizer
+
+
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer.load(folder)
+    try:
+        tokenizer.check_chat_template()
+    except CheckpointError as error:
+        _log.warning("Chat will not work, plain completions will: %s", error)
+    return tokenizer
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first signal new requests are refused and running ones may finish; then it ends."""
+
+    def __init__(
+        self, settings: ServerSettings, engine: EngineSupervisor, tokenizer: Tokenizer
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._gate = Gate()
+        self._loop = asyncio.get_running_loop()
+        self._drain: asyncio.Task[None] | None = None
+        super().__init__(
+            uvicorn.Config(
+                create_app(settings, engine, tokenizer, self._gate),
+                http=limited_protocol(settings.limits),
+                ws="none",
+                lifespan="off",
+                h11_max_incomplete_event_size=settings.limits.header_bytes,
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        assert sockets
+        print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by the signal handler; a second signal ends the draining."""
+        if self._gate.draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._gate.draining = True
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._drain = self._loop.create_task(self._wait_and_exit())
+
+    async def _wait_and_exit(self) -> None:
+        deadline_s = self._loop.time() + self._settings.drain_timeout_s
+        while self._gate.num_inside and self._loop.time() < deadline_s:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        self._engine.fail_all(
+            EngineDeadError(
+                "The server shut down before the answer was complete.",
+                hint="Send the request again, to another server or later.",
+            )
+        )
+        self.should_exit = True
+
+
+def ready_line(settings: ServerSettings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"unisono serves {settings.model_name} on http://{host}:{port}"
+
+
+def _bind(settings: ServerSettings) -> socket.socket:
+    """Takes the address before the model loads, but lets nobody connect yet."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}).",
+            hint="Take another --host or --port; port 0 finds a free one.",
+        ) from error
+    return sock
+
+
+class _Stopped(Exception):
+    """A signal came before the server was up."""
+
+
+async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer:
+    """Raises:
+    _Stopped: SIGTERM or SIGINT came first.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(starting)
+    signals = (signal.SIGTERM, signal.SIGINT)
+    came: list[int] = []
+
+    def stop(sig: int) -> None:
+        came.append(sig)
+        task.cancel()
+
+    for sig in signals:
+        loop.add_signal_handler(sig, stop, sig)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if came:
+            raise _Stopped from None
+        raise
+    finally:
+        for sig in signals:
+            loop.remove_signal_handler(sig)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """On uvloop where it is installed: it is faster, and not needed."""
+    if sys.platform != "win32":
+        try:
+            uvloop = importlib.import_module("uvloop")
+        except ImportError:
+            pass
+        else:
+            uvloop.run(main)
+            return
+    asyncio.run(main)

@@ -1,0 +1,107 @@
+"""From the fields of a request body to sampling parameters, within this server's limits.
+
+Knows both vocabularies; nothing of HTTP or engines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unisono.core import SamplingParams
+from unisono.server.api_error import bad_request
+from unisono.server.request_schema import ChatRequest, CompletionRequest, SamplingFields
+from unisono.server.settings import Limits
+
+__all__ = ["chat_params", "completion_params"]
+
+_LEGACY_MAX_TOKENS = 16
+_SAME_NAMES = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop_token_ids",
+    "ignore_eos",
+    "min_tokens",
+    "seed",
+    "n",
+    "prompt_logprobs",
+)
+
+
+def chat_params(body: ChatRequest, limits: Limits) -> SamplingParams:
+    """Raises:
+    ApiError, InvalidRequestError: fields that contradict each other, or exceed a limit.
+    """
+    if body.stream and body.prompt_logprobs is not None:
+        raise bad_request(
+            "prompt_logprobs are not streamed: leave stream out.", param="prompt_logprobs"
+        )
+    if body.top_logprobs is not None and not body.logprobs:
+        raise bad_request("top_logprobs needs logprobs to be true.", param="top_logprobs")
+    max_tokens = body.max_completion_tokens
+    if max_tokens is None:
+        max_tokens = body.max_tokens
+    elif body.max_tokens not in (None, max_tokens):
+        raise bad_request("max_tokens and max_completion_tokens differ.", param="max_tokens")
+    return SamplingParams(
+        **_common(body, limits),
+        max_tokens=_checked_max_tokens(max_tokens, body.prompt_logprobs is not None, limits),
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
+
+
+def completion_params(body: CompletionRequest, limits: Limits) -> SamplingParams:
+    """Raises:
+    ApiError, InvalidRequestError: fields that contradict each other, or exceed a limit.
+    """
+    fields = _common(body, limits)
+    max_tokens = _LEGACY_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+    scores_prompt = body.prompt_logprobs is not None or bool(body.echo)
+    if body.echo and (body.logprobs is not None or max_tokens == 0):
+        wanted = (body.prompt_logprobs or 0, body.logprobs or 0)
+        fields["prompt_logprobs"] = max(wanted)
+    return SamplingParams(
+        **fields,
+        max_tokens=_checked_max_tokens(max_tokens, scores_prompt, limits),
+        logprobs=body.logprobs,
+    )
+
+
+def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
+    if body.stream_options is not None and not body.stream:
+        raise bad_request("stream_options needs stream to be true.", param="stream_options")
+    if body.n is not None and body.n > limits.n:
+        raise bad_request(f"n is at most {limits.n} on this server.", param="n")
+    values = {name: getattr(body, name) for name in _SAME_NAMES}
+    fields = {name: value for name, value in values.items() if value is not None}
+    if body.top_k is not None:
+        fields["top_k"] = max(body.top_k, 0)
+    if body.stop is not None:
+        fields["stop"] = body.stop
+    if body.logit_bias:
+        fields["logit_bias"] = _logit_bias(body.logit_bias)
+    return fields
+
+
+def _logit_bias(given: dict[str, float]) -> dict[int, float]:
+    for name in given:
+        if not (name.isascii() and name.isdigit() and len(name) <= 10):
+            raise bad_request("The keys of logit_bias are token ids.", param="logit_bias")
+    return {int(name): bias for name, bias in given.items()}
+
+
+def _checked_max_tokens(max_tokens: int | None, scores_prompt: bool, limits: Limits) -> int | None:
+    if max_tokens == 0 and not scores_prompt:
+        raise bad_request(
+            "max_tokens=0 leaves nothing to do: ask for at least 1, for prompt_logprobs or echo.",
+            param="max_tokens",
+        )
+    if limits.max_tokens is None:
+        return max_tokens
+    if max_tokens is not None and max_tokens > limits.max_tokens:
+        message = f"max_tokens is at most {limits.max_tokens} on this server."
+        raise bad_request(message, param="max_tokens")
+    return limits.max_tokens if max_tokens is None else max_tokens

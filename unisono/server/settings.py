@@ -1,0 +1,146 @@
+"""How a server is set up: flat, frozen, validated once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from unisono.core import EngineConfig
+from unisono.core.errors import ConfigError
+
+__all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
+
+KEY_VARIABLE = "UNISONO_API_KEY"
+_MIN_KEY_LENGTH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one client may ask for.
+
+    Args:
+        header_bytes: request line and headers.
+        body_bytes: request body, also when it comes in chunks.
+        json_depth: nesting of arrays and objects in a body.
+        messages: messages in a chat.
+        prompts: prompts in one completions request.
+        n: answers to one prompt.
+        answers: prompts times answers of one request.
+        max_tokens: tokens of one answer; ``None`` leaves it to the model's context.
+        logprob_entries: log-probabilities of prompt tokens in one request.
+        in_flight: HTTP requests being answered at the same time.
+        connections: open connections.
+        header_timeout_s: for a client to send its headers.
+        body_timeout_s: for a client to send its body.
+        write_timeout_s: for a client to read what was written to it.
+    """
+
+    header_bytes: int = 16 * 2**10
+    body_bytes: int = 8 * 2**20
+    json_depth: int = 64
+    messages: int = 4096
+    prompts: int = 256
+    n: int = 32
+    answers: int = 512
+    max_tokens: int | None = None
+    logprob_entries: int = 1 << 20
+    in_flight: int = 2048
+    connections: int = 4096
+    header_timeout_s: float = 15.0
+    body_timeout_s: float = 60.0
+    write_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"The limit {item.name} must be above 0, not {value}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Args:
+        model_folder: the checkpoint.
+        model_name: what clients call it.
+        model_aliases: other names that clients may use.
+        host, port: where to listen; port 0 takes a free one.
+        api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
+        insecure: listen on other addresses without a key all the same.
+        drain_timeout_s: how long running requests may go on after SIGTERM.
+        restart_wait_s: how long a request waits for an engine that is being restarted.
+        watchdog_s: an engine with work that shows no life for this long is restarted.
+
+    Raises:
+        ConfigError: a value out of range, or an address that is open to everyone.
+    """
+
+    model_folder: Path
+    model_name: str
+    model_aliases: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    limits: Limits = field(default_factory=Limits)
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    insecure: bool = False
+    drain_timeout_s: float = 30.0
+    restart_wait_s: float = 10.0
+    watchdog_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"The port must be 0 to 65535, not {self.port}.")
+        if not self.model_name:
+            raise ConfigError("The model needs a name that clients can use.")
+        for name in ("drain_timeout_s", "restart_wait_s", "watchdog_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative.")
+        if any(len(key) < _MIN_KEY_LENGTH for key in self.api_keys):
+            raise ConfigError(
+                f"An API key has at least {_MIN_KEY_LENGTH} characters.",
+                hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
+            )
+        if not (self.api_keys or self.insecure or is_loopback(self.host)):
+            raise ConfigError(
+                f"Refusing to serve everyone who reaches {self.host}: there is no API key.",
+                hint=f"Give --api-key or set {KEY_VARIABLE}; to serve openly, pass --insecure.",
+            )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The served name, then its aliases."""
+        return (self.model_name, *self.model_aliases)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address. A name other than localhost counts as no."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_keys(
+    given: tuple[str, ...] = (),
+    key_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Keys from options, from the environment (comma-separated) and from a file (one a line).
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    keys = [*given, *environment.get(KEY_VARIABLE, "").split(",")]
+    if key_file is not None:
+        try:
+            lines = key_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The key file {key_file} cannot be read.") from error
+        keys += [line for line in lines if not line.lstrip().startswith("#")]
+    return tuple(dict.fromkeys(key.strip() for key in keys if key.strip()))

@@ -1,0 +1,191 @@
+"""The engine process: one engine, one socket, one loop.
+
+Knows the engine and the wire; nothing of HTTP or text. It ends when the other side of the socket
+goes away, and only then: signals that stop the server are the API process's to answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from unisono.core import EngineConfig, Request, RequestOutput, errors
+from unisono.server.outputs import encode_output
+from unisono.server.wire import (
+    FrameBuffer,
+    ProtocolError,
+    decode_request,
+    decode_start,
+    encode_error,
+    encode_frame,
+)
+
+__all__ = ["main", "run"]
+
+_STATS_INTERVAL_S = 0.2
+_READ_BYTES = 1 << 18
+_log = logging.getLogger("unisono.server.worker")
+
+
+class StepEngine(Protocol):
+    """The part of an engine that this loop drives."""
+
+    @property
+    def has_work(self) -> bool: ...
+    @property
+    def info(self) -> Any: ...
+    def add(self, request: Request) -> None: ...
+    def abort(self, request_id: str) -> None: ...
+    def step(self) -> list[RequestOutput]: ...
+    def stats(self) -> Any: ...
+
+
+class Link:
+    """Messages over a blocking socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = FrameBuffer()
+        self.closed = False
+
+    def receive(self, *, block: bool) -> list[list[Any]]:
+        """What has arrived; with ``block``, waits until something has."""
+        if not block and not select.select([self._sock], [], [], 0)[0]:
+            return []
+        try:
+            data = self._sock.recv(_READ_BYTES)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.closed = True
+            return []
+        return list(self._buffer.feed(data))
+
+    def receive_one(self) -> list[Any] | None:
+        """The first message, or ``None`` if the other side left before it."""
+        while not self.closed:
+            if messages := self.receive(block=True):
+                return messages[0]
+        return None
+
+    def send(self, message: list[Any]) -> None:
+        try:
+            self._sock.sendall(encode_frame(message))
+        except ConnectionError:
+            self.closed = True
+
+
+class Worker:
+    """Reads messages, steps the engine, sends what each step brought in one frame."""
+
+    def __init__(self, engine: StepEngine, link: Link) -> None:
+        self._engine = engine
+        self._link = link
+        self._rejected: list[list[Any]] = []
+        self._stats_due_s = 0.0
+
+    def run(self) -> None:
+        while not self._link.closed:
+            for message in self._link.receive(block=not self._engine.has_work):
+                self._handle(message)
+            outputs = self._engine.step() if self._engine.has_work else []
+            self._report(outputs)
+
+    def _handle(self, message: list[Any]) -> None:
+        match message:
+            case ["add", list(requests)]:
+                for fields in requests:
+                    self._add(decode_request(fields))
+            case ["abort", list(names)]:
+                for name in names:
+                    self._engine.abort(str(name))
+            case _:
+                raise ProtocolError("an unknown message")
+
+    def _add(self, request: Request) -> None:
+        try:
+            self._engine.add(request)
+        except errors.RequestError as error:
+            self._rejected.append([request.id, encode_error(error)])
+
+    def _report(self, outputs: list[RequestOutput]) -> None:
+        """One frame a step, also an empty one: it shows that the engine is alive."""
+        rejected, self._rejected = self._rejected, []
+        message = ["step", [encode_output(output) for output in outputs], rejected, self._stats()]
+        try:
+            self._link.send(message)
+        except ProtocolError:
+            self._report_too_large(outputs, rejected)
+
+    def _report_too_large(self, outputs: list[RequestOutput], rejected: list[Any]) -> None:
+        failure = errors.RequestFailedError(
+            "The answer is too large to be handed over.", hint="Ask for fewer log-probabilities."
+        )
+        for output in outputs:
+            try:
+                self._link.send(["step", [encode_output(output)], [], None])
+            except ProtocolError:
+                self._engine.abort(output.request_id)
+                rejected.append([output.request_id, encode_error(failure)])
+        self._link.send(["step", [], rejected, None])
+
+    def _stats(self) -> dict[str, float] | None:
+        now_s = time.monotonic()
+        if now_s < self._stats_due_s and self._engine.has_work:
+            return None
+        self._stats_due_s = now_s + _STATS_INTERVAL_S
+        return dataclasses.asdict(self._engine.stats())
+
+
+def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) -> int:
+    """Serves one connection until it closes; returns the exit status of the process."""
+    link = Link(sock)
+    message = link.receive_one()
+    if message is None:
+        return 0
+    folder, config = decode_start(message)
+    try:
+        engine = build(folder, config)
+    except errors.UnisonoError as error:
+        link.send(["failed", encode_error(error)])
+        return 1
+    except Exception as error:
+        _log.exception("The engine could not be built.")
+        reason = errors.UnisonoError(f"The engine could not start ({type(error).__name__}).")
+        link.send(["failed", encode_error(reason)])
+        return 1
+    link.send(["ready", dataclasses.asdict(engine.info)])
+    Worker(engine, link).run()
+    return 0
+
+
+def ignore_stop_signals() -> None:
+    """Ctrl-C and a service manager reach every process of a group; the API process decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m unisono.server.worker --fd N``: N is an inherited, connected Unix socket."""
+    parser = argparse.ArgumentParser(prog="unisono.server.worker")
+    parser.add_argument("--fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    ignore_stop_signals()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from unisono.engine import build_engine  # torch comes with it
+
+    with socket.socket(fileno=options.fd) as sock:
+        return run(sock, build_engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
