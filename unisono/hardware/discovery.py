@@ -6,14 +6,16 @@ breaks while it is loaded or asked is reported as absent, with the reason; the o
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from unisono.core.errors import DeviceNotFoundError
+from unisono.core.errors import DeviceNotFoundError, UnisonoError
 from unisono.hardware.base import Hardware, Status
 
 __all__ = ["DeviceReport", "HardwareReport", "discover", "find_hardware"]
 
+_log = logging.getLogger(__name__)
 _GROUP = "unisono.hardware"
 
 
@@ -62,12 +64,32 @@ def find_hardware(name: str = "auto") -> Hardware:
         raise DeviceNotFoundError(f"{name!r} is not a device.", hint=_hint())
     present = _present()
     if kind == "auto" and not index:
-        return next(iter(present.values()))(0)
+        return _first(present)
     if kind in present:
-        return present[kind](int(index or 0))
+        return _open(present[kind], int(index or 0))
     reasons = {report.name: report.reason for report in discover()}
     detail = f"is not here: {reasons[kind]}" if kind in reasons else "is not a known device"
     raise DeviceNotFoundError(f"{kind!r} {detail}.", hint=_hint())
+
+
+def _first(present: dict[str, type[Hardware]]) -> Hardware:
+    for cls in present.values():
+        try:
+            return _open(cls, 0)
+        except DeviceNotFoundError as error:
+            _log.warning("%s", error)
+    raise DeviceNotFoundError("No device can be opened.", hint="See `unisono devices`.")
+
+
+def _open(cls: type[Hardware], index: int) -> Hardware:
+    try:
+        return cls(index)
+    except UnisonoError:
+        raise
+    except Exception as error:
+        raise DeviceNotFoundError(
+            f"{cls.facts.name!r} cannot be opened ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _hint() -> str:

@@ -80,7 +80,7 @@ def _from_modelscope(name: str, revision: str | None, *, offline: bool, progress
 
 
 def _demo_folder() -> Path:
-    folder = Path(__file__).parents[2] / "demo"
+    folder = Path(__file__).parents[1] / "demo"
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
             "This installation has no built-in demo model.", hint=f"Name a model. {_WRITE_IT_LIKE}"
