@@ -7,6 +7,8 @@ tokens have files of their own.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from unisono.hardware.cpu_attention import RowPlan, attend, plan_row
 from unisono.hardware.portable import PortableOps
 
 __all__ = ["CpuHardware", "CpuOps"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,18 @@ class CpuOps(PortableOps):
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        half = cos.shape[-1]
+        if x.shape[-1] != 2 * half or torch.is_grad_enabled():
+            return super().rope(x, cos, sin)
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        x32 = x.float()
+        first, second = x32[..., :half], x32[..., half:]
+        out = torch.empty_like(x32)
+        torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
+        return out.to(x.dtype)
 
     def argmax(self, logits: Tensor) -> Tensor:
         return nucleus.argmax(logits)
@@ -104,6 +120,10 @@ class CpuHardware(HostHardware):
     )
     ops_class = CpuOps
 
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(index)
+        _keep_freed_memory()
+
     @classmethod
     def describe(cls, index: int) -> str:
         return f"{_processor_name()}, {torch.get_num_threads()} threads"
@@ -114,6 +134,15 @@ class CpuHardware(HostHardware):
         return MemoryInfo(
             free=_available_bytes() or page * os.sysconf("SC_AVPHYS_PAGES"), total=total
         )
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse what a step frees: given back to the system, every page of the next step's
+    activations is mapped and zeroed anew. Concerns the whole process; elsewhere does nothing."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 64 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
 def _processor_name() -> str:

@@ -70,9 +70,8 @@ class PortableOps:
         both_cos, both_sin = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
         turning = x[..., : 2 * half]
         swapped = turning.roll(half, dims=-1).float()
-        rotated = torch.addcmul(
-            turning.float() * both_cos.unsqueeze(1), swapped, both_sin.unsqueeze(1)
-        ).to(x.dtype)
+        rotated = turning.float() * both_cos.unsqueeze(1) + swapped * both_sin.unsqueeze(1)
+        rotated = rotated.to(x.dtype)
         return rotated if x.shape[-1] == 2 * half else torch.cat((rotated, x[..., 2 * half :]), -1)
 
     # -- attention over the paged cache -----------------------------------------------------

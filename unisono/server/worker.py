@@ -55,10 +55,14 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = FrameBuffer()
+        self._early: list[list[Any]] = []
         self.closed = False
 
     def receive(self, *, block: bool) -> list[list[Any]]:
         """What has arrived; with ``block``, waits until something has."""
+        if self._early:
+            messages, self._early = self._early, []
+            return messages
         if not block and not select.select([self._sock], [], [], 0)[0]:
             return []
         try:
@@ -74,6 +78,7 @@ class Link:
         """The first message, or ``None`` if the other side left before it."""
         while not self.closed:
             if messages := self.receive(block=True):
+                self._early = messages[1:]
                 return messages[0]
         return None
 
