@@ -81,14 +81,18 @@ def test_silu_mul(hardware: Hardware, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rotary", [16, 8])
-def test_rope_is_a_rotation_of_pairs(hardware: Hardware, dtype: torch.dtype, rotary: int) -> None:
+@pytest.mark.parametrize("inference", [True, False])
+def test_rope_is_a_rotation_of_pairs(
+    hardware: Hardware, dtype: torch.dtype, rotary: int, inference: bool
+) -> None:
     x = normal(5, 3, 16, dtype=dtype)
     angles = torch.arange(5).double().unsqueeze(1) * torch.rand(rotary // 2).double()
-    ours = hardware.ops.rope(
-        x.to(hardware.device),
-        angles.cos().float().to(hardware.device),
-        angles.sin().float().to(hardware.device),
-    ).cpu()
+    with torch.inference_mode(inference):
+        ours = hardware.ops.rope(
+            x.to(hardware.device),
+            angles.cos().float().to(hardware.device),
+            angles.sin().float().to(hardware.device),
+        ).cpu()
     half = rotary // 2
     pairs = torch.complex(x[..., :half].double(), x[..., half:rotary].double())
     turned = pairs * torch.polar(torch.ones_like(angles), angles).unsqueeze(1)
