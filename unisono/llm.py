@@ -23,7 +23,7 @@ from unisono.core import (
 from unisono.core.errors import InvalidRequestError, RequestFailedError
 from unisono.engine import build_engine
 from unisono.hub import resolve_model
-from unisono.text import TextStream, Tokenizer
+from unisono.text import AnswerStream, Tokenizer
 
 __all__ = ["LLM", "Completion", "CompletionDelta"]
 
@@ -226,7 +226,7 @@ class _Answer:
             finish_reason="length",
             logprobs=None if params.logprobs is None else [],
         )
-        self._text = TextStream(tokenizer, stop=params.stop, min_tokens=params.min_tokens)
+        self._stream = AnswerStream(tokenizer, params)
 
     def has_ended(self) -> bool:
         """Raises RequestFailedError where it ended because the model could not compute it."""
@@ -240,27 +240,19 @@ class _Answer:
             self.error = output.error
             self.finished = True
             return
-        completion = self.completion
-        # The token that ended the answer belongs to its ids, not to its text.
-        ended = output.stop_token_id is not None
-        delta = self._text.push(
-            output.token_ids[:-1] if ended else output.token_ids,
-            final=output.finish_reason is not None,
-        )
-        token_ids = output.token_ids if delta.stop is None else output.token_ids[: delta.num_tokens]
-        completion.text += delta.text
-        completion.token_ids += token_ids
-        if completion.logprobs is not None and output.logprobs:
-            completion.logprobs += output.logprobs[: len(token_ids)]
+        part, completion = self._stream.take(output), self.completion
+        completion.text += part.text
+        completion.token_ids += part.token_ids
+        if completion.logprobs is not None and part.logprobs:
+            completion.logprobs += part.logprobs
         if output.prompt_logprobs is not None:
             completion.prompt_logprobs = output.prompt_logprobs
         completion.num_cached_tokens = output.num_cached_tokens
-        completion.stop = delta.stop if delta.stop is not None else output.stop_token_id
-        reason: FinishReason | None = "stop" if delta.stop is not None else output.finish_reason
-        if reason is not None:
-            completion.finish_reason = reason
+        completion.stop = part.stop
+        if part.finish_reason is not None:
+            completion.finish_reason = part.finish_reason
             self.finished = True
-        self.deltas.append(CompletionDelta(delta.text, token_ids, reason))
+        self.deltas.append(CompletionDelta(part.text, part.token_ids, part.finish_reason))
 
 
 def _seeds(params: SamplingParams) -> list[int]:

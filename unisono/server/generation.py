@@ -23,7 +23,7 @@ from unisono.core import (
 )
 from unisono.server.answers import Answers
 from unisono.server.metrics import Metrics
-from unisono.text import TextStream, Tokenizer
+from unisono.text import AnswerStream, Tokenizer
 
 _log = logging.getLogger("unisono.server")
 
@@ -67,7 +67,7 @@ class Usage:
 @dataclass(slots=True)
 class _Answer:
     index: int
-    stream: TextStream
+    stream: AnswerStream
     counts_cached: bool
     """The first answer to a prompt: the prompt is counted once, whatever ``n``."""
     last_token_s: float | None = None
@@ -96,16 +96,6 @@ def make_requests(
         for prompt_index, prompt in enumerate(prompts)
         for i in range(params.n)
     ]
-
-
-def _text_stream(tokenizer: Tokenizer, request: Request, continues_text: bool) -> TextStream:
-    params = request.params
-    return TextStream(
-        tokenizer,
-        stop=params.stop,
-        min_tokens=params.min_tokens,
-        prompt_token_ids=request.prompt_token_ids if continues_text else (),
-    )
 
 
 class Generation:
@@ -137,7 +127,11 @@ class Generation:
         self._state = {
             request.id: _Answer(
                 index,
-                _text_stream(tokenizer, request, continues_text),
+                AnswerStream(
+                    tokenizer,
+                    request.params,
+                    request.prompt_token_ids if continues_text else (),
+                ),
                 counts_cached=index % request.params.n == 0,
             )
             for index, request in enumerate(requests)
@@ -197,21 +191,21 @@ class Generation:
         if output.finish_reason in ("error", "abort"):
             _log.error("The engine failed on a request: %s", output.error)
             raise errors.RequestFailedError("The engine could not finish this request.")
-        token_ids, logprobs = output.token_ids, output.logprobs
-        spoken = token_ids[:-1] if output.stop_token_id is not None else token_ids
-        text = answer.stream.push(spoken, final=output.finish_reason is not None)
-        if text.stop is not None:
-            token_ids = token_ids[: text.num_tokens]
-            logprobs = None if logprobs is None else logprobs[: text.num_tokens]
+        part = answer.stream.take(output)
+        if part.ended_by_text:
             assert self._answers is not None
             self._answers.abort(output.request_id)
-        self._count(answer, len(token_ids), output.num_cached_tokens)
-        reason: FinishReason | None = "stop" if text.stop is not None else output.finish_reason
-        if reason is not None:
+        self._count(answer, len(part.token_ids), output.num_cached_tokens)
+        if part.finish_reason is not None:
             answer.finished = True
-            self._metrics.finished(reason, time.monotonic() - self._started_s)
+            self._metrics.finished(part.finish_reason, time.monotonic() - self._started_s)
         return AnswerDelta(
-            answer.index, text.text, token_ids, logprobs, output.prompt_logprobs, reason
+            answer.index,
+            part.text,
+            part.token_ids,
+            part.logprobs,
+            output.prompt_logprobs,
+            part.finish_reason,
         )
 
     def _count(self, answer: _Answer, num_tokens: int, num_cached: int) -> None:
