@@ -112,22 +112,23 @@ class LLM:
             InvalidRequestError, ContextLengthError: before anything is computed.
             RequestFailedError: the model could not compute one of them.
         """
-        token_ids = [self._encode(prompt) for prompt in _as_prompts(prompts)]
-        return self._complete(token_ids, _one_each(params, len(token_ids)))
+        listed = _as_prompts(prompts)
+        given = [_Prompt(self._encode(prompt), isinstance(prompt, str)) for prompt in listed]
+        return self._complete(given, _one_each(params, len(given)))
 
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None
     ) -> list[Completion]:
         """Answer a conversation, ``params.n`` times; messages have ``role`` and ``content``."""
         token_ids = self.tokenizer.encode_chat(list(messages))
-        return self._complete([token_ids], [params or SamplingParams()])
+        return self._complete([_Prompt(token_ids)], [params or SamplingParams()])
 
-    def _complete(self, prompts: list[list[int]], params: list[SamplingParams]) -> list[Completion]:
+    def _complete(self, prompts: list[_Prompt], params: list[SamplingParams]) -> list[Completion]:
         answers: list[_Answer] = []
         try:
-            for prompt_index, (token_ids, own) in enumerate(zip(prompts, params, strict=True)):
+            for prompt_index, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
                 for index, seed in enumerate(_seeds(own)):
-                    answers.append(self._submit(prompt_index, index, token_ids, own, seed))
+                    answers.append(self._submit(prompt_index, index, prompt, own, seed))
             waiting = answers
             while waiting:
                 self._step()
@@ -142,21 +143,23 @@ class LLM:
         self, prompt: Prompt, params: SamplingParams | None = None
     ) -> Generator[CompletionDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
-        return self._stream(self._encode(prompt), params or SamplingParams())
+        given = _Prompt(self._encode(prompt), isinstance(prompt, str))
+        return self._stream(given, params or SamplingParams())
 
     def stream_chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None
     ) -> Generator[CompletionDelta, None, None]:
         """The answer to a conversation as it comes."""
-        return self._stream(self.tokenizer.encode_chat(list(messages)), params or SamplingParams())
+        given = _Prompt(self.tokenizer.encode_chat(list(messages)))
+        return self._stream(given, params or SamplingParams())
 
     def _stream(
-        self, token_ids: list[int], params: SamplingParams
+        self, prompt: _Prompt, params: SamplingParams
     ) -> Generator[CompletionDelta, None, None]:
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
         (seed,) = _seeds(params)
-        answer = self._submit(0, 0, token_ids, params, seed)
+        answer = self._submit(0, 0, prompt, params, seed)
         try:
             while answer.deltas or not answer.has_ended():
                 if answer.deltas:
@@ -179,16 +182,18 @@ class LLM:
             ) from error
 
     def _submit(
-        self, prompt_index: int, index: int, token_ids: list[int], params: SamplingParams, seed: int
+        self, prompt_index: int, index: int, prompt: _Prompt, params: SamplingParams, seed: int
     ) -> _Answer:
         request = Request(
             id=f"offline-{next(self._ids)}",
-            prompt_token_ids=tuple(token_ids),
+            prompt_token_ids=tuple(prompt.token_ids),
             params=params if params.n == 1 else replace(params, n=1),
             seed=seed,
         )
         self.engine.add(request)
-        answer = _Answer(request, prompt_index, index, self.tokenizer)
+        context = prompt.token_ids if prompt.is_text else ()
+        stream = AnswerStream(self.tokenizer, request.params, context)
+        answer = _Answer(request, prompt_index, index, stream)
         self._answers[request.id] = answer
         return answer
 
@@ -206,11 +211,19 @@ class LLM:
             self.engine.abort(answer.request.id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """``is_text``: the answer goes on in that text, so a space at its beginning belongs to it."""
+
+    token_ids: list[int]
+    is_text: bool = False
+
+
 class _Answer:
     """One request's answer while it grows."""
 
     def __init__(
-        self, request: Request, prompt_index: int, index: int, tokenizer: Tokenizer
+        self, request: Request, prompt_index: int, index: int, stream: AnswerStream
     ) -> None:
         params = request.params
         self.request = request
@@ -226,7 +239,7 @@ class _Answer:
             finish_reason="length",
             logprobs=None if params.logprobs is None else [],
         )
-        self._stream = AnswerStream(tokenizer, params)
+        self._stream = stream
 
     def has_ended(self) -> bool:
         """Raises RequestFailedError where it ended because the model could not compute it."""

@@ -130,6 +130,9 @@ class Hardware:
         """Make this the current device of the thread."""
         return torch.accelerator.device_index(self.index)
 
+    def settle(self) -> None:
+        """Called once, when the weights are in place and before the first step."""
+
     def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
         """A recording of ``function`` that replays cheaply; None where there is no such thing."""
         return None

@@ -120,8 +120,7 @@ class CpuHardware(HostHardware):
     )
     ops_class = CpuOps
 
-    def __init__(self, index: int = 0) -> None:
-        super().__init__(index)
+    def settle(self) -> None:
         _keep_freed_memory()
 
     @classmethod

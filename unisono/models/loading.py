@@ -59,6 +59,7 @@ def load_model(
     with hardware.activate(), torch.inference_mode():
         load_weights(model, folder, torch_dtype, hardware)
     fuse(model, hardware.ops)
+    hardware.settle()
     return LoadedModel(
         model=model,
         model_type=str(raw.get("model_type", family.__name__.lower())),

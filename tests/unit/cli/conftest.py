@@ -6,10 +6,12 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from unisono.cli import answering
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 
@@ -107,6 +109,7 @@ def fake_llm(monkeypatch: pytest.MonkeyPatch) -> type[FakeLLM]:
     module = types.ModuleType("unisono.llm")
     module.LLM = FakeLLM  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "unisono.llm", module)
+    monkeypatch.setattr(answering, "resolve_model", lambda name, revision: Path(name or "demo"))
     return FakeLLM
 
 

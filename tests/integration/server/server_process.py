@@ -1,0 +1,127 @@
+"""A tiny random model with a byte-level tokenizer, and servers in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+MODEL_NAME = "tiny"
+KEY = "test-key-0123456789"
+CONTEXT = 512
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if tools %}{{ tools | tojson }}{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Every byte is a token; three more are special. Returns the size of the vocabulary."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in specials])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"eos_token": "<|im_end|>", "chat_template": CHAT_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return tokenizer.get_vocab_size()
+
+
+def write_model(folder: Path, vocab_size: int, *, layers: int = 2, hidden: int = 64) -> None:
+    """Random weights in Qwen3's shape."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=vocab_size,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        eos_token_id=vocab_size - 1,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+
+
+@dataclass
+class RunningServer:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    base_url: str
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.base_url.rsplit(":", 1)[1])
+
+    def client(self, key: str | None = KEY) -> httpx.Client:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.base_url, headers=headers, timeout=60)
+
+    def engine_pid(self) -> int:
+        """The server's only child that runs the engine."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in children.split():
+            if b"unisono.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        raise AssertionError("no engine process")
+
+    def kill_engine(self) -> None:
+        os.kill(self.engine_pid(), signal.SIGKILL)
+
+    def stop(self, sig: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(timeout_s)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from unisono.core import EngineConfig
+from unisono.server import Limits, ServerSettings, serve
+options = eval(sys.argv[2])
+limits = Limits(**options.pop("limits", {}))
+engine = EngineConfig(**{"dtype": "float32", "kv_memory": 1 << 24, **options.pop("engine", {})})
+serve(ServerSettings(
+    model_folder=Path(sys.argv[1]), port=0, engine=engine, limits=limits,
+    **{"model_name": "tiny", "api_keys": ("test-key-0123456789",), **options},
+))
+"""
+
+
+def start_server(folder: Path, log: Path, **options: object) -> RunningServer:
+    """Starts a server with ``options`` of ``ServerSettings``; returns when it is ready."""
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(folder), repr(options)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline().decode()
+    found = re.search(r"on (http://\S+)", line)
+    if not found:
+        process.kill()
+        raise AssertionError(f"the server said {line!r}\n{log.read_text()}")
+    return RunningServer(process, found[1], log)

@@ -1,0 +1,59 @@
+"""An engine process over the echo engine; the name of the model folder says how it misbehaves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from server_fakes import EchoEngine, build_echo
+
+from unisono.core import EngineConfig
+from unisono.core.errors import CheckpointError
+from unisono.server.worker import ignore_stop_signals, run
+
+
+class SlowEcho(EchoEngine):
+    def step(self) -> Any:
+        time.sleep(0.05)
+        return super().step()
+
+
+class HangingEcho(EchoEngine):
+    def step(self) -> Any:
+        time.sleep(60)
+        return []
+
+
+class CrashingEcho(EchoEngine):
+    def step(self) -> Any:
+        raise RuntimeError("a bug")
+
+
+def build(folder: Path, config: EngineConfig) -> Any:
+    match folder.name:
+        case "broken":
+            raise CheckpointError("The shard is truncated.", hint="Fetch it again.")
+        case "bug":
+            raise ZeroDivisionError
+        case "killed":
+            os.kill(os.getpid(), 9)
+        case "slow":
+            return SlowEcho()
+        case "hanging":
+            return HangingEcho()
+        case "crashing":
+            return CrashingEcho()
+        case "babbling":
+            os.write(int(sys.argv[2]), b"this is no frame at all")
+    return build_echo(folder, config)
+
+
+ignore_stop_signals()
+with socket.socket(fileno=int(sys.argv[2])) as sock:
+    sys.exit(run(sock, build))

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unisono.server.api_error import ApiError
+from unisono.server.json_body import parse_json, validate
+from unisono.server.request_schema import ChatRequest, CompletionRequest
+from unisono.server.unsupported import drop_unsupported
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "line 1, column 2"),
+        (b'{"a": 1,}', "not valid JSON"),
+        (b"[1, 2", "not valid JSON"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": -Infinity}', "Infinity"),
+        (b'{"a": 1e999}', "too large"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "too large"),
+        (b'{"a": 1, "a": 2}', "twice"),
+        (b'{"a": "\xff"}', "UTF-8"),
+        (b'{"a": "\\ud800"}', "UTF-8"),
+        (b"\xff\xfe{\x00}\x00", "UTF-8"),
+        (b"[" * 65 + b"]" * 65, "64 levels"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "64 levels"),
+        (b"[" * 1_000_000, "64 levels|not valid JSON"),
+        (b'{"a":[' * 500_000, "64 levels|not valid JSON"),
+        (json.dumps({str(i): i for i in range(5000)}).encode(), "4096 keys"),
+    ],
+)
+def test_bad_json_is_refused(body: bytes, says: str) -> None:
+    with pytest.raises(ApiError, match=says) as caught:
+        parse_json(body, 64)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"text": 'brackets in "text" [[[[ {{{{ \\ \\" do not count'},
+        {"emoji": "😀 汉字"},
+        [[[1, {"a": []}]]],
+        "[" * 100,
+        1e308,
+    ],
+)
+def test_good_json_is_read(value: object) -> None:
+    assert parse_json(json.dumps(value).encode(), 64) == value
+
+
+def test_the_depth_that_is_allowed_is_allowed() -> None:
+    parse_json(b"[" * 64 + b"]" * 64, 64)
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_never_break_the_parser(body: bytes) -> None:
+    with contextlib.suppress(ApiError):
+        parse_json(body, 64)
+
+
+def chat(**fields: object) -> ChatRequest:
+    return validate(drop_unsupported({**CHAT, **fields}), ChatRequest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": 5}, "model"),
+        ({"messages": []}, "messages"),
+        ({"messages": "Hello"}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "x", "mood": "?"}]}, "messages[0].mood"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"n": 0}, "n"),
+        ({"n": 10**9}, "n"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": 2**40}, "max_tokens"),
+        ({"stop": ["x"] * 65}, "stop"),
+        ({"stop": "x" * 2000}, "stop"),
+        ({"stop": [""]}, "stop"),
+        ({"seed": 2**63}, "seed"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"user": "x" * 2000}, "user"),
+        ({"surprise": 1}, "surprise"),
+        ({"stream_options": {"surprise": 1}}, "stream_options.surprise"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, object], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        chat(**fields)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert "\n" not in caught.value.message
+
+
+def test_an_error_does_not_repeat_what_was_sent() -> None:
+    with pytest.raises(ApiError) as caught:
+        chat(messages=[{"role": "user", "content": ["a secret"]}])
+    assert "secret" not in str(caught.value)
+
+
+def test_harmless_fields_are_ignored() -> None:
+    chat(
+        user="u",
+        metadata={"a": "b"},
+        store=False,
+        service_tier="auto",
+        parallel_tool_calls=True,
+        response_format={"type": "text"},
+        tool_choice="auto",
+        modalities=["text"],
+        audio=None,
+        web_search_options=None,
+        functions=None,
+        temperature=None,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_schema", "json_schema": {}}},
+        {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"functions": [{}]},
+        {"audio": {"voice": "a"}},
+        {"modalities": ["text", "audio"]},
+        {"web_search_options": {}},
+        {"parallel_tool_calls": False},
+        {"store": True},
+        {"reasoning_effort": "high"},
+        {"prediction": {"type": "content"}},
+        {"guided_json": {}},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+    ],
+)
+def test_what_is_not_there_yet_is_said_to_be(fields: dict[str, object]) -> None:
+    with pytest.raises(ApiError, match="supported") as caught:
+        chat(**fields)
+    assert (caught.value.status, caught.value.code) == (400, "not_supported")
+
+
+@pytest.mark.parametrize("prompt", ["a", ["a", "b"], [1, 2], [[1], [2, 3]]])
+def test_a_prompt_has_four_forms(prompt: object) -> None:
+    assert validate({"model": "m", "prompt": prompt}, CompletionRequest).prompt == prompt
+
+
+@pytest.mark.parametrize("prompt", [5, [], [[]], ["a", 1], [1, "a"], [[1], "a"], [-1], [1.5], None])
+def test_other_prompts_are_refused(prompt: object) -> None:
+    with pytest.raises(ApiError) as caught:
+        validate({"model": "m", "prompt": prompt}, CompletionRequest)
+    assert caught.value.param is not None
+    assert caught.value.param.startswith("prompt")
+
+
+def test_a_million_wrong_items_are_one_error() -> None:
+    body = {"model": "m", "prompt": [1, *["a"] * 1_000_000]}
+    with pytest.raises(ApiError):
+        validate(body, CompletionRequest)
+
+
+def test_best_of_is_allowed_where_it_says_nothing() -> None:
+    body = {"model": "m", "prompt": "a", "n": 2}
+    assert drop_unsupported({**body, "best_of": 2})
+    assert "suffix" not in drop_unsupported({**body, "suffix": None})
+    with pytest.raises(ApiError, match="best_of"):
+        drop_unsupported({**body, "best_of": 3})

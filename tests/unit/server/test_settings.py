@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unisono.core.errors import ConfigError
+from unisono.server import Limits, ServerSettings, read_keys
+from unisono.server.keys import KeyRing
+
+KEY = "a-long-enough-key"
+
+
+def settings(**options: object) -> ServerSettings:
+    return ServerSettings(**{"model_folder": Path("/m"), "model_name": "m", **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_no_key(host: str) -> None:
+    settings(host=host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
+def test_any_other_address_needs_a_key(host: str) -> None:
+    with pytest.raises(ConfigError, match="Refusing"):
+        settings(host=host)
+    settings(host=host, api_keys=(KEY,))
+    settings(host=host, insecure=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{"port": -1}, {"port": 70000}, {"model_name": ""}, {"api_keys": ("short",)}]
+)
+def test_values_out_of_range(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        settings(**options)
+
+
+def test_limits_are_above_zero() -> None:
+    with pytest.raises(ConfigError, match="body_bytes"):
+        Limits(body_bytes=0)
+
+
+def test_keys_do_not_show() -> None:
+    assert KEY not in repr(settings(api_keys=(KEY,)))
+    assert KEY not in repr(vars(KeyRing([KEY])))
+
+
+def test_keys_come_from_three_places(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# ours\nfrom-the-file\n\nfrom-both\n")
+    environment = {"UNISONO_API_KEY": "from-variable, from-both"}
+    assert read_keys(("given",), file, environment) == (
+        "given",
+        "from-variable",
+        "from-both",
+        "from-the-file",
+    )
+    assert read_keys((), None, {}) == ()
+    with pytest.raises(ConfigError, match="key file"):
+        read_keys((), tmp_path / "missing", {})
+
+
+def test_a_key_ring_lets_its_keys_in() -> None:
+    ring = KeyRing([KEY, "another-key"])
+    first, second = ring.tenant(b"Bearer " + KEY.encode()), ring.tenant(b"bearer another-key")
+    assert first
+    assert second
+    assert first != second
+    wrong = [b"Bearer ", b"Bearer wrong", b"Basic " + KEY.encode(), KEY.encode(), b"", None]
+    wrong.append(b"Bearer " + KEY.encode() + b"x")
+    assert [ring.tenant(header) for header in wrong] == [None] * len(wrong)
+    assert KeyRing([]).tenant(None) == ""

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unisono.core import EngineConfig, Request, SamplingParams
+from unisono.core.errors import (
+    CheckpointError,
+    ContextLengthError,
+    EngineDeadError,
+    QueueFullError,
+    UnisonoError,
+)
+from unisono.server.answers import Answers
+from unisono.server.settings import ServerSettings
+from unisono.server.supervisor import EngineRestartingError, EngineSupervisor
+
+COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+Start = Callable[..., Awaitable[EngineSupervisor]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    started: list[EngineSupervisor] = []
+
+    async def make(kind: str = "good", **options: Any) -> EngineSupervisor:
+        settings = ServerSettings(model_folder=Path("/m") / kind, model_name="m", **options)
+        started.append(EngineSupervisor(settings, COMMAND))
+        await started[-1].start()
+        return started[-1]
+
+    yield make
+    for supervisor in started:
+        await supervisor.stop()
+
+
+def request(name: str = "r", prompt: tuple[int, ...] = (1, 2), max_tokens: int = 3) -> Request:
+    params = SamplingParams(max_tokens=max_tokens)
+    return Request(id=name, prompt_token_ids=prompt, params=params)
+
+
+async def tokens_of(supervisor: EngineSupervisor, *requests: Request) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {one.id: [] for one in requests}
+    async for outputs in await supervisor.submit(requests):
+        for output in outputs:
+            found[output.request_id] += output.token_ids
+    return found
+
+
+async def drained(answers: Answers) -> None:
+    async for _ in answers:
+        pass
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    deadline_s = asyncio.get_running_loop().time() + timeout_s
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline_s
+        await asyncio.sleep(0.01)
+
+
+async def test_many_requests_over_one_link(start: Start) -> None:
+    supervisor = await start()
+    assert supervisor.facts.vocab_size == 259
+    requests = [request(str(i), (i, i + 1), max_tokens=i + 1) for i in range(20)]
+    answers = await asyncio.gather(*(tokens_of(supervisor, one) for one in requests))
+    assert [len(answer[str(i)]) for i, answer in enumerate(answers)] == list(range(1, 21))
+    assert (await tokens_of(supervisor, *requests))["3"] == [3, 4, 3, 4]
+    await until(lambda: supervisor.stats.get("num_running") == 0)
+    assert supervisor.num_in_flight == 0
+
+
+async def test_a_refused_request_fails_alone(start: Start) -> None:
+    supervisor = await start("slow", engine=EngineConfig(max_queue=1))
+    with pytest.raises(ContextLengthError):
+        await tokens_of(supervisor, request("long", (1,) * 5000))
+    assert await tokens_of(supervisor, request())
+
+
+async def test_a_full_queue_says_when_to_come_back(start: Start) -> None:
+    supervisor = await start(engine=EngineConfig(max_queue=1))
+    with pytest.raises(QueueFullError) as caught:
+        await tokens_of(supervisor, *(request(str(i)) for i in range(3)))
+    assert caught.value.retry_after_s == 7
+
+
+async def test_closing_answers_frees_the_engine(start: Start) -> None:
+    supervisor = await start("slow")
+    answers = await supervisor.submit([request(max_tokens=200)])
+    await answers.__anext__()
+    answers.close()
+    await until(lambda: supervisor.stats.get("num_running") == 0, 2)
+
+
+async def test_a_killed_engine_ends_its_requests_and_comes_back(start: Start) -> None:
+    supervisor = await start("slow")
+    answers = await supervisor.submit([request(max_tokens=200)])
+    await answers.__anext__()
+    pid = supervisor.process_id
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EngineDeadError, match="send the request again"):
+        await asyncio.wait_for(drained(answers), 2)
+    # one that comes while there is no engine waits for the next one
+    assert await tokens_of(supervisor, request("next"))
+    assert supervisor.num_restarts == 1
+    assert supervisor.process_id != pid
+
+
+async def test_an_engine_with_a_bug_is_restarted(start: Start) -> None:
+    supervisor = await start("crashing")
+    with pytest.raises(EngineDeadError):
+        await tokens_of(supervisor, request())
+    await until(lambda: supervisor.state == "ready" and supervisor.num_restarts == 1)
+
+
+async def test_an_engine_without_life_is_restarted(start: Start) -> None:
+    supervisor = await start("hanging", watchdog_s=0.3)
+    with pytest.raises(EngineDeadError):
+        await asyncio.wait_for(tokens_of(supervisor, request()), 5)
+    await until(lambda: supervisor.state == "ready")
+
+
+async def test_who_comes_while_there_is_no_engine_waits_a_bounded_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = await start("good", restart_wait_s=0.1)
+    monkeypatch.setattr(supervisor, "_command", ("/bin/false",))
+    assert supervisor.process_id is not None
+    os.kill(supervisor.process_id, signal.SIGKILL)
+    await until(lambda: supervisor.state == "restarting")
+    with pytest.raises(EngineRestartingError):
+        await tokens_of(supervisor, request())
+    monkeypatch.setattr(supervisor, "_command", COMMAND)
+    await until(lambda: supervisor.state == "ready")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "says"),
+    [
+        ("broken", CheckpointError, "truncated. Fetch it again"),
+        ("bug", UnisonoError, "ZeroDivisionError"),
+        ("killed", EngineDeadError, "status -9"),
+        ("babbling", EngineDeadError, "while it loaded"),
+    ],
+)
+async def test_why_an_engine_does_not_start(
+    start: Start, kind: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        await start(kind)
+
+
+async def test_the_engine_process_gets_no_keys_and_ends_with_us(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNISONO_API_KEY", "a-secret-of-ours")
+    supervisor = await start()
+    pid = supervisor.process_id
+    assert b"a-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"a-secret" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    await supervisor.stop()
+    assert not Path(f"/proc/{pid}").exists()
+    assert supervisor.state == "stopped"

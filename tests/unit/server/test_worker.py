@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_fakes import EchoEngine, build_echo
+
+from unisono.core import EngineConfig, Request, SamplingParams
+from unisono.server import wire
+from unisono.server.outputs import StepMessage, decode_facts, decode_step
+from unisono.server.wire import (
+    FrameBuffer,
+    ProtocolError,
+    encode_frame,
+    encode_request,
+    encode_start,
+)
+from unisono.server.worker import run
+
+
+class Peer:
+    """The API process's side, blocking."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._buffer = FrameBuffer()
+        self._messages: list[Any] = []
+
+    def send(self, message: list[Any]) -> None:
+        self.sock.sendall(encode_frame(message))
+
+    def receive(self) -> list[Any]:
+        while not self._messages:
+            data = self.sock.recv(65536)
+            assert data, "the worker has gone"
+            self._messages += self._buffer.feed(data)
+        message: list[Any] = self._messages.pop(0)
+        return message
+
+    def steps_until_done(self, num_requests: int) -> Iterator[StepMessage]:
+        while num_requests:
+            step = decode_step(self.receive())
+            num_requests -= len(step.rejected)
+            num_requests -= sum(output.finish_reason is not None for output in step.outputs)
+            yield step
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    thread = threading.Thread(target=run, args=(theirs, build_echo))
+    thread.start()
+    with ours, theirs:
+        found = Peer(ours)
+        found.send(encode_start(Path("/m"), EngineConfig()))
+        assert decode_facts(found.receive()).vocab_size == 259
+        yield found
+        ours.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def add(*requests: Request) -> list[Any]:
+    return ["add", [encode_request(request) for request in requests]]
+
+
+def request(name: str, prompt: tuple[int, ...] = (1, 2), **params: Any) -> Request:
+    return Request(id=name, prompt_token_ids=prompt, params=SamplingParams(**params))
+
+
+def test_one_frame_a_step_for_all_requests(peer: Peer) -> None:
+    peer.send(add(request("a", max_tokens=3), request("b", max_tokens=2)))
+    steps = list(peer.steps_until_done(2))
+    assert [len(step.outputs) for step in steps if step.outputs] == [2, 2, 1]
+    assert steps[-1].stats is not None
+    assert steps[-1].stats["num_running"] == 0
+
+
+def test_a_refused_request_is_named(peer: Peer) -> None:
+    peer.send(add(request("long", (1,) * 5000), request("good", max_tokens=1)))
+    rejected = [one for step in peer.steps_until_done(2) for one in step.rejected]
+    assert [name for name, _ in rejected] == ["long"]
+
+
+def test_an_answer_that_fits_no_frame_fails_alone(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 1500)
+    large = request("large", tuple(range(100)), prompt_logprobs=20, max_tokens=2)
+    peer.send(add(large, request("small", max_tokens=2)))
+    steps = list(peer.steps_until_done(2))
+    assert [name for step in steps for name, _ in step.rejected] == ["large"]
+    assert sum(len(output.token_ids) for step in steps for output in step.outputs) == 2
+
+
+def test_aborted_requests_say_no_more(peer: Peer) -> None:
+    peer.send(add(request("a", max_tokens=200), request("b", max_tokens=3)))
+    peer.send(["abort", ["a"]])
+    peer.send(add(request("c", max_tokens=1)))
+    list(peer.steps_until_done(2))
+
+
+@pytest.mark.parametrize(
+    "message", [["add", 5], ["add", [5]], ["dance"], ["add", [["a", [1.5], {}, 0, 0, "", []]]]]
+)
+def test_a_message_that_is_none_ends_the_worker(message: list[Any]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(encode_frame(encode_start(Path("/m"), EngineConfig())))
+        ours.sendall(encode_frame(message))
+        with pytest.raises(ProtocolError):
+            run(theirs, build_echo)
+
+
+def test_a_worker_whose_server_is_gone_ends() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    assert run(theirs, lambda folder, config: EchoEngine()) == 0
+    theirs.close()

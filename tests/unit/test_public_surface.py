@@ -1,0 +1,141 @@
+"""What the rooms export, and what the source must never hold."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import unisono
+
+PACKAGE = Path(unisono.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = {
+    "unisono": ["Completion", "LLM", "SamplingParams", "UnisonoError", "__version__"],
+    "unisono.core": [
+        *("Batch", "BatchRow", "CacheGroup", "CacheKind", "Clock", "DTYPES", "EngineConfig"),
+        *("FinishReason", "LayerCache", "MAX_LOGPROBS", "ManualClock", "MonotonicClock"),
+        *("Request", "RequestOutput", "RowResult", "SamplingParams", "TokenLogprob"),
+        *("derive_seed", "format_bytes", "group_layers", "parse_bytes", "uniform"),
+    ],
+    "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
+    "unisono.hardware": [
+        *("AttentionStep", "DeviceReport", "Facts", "Hardware", "HardwareReport", "HostHardware"),
+        *("MemoryInfo", "OP_TABLE_VERSION", "PortableOps", "discover", "find_hardware"),
+    ],
+    "unisono.models": [
+        *("Decoder", "FAMILIES", "LoadedModel", "ModelConfig", "RawConfig", "StepContext"),
+        *("find_family", "load_model"),
+    ],
+    "unisono.text": [
+        *("AnswerPart", "AnswerStream", "Detokenizer", "TextDelta", "TextStream", "Tokenizer"),
+    ],
+}
+"""The documented names of each room: a change here is a change of the interface."""
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in SOURCES:
+        yield name_of(path), ast.parse(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_exports_its_documented_names(room: str) -> None:
+    module = importlib.import_module(room)
+    assert sorted(module.__all__) == sorted(ROOMS[room])
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_no_further_public_names(room: str) -> None:
+    public = {
+        name
+        for name, value in vars(importlib.import_module(room)).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+    unlisted = public - set(ROOMS[room])
+    assert unlisted <= {"TYPE_CHECKING", "Any", "import_module"}
+
+
+def test_every_module_says_what_it_exports() -> None:
+    for name, tree in trees():
+        assert ast.get_docstring(tree), f"{name} has no docstring"
+        defined = {
+            node.name
+            for node in tree.body
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        }
+        listed = [
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
+        assert len(listed) == 1 or not defined, f"{name} defines names and has no __all__"
+        assert all(len(set(names)) == len(names) for names in listed), name
+
+
+@pytest.mark.parametrize("room", ["unisono", "unisono.core", "unisono.text", "unisono.cli"])
+def test_rooms_that_import_no_torch(room: str) -> None:
+    code = f"import sys, {room}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- never ------------------------------------------------------------------------------------
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve"}
+FORBIDDEN_MODULES |= {"joblib", "transformers"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_ATTRIBUTES = {"torch.load", "torch.save", "torch.hub", "torch.package", "yaml.load"}
+
+
+def test_no_pickles_and_no_code_from_data() -> None:
+    for name, tree in trees():
+        for node in ast.walk(tree):
+            where = f"{name}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                roots = {alias.name.partition(".")[0] for alias in node.names}
+                assert not roots & FORBIDDEN_MODULES, where
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").partition(".")[0] not in FORBIDDEN_MODULES, where
+            elif isinstance(node, ast.Attribute):
+                assert ast.unparse(node) not in FORBIDDEN_ATTRIBUTES, where
+                assert node.attr != "allow_pickle", where
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in FORBIDDEN_CALLS, where
+            elif isinstance(node, ast.keyword):
+                assert node.arg not in {"allow_pickle", "trust_remote_code"}, where
+
+
+VENDORS = "cuda|npu|xpu|mps|musa|mlu|supa|hpu|rocm"
+VENDOR_CODE = re.compile(rf"\btorch\.({VENDORS})\b|\btorch_({VENDORS})\b|\.({VENDORS})\(\)")
+VENDOR_LITERAL = re.compile(rf"({VENDORS})(:\d+)?", re.I)
+
+
+def test_only_the_hardware_room_names_a_vendor() -> None:
+    for name, tree in trees():
+        if name.startswith("hardware/"):
+            continue
+        assert not VENDOR_CODE.search((PACKAGE / name).read_text("utf-8")), name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not VENDOR_LITERAL.fullmatch(node.value.strip()), f"{name}:{node.lineno}"
+
+
+def test_the_rules_catch_what_they_are_for() -> None:
+    for code in ("torch.cuda.synchronize()", "import torch_npu", "x.cuda()"):
+        assert VENDOR_CODE.search(code), code
+    for literal in ("cuda", "npu:1", "MUSA"):
+        assert VENDOR_LITERAL.fullmatch(literal), literal
+    assert not VENDOR_CODE.search("hardware.synchronize()")
