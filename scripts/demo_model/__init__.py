@@ -1,0 +1,1 @@
+"""The built-in demo model: its grammar, tokenizer, training and evaluation."""
