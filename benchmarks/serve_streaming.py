@@ -15,9 +15,11 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +59,7 @@ class Load:
 
 @dataclass
 class Run:
-    """``decode_s`` is from the last first token to the first last token: all clients at work."""
+    """``first_token_s`` is when the last client had its first token."""
 
     kind: str
     seconds: float
@@ -67,6 +69,12 @@ class Run:
     @property
     def tokens_per_s(self) -> float:
         return self.tokens / self.seconds
+
+    def line(self) -> str:
+        return (
+            f"{self.kind:8} {self.tokens_per_s:9.1f} tokens/s, "
+            f"first tokens after {self.first_token_s:.2f} s"
+        )
 
 
 def engine_options(load: Load, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -86,8 +94,8 @@ def offline_worker(pipe: Any, folder: str, options: dict[str, Any]) -> None:
 
     engine = build_engine(Path(folder), EngineConfig(**options))
     pipe.send("ready")
-    while (job := pipe.recv()) is not None:
-        prompts, generate = job
+    while True:
+        prompts, generate = pipe.recv()
         params = SamplingParams(max_tokens=generate, temperature=1.0, ignore_eos=True)
         started_s = time.perf_counter()
         for index, prompt in enumerate(prompts):
@@ -105,8 +113,8 @@ def offline_worker(pipe: Any, folder: str, options: dict[str, Any]) -> None:
 
 
 def client_worker(pipe: Any, port: int) -> None:
-    while (job := pipe.recv()) is not None:
-        prompts, generate = job
+    while True:
+        prompts, generate = pipe.recv()
         pipe.send(asyncio.run(all_clients(port, prompts, generate)))
 
 
@@ -153,7 +161,7 @@ async def one_client(port: int, seed: int, prompt: list[int], generate: int) -> 
 
 @contextmanager
 def worker(target: Any, *arguments: Any) -> Iterator[Any]:
-    """A process that answers over a pipe; an empty job ends it."""
+    """A process that answers jobs over a pipe."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments))
@@ -162,7 +170,7 @@ def worker(target: Any, *arguments: Any) -> Iterator[Any]:
     try:
         yield ours
     finally:
-        ours.send(None)
+        process.terminate()
         process.join()
 
 
@@ -191,12 +199,32 @@ def ask(kind: str, pipe: Any, load: Load, run: int) -> Run:
     return Run(kind, seconds, tokens, first_s)
 
 
+@contextmanager
+def with_tokenizer(folder: Path, vocab_size: int) -> Iterator[Path]:
+    """The folder, or for a random checkpoint a copy of links with a tokenizer of made-up words."""
+    if (folder / "tokenizer.json").exists():
+        yield folder
+        return
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"Ġw{i:x}" for i in range(vocab_size - len(letters)))]
+    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    with tempfile.TemporaryDirectory() as place:
+        for file in folder.resolve().iterdir():
+            (Path(place) / file.name).symlink_to(file)
+        tokenizer.save(str(Path(place) / "tokenizer.json"))
+        yield Path(place)
+
+
 def measure(load: Load, arguments: argparse.Namespace) -> list[Run]:
     options = engine_options(load, arguments)
-    folder = str(arguments.model)
     with (
-        worker(offline_worker, folder, options) as offline,
-        server(folder, options) as port,
+        with_tokenizer(arguments.model, load.vocab_size) as path,
+        worker(offline_worker, str(path), options) as offline,
+        server(str(path), options) as port,
         worker(client_worker, port) as served,
     ):
         offline.recv()
@@ -205,6 +233,7 @@ def measure(load: Load, arguments: argparse.Namespace) -> list[Run]:
             pair = [("offline", offline), ("served", served)]
             for kind, pipe in pair if number % 2 else reversed(pair):
                 runs.append(ask(kind, pipe, load, number))
+                print(runs[-1].line(), file=sys.stderr, flush=True)
         return runs[2:]  # the first pair warmed up
 
 
@@ -234,15 +263,13 @@ def main() -> None:
     parser.add_argument("--kv-memory", type=int, default=1024, help="MiB")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     config = json.loads((arguments.model / "config.json").read_text())
     load = Load(arguments.clients, arguments.prompt, arguments.generate, config["vocab_size"])
     found = summarise(load, measure(load, arguments))
     if arguments.json:
         print(json.dumps(found, indent=1))
         return
-    print("kind      tokens/s   first token s")
-    for run in found["runs"]:
-        print(f"{run['kind']:8} {run['tokens_per_s']:9.1f} {run['first_token_s']:15.2f}")
     print(f"median: offline {found['tokens_per_s']['offline']:.1f}, ", end="")
     print(f"served {found['tokens_per_s']['served']:.1f} tokens/s; ratio {found['ratio']:.3f}")
 
