@@ -50,7 +50,7 @@ def test_a_bad_modelscope_id(name: str) -> None:
 
 
 def test_no_name_is_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "__file__", str(tmp_path / "models" / "hub" / "__init__.py"))
+    monkeypatch.setattr(hub, "__file__", str(tmp_path / "hub" / "__init__.py"))
     with pytest.raises(ModelNotFoundError, match="no built-in demo model"):
         hub.resolve_model(None)
     (tmp_path / "demo").mkdir()
