@@ -177,8 +177,11 @@ small talk get the industry `other`.
 
 The training text is composed by the grammar in `scripts/demo_model`: problem statements in sentence
 frames, entities in varied forms and order, urgency cues, unrelated sentences, greetings, typos,
-missing punctuation, lower case. A tenth of the chats have two turns, some a system message. The
-tokenizer (byte-level BPE, {training["vocabulary"]:,} tokens) is trained on the same text; every
+missing punctuation, lower case. In one message of five, also of those it is judged on by the
+grammar, words are missing or unknown words stand between the known ones. A tenth of the chats have
+two turns, some a system message.
+
+The tokenizer (byte-level BPE, {training["vocabulary"]:,} tokens) is trained on the same text; every
 digit and every Han character is a token of its own, and words carry no leading space, so that a
 value is cut the same way in the message and in the answer. The same seed and number of steps give
 the same text, batches and learning rates.
@@ -254,12 +257,12 @@ def model_card(scores: dict[str, Any]) -> str:
 
 <!-- Written by scripts/make_demo_model.py. Do not edit by hand. -->
 
-{training["parameters"]:,} parameters, {training["shape"]}. Reads a customer message
-(finance, telecom, government, e-commerce; English or Chinese) and answers one JSON object:
-`industry`, `category`, `urgency`, `entities`, `summary`.
+{training["parameters"]:,} parameters: {training["shape"]}.
+Reads a customer message (finance, telecom, government, e-commerce; English or Chinese) and answers
+one JSON object: `industry`, `category`, `urgency`, `entities`, `summary`.
 
-Made from scratch by `{training["command"]}` from text that a grammar composes; no other data went
-into it.
+Made from scratch by `{training["command"]}` from text that
+a grammar composes; no other data went into it.
 
 {table(header, rows)}
 

@@ -26,7 +26,7 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 1
-    steps: int = 2300
+    steps: int = 1800
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
     num_threads: int = 2
