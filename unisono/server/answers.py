@@ -26,6 +26,7 @@ class Answers:
         self._release = release
         self._pending: list[RequestOutput] = []
         self._error: BaseException | None = None
+        self._has_begun = False
         self._wakeup: asyncio.Future[None] | None = None
 
     @property
@@ -33,20 +34,23 @@ class Answers:
         """The requests that have not finished."""
         return frozenset(self._open)
 
-    def push(self, output: RequestOutput) -> None:
+    def push(self, output: RequestOutput) -> bool:
+        """Adds an output; ``wake`` hands it over. Whether that should be at once: the first output
+        of an answer, and its last."""
         if output.request_id not in self._open:
-            return
-        if output.finish_reason is not None:
+            return False
+        is_last = output.finish_reason is not None
+        if is_last:
             self._open.discard(output.request_id)
         self._pending.append(output)
-        self._wake()
+        return is_last or not self._has_begun
 
     def fail(self, error: BaseException) -> None:
         """Ends the iteration with ``error``; what is still running is released."""
         if self._error is None:
             self._error = error
         self.close()
-        self._wake()
+        self.wake()
 
     def abort(self, request_id: str) -> None:
         """Nobody wants more of this one."""
@@ -73,8 +77,10 @@ class Answers:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
         outputs, self._pending = self._pending, []
+        self._has_begun = True
         return outputs
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Lets the reader have what has been pushed."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unisono.server.api_error import ApiError, error_response
 from unisono.server.failures import log_failure
-from unisono.server.json_body import body_too_large
+from unisono.server.json_body import body_too_large, discard_body
 from unisono.server.keys import KeyRing
 from unisono.server.metrics import Metrics
 from unisono.server.settings import Limits
@@ -71,6 +71,8 @@ class Guard:
         except Exception as error:
             log_failure(_log, error)
             if not started:
+                if isinstance(error, ApiError) and error.status == 413:
+                    await discard_body(receive)
                 await error_response(error)(scope, receive, watched_send)
         finally:
             self._gate.num_inside -= 1

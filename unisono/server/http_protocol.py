@@ -49,6 +49,12 @@ class _LimitedProtocol(H11Protocol):
         else:
             self._cancel_header_timer()
 
+    def on_response_complete(self) -> None:
+        """The beginning of a next request may have come with the last one."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await_headers()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._write_timer is None:

@@ -7,6 +7,7 @@ float range, no duplicate keys, no lone surrogates, bounded nesting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import re
@@ -14,14 +15,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.settings import Limits
 from unisono.server.unsupported import drop_unsupported
 
-__all__ = ["parse_json", "read_body", "read_model", "validate"]
+__all__ = ["body_too_large", "discard_body", "parse_json", "read_body", "read_model", "validate"]
 
 _MAX_KEYS = 4096
+_DISCARD_S = 2.0
 _INLINE_BYTES = 64 * 2**10
 _STRING = re.compile(rb'"[^"]*"')
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -61,8 +64,21 @@ async def _collect(request: Request, limits: Limits) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limits.body_bytes:
+            await discard_body(request.receive)
             raise body_too_large(limits)
     return bytes(body)
+
+
+async def discard_body(receive: Receive) -> None:
+    """Reads away, for a while, what a client still sends: a connection that is closed over unread
+    bytes takes the answer back."""
+
+    async def drain() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(drain(), _DISCARD_S)
 
 
 def body_too_large(limits: Limits) -> ApiError:

@@ -30,7 +30,7 @@ WORKER_COMMAND = (sys.executable, "-m", "unisono.server.worker")
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
 _STABLE_S = 60.0
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 2.0
 _DEATH_TIMEOUT_S = 1.0
 _log = logging.getLogger("unisono.server.supervisor")
 

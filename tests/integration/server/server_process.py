@@ -41,24 +41,51 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def write_model(folder: Path, vocab_size: int, *, layers: int = 2, hidden: int = 64) -> None:
-    """Random weights in Qwen3's shape."""
+    """A checkpoint of random weights in Qwen3's shape."""
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from safetensors.torch import save_file
 
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        eos_token_id=vocab_size - 1,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": True,
+        "eos_token_id": vocab_size - 1,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10_000.0,
+        "hidden_act": "silu",
+        "torch_dtype": "float32",
+    }
+    shapes = {"model.embed_tokens.weight": (vocab_size, hidden), "model.norm.weight": (hidden,)}
+    for layer in range(layers):
+        names = {
+            "self_attn.q_proj": (64, hidden),
+            "self_attn.k_proj": (32, hidden),
+            "self_attn.v_proj": (32, hidden),
+            "self_attn.o_proj": (hidden, 64),
+            "self_attn.q_norm": (16,),
+            "self_attn.k_norm": (16,),
+            "mlp.gate_proj": (2 * hidden, hidden),
+            "mlp.up_proj": (2 * hidden, hidden),
+            "mlp.down_proj": (hidden, 2 * hidden),
+            "input_layernorm": (hidden,),
+            "post_attention_layernorm": (hidden,),
+        }
+        shapes |= {f"model.layers.{layer}.{name}.weight": size for name, size in names.items()}
+    random = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.ones(shape) if len(shape) == 1 else torch.randn(shape, generator=random) * 0.1
+        for name, shape in shapes.items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @dataclass

@@ -111,7 +111,7 @@ def test_a_prompt_that_is_far_too_long(client: httpx.Client) -> None:
     error_of(client.post("/v1/completions", json=body), 400)
 
 
-def raw(server: RunningServer, content: bytes, timeout_s: float = 5) -> bytes:
+def raw(server: RunningServer, content: bytes, timeout_s: float = 15) -> bytes:
     """Sends bytes; returns all that comes until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout_s) as sock:
         sock.sendall(content)

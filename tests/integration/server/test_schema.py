@@ -25,7 +25,7 @@ def test_generated_requests(own_server: Callable[..., RunningServer]) -> None:
             *(str(program), "run", f"{server.base_url}/openapi.json"),
             *("-H", f"Authorization: Bearer {KEY}"),
             *("--checks", CHECKS, "--phases", "coverage,fuzzing"),
-            *("--max-examples", "12", "--max-time", "25", "--generation-deterministic"),
+            *("--max-examples", "12", "--max-time", "20", "--generation-deterministic"),
         ],
         capture_output=True,
         text=True,

@@ -21,6 +21,9 @@ async def test_what_has_arrived_comes_as_one_list() -> None:
     await asyncio.sleep(0)
     answers.push(output("a", 3, "stop"))
     answers.push(output("b", 4, "length"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    answers.wake()
     assert [o.token_ids for o in await waiting] == [[3], [4]]
     with pytest.raises(StopAsyncIteration):
         await answers.__anext__()
@@ -47,3 +50,11 @@ async def test_an_aborted_answer_says_no_more() -> None:
     assert [o.request_id for o in await answers.__anext__()] == ["b"]
     answers.close()
     assert released == ["a"]
+
+
+async def test_first_and_last_outputs_are_urgent() -> None:
+    answers = Answers(["a"], lambda names: None)
+    assert answers.push(output("a", 1))
+    await answers.__anext__()
+    assert not answers.push(output("a", 2))
+    assert answers.push(output("a", 3, "stop"))
