@@ -145,7 +145,7 @@ class TemplateProcess:
             alarm.cancel()
         if reply is None or reply.get("error") == "memory":
             self._stop()
-        return reply or {"error": "ended", "code": process.returncode}
+        return {"error": "ended", "code": process.returncode} if reply is None else reply
 
     def _stop(self) -> None:
         self._process = None
