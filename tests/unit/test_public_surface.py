@@ -28,7 +28,8 @@ ROOMS = {
     "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
     "unisono.hardware": [
         *("AttentionStep", "DeviceReport", "Facts", "Hardware", "HardwareReport", "HostHardware"),
-        *("MemoryInfo", "OP_TABLE_VERSION", "PortableOps", "discover", "find_hardware"),
+        *("MemoryInfo", "MemoryUse", "OP_TABLE_VERSION", "PortableOps", "discover"),
+        *("find_hardware", "load_hardware"),
     ],
     "unisono.models": [
         *("Decoder", "FAMILIES", "LoadedModel", "ModelConfig", "RawConfig", "StepContext"),

@@ -13,16 +13,19 @@ from unisono.cli.options import JsonOption
 from unisono.core.config import format_bytes
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from unisono.hardware import DeviceReport, HardwareReport
 
 __all__ = ["devices"]
 
 
 def devices(as_json: JsonOption = False) -> None:
-    """List the hardware that is here, its memory and dtypes, and what has been verified.
+    """List every hardware unisono knows: what is here, and why the rest is not.
 
-    "verified" means that the whole test kit ran on the real device; without it a device is
-    expected to work through PyTorch.
+    "verified" means that a capability card, written by `unisono check` on the real chip, lies in
+    unisono; without one a device is expected to work through PyTorch. `unisono check DEVICE` tests
+    the one you have, `unisono doctor` says what to install or change.
 
     \b
     Examples:
@@ -36,38 +39,57 @@ def devices(as_json: JsonOption = False) -> None:
         if as_json:
             typer.echo(json.dumps([asdict(report) for report in reports], indent=2))
         else:
-            _print_table(reports)
+            _print_tables(reports)
 
 
-def _print_table(reports: list[HardwareReport]) -> None:
+def _print_tables(reports: list[HardwareReport]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_present_table([report for report in reports if report.present]))
+    absent = [report for report in reports if not report.present]
+    if absent:
+        console.print()
+        console.print(_absent_table(absent), style="dim")
+
+
+def _present_table(reports: list[HardwareReport]) -> Table:
+    table = _table("device", "what", "memory free / total", "dtypes", "features", "status")
+    for report in reports:
+        for device in report.devices:
+            _add(
+                table,
+                _device_name(report, device),
+                device.description,
+                _memory(device),
+                ", ".join(report.dtypes),
+                ", ".join(report.features) or "-",
+                report.status,
+            )
+    return table
+
+
+def _absent_table(reports: list[HardwareReport]) -> Table:
+    table = _table("not here", "vendor", "why", "status")
+    for report in reports:
+        _add(table, report.name, report.vendor, report.reason, report.status)
+    return table
+
+
+def _table(*columns: str) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("device", "here", "what", "memory free / total", "dtypes", "status"):
+    for column in columns:
         table.add_column(column, overflow="fold")
-    for report in sorted(reports, key=lambda report: not report.present):
-        for cells in _rows(report):
-            table.add_row(*(Text(cell, style="" if report.present else "dim") for cell in cells))
-    Console(highlight=False).print(table)
+    return table
 
 
-def _rows(report: HardwareReport) -> list[tuple[str, ...]]:
-    dtypes = ", ".join(report.dtypes)
-    if not report.present:
-        return [(report.name, "no", report.reason, "", dtypes, report.status)]
-    return [
-        (
-            _device_name(report, device),
-            "yes",
-            device.description,
-            _memory(device),
-            dtypes,
-            report.status,
-        )
-        for device in report.devices
-    ]
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain text: what a driver says is no markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))
 
 
 def _device_name(report: HardwareReport, device: DeviceReport) -> str:

@@ -1,9 +1,11 @@
 """Devices: the contract, the reference ops, and one file for each kind of hardware."""
 
 from unisono.hardware.attention import AttentionStep
-from unisono.hardware.base import Facts, Hardware, HostHardware, MemoryInfo
-from unisono.hardware.discovery import DeviceReport, HardwareReport, discover, find_hardware
+from unisono.hardware.base import DeviceReport, Hardware, HostHardware
+from unisono.hardware.discovery import HardwareReport, discover, find_hardware, load_hardware
+from unisono.hardware.facts import Facts
 from unisono.hardware.portable import OP_TABLE_VERSION, PortableOps
+from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
 __all__ = [
     "AttentionStep",
@@ -13,8 +15,10 @@ __all__ = [
     "HardwareReport",
     "HostHardware",
     "MemoryInfo",
+    "MemoryUse",
     "OP_TABLE_VERSION",
     "PortableOps",
     "discover",
     "find_hardware",
+    "load_hardware",
 ]

@@ -8,64 +8,49 @@ driver does differently, and names its op table. It is found through the entry-p
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
 from unisono.core.errors import DeviceNotFoundError
+from unisono.hardware import runtime
+from unisono.hardware.facts import Facts
+from unisono.hardware.findings import Finding
 from unisono.hardware.portable import PortableOps
+from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
-__all__ = ["Facts", "Hardware", "HostHardware", "MemoryInfo", "Status"]
-
-Status = Literal["verified", "unverified"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """What is true of a kind of device before one is touched. Defaults are conservative."""
-
-    name: str
-    """What ``--device`` calls it."""
-    device_type: str
-    """What ``torch.device`` calls it."""
-    import_module: str | None = None
-    """The package that brings the device to torch, such as ``torch_npu``."""
-    dtypes: tuple[str, ...] = ("float32",)
-    """Supported for weights and KV cache, best first."""
-    kv_block_size: int = 16
-    """Preferred tokens in a KV block."""
-    distributed_backend: str | None = None
-    visible_devices_variable: str | None = None
-    ray_resource: str | None = None
-    features: frozenset[str] = field(default_factory=frozenset)
-    """Of: graphs, pinned_memory, async_copy, triton, fp8, int4."""
-    detection_order: int = 50
-    """Lower is asked first; out-of-tree devices come before those that they may imitate."""
-    status: Status = "unverified"
-    """``verified`` only with a capability card from the real device in the repository."""
+__all__ = ["DeviceReport", "Hardware", "HostHardware"]
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryInfo:
-    """Bytes."""
+class DeviceReport:
+    """One device; memory in bytes."""
 
-    free: int
-    total: int
+    index: int
+    description: str
+    total_memory: int
+    free_memory: int
+
+    @classmethod
+    def of(cls, index: int, description: str, memory: MemoryInfo) -> DeviceReport:
+        return cls(index, description, memory.total, memory.free)
 
 
 class Hardware:
-    """One device, open for use. Subclasses set ``facts`` and ``ops_class``.
+    """One device, open for use. Subclasses set ``facts`` and, where they have ops, ``ops_class``.
 
     Raises:
         DeviceNotFoundError: (constructor) not on this machine; the message says why.
     """
 
-    facts: Facts
-    ops_class: type[PortableOps] = PortableOps
-    shares_host_memory: bool = False
+    facts: ClassVar[Facts]
+    ops_class: ClassVar[type[PortableOps]] = PortableOps
+    shares_host_memory: ClassVar[bool] = False
     """Whether the device reads the host's own pages, such as those of a mapped file."""
 
     def __init__(self, index: int = 0) -> None:
@@ -77,6 +62,13 @@ class Hardware:
         self.index = index
         self.device = self._torch_device(index)
         self.ops = self.ops_class()
+
+    @classmethod
+    def open(cls, which: str) -> Hardware:
+        """The device that ``NAME:which`` means; an index, counted from 0, unless overridden."""
+        if which and not (which.isascii() and which.isdecimal()):
+            raise DeviceNotFoundError(f"{cls.facts.name}:{which} is not a device: give a number.")
+        return cls(int(which or 0))
 
     def _torch_device(self, index: int) -> torch.device:
         return torch.device(self.facts.device_type, index)
@@ -94,47 +86,90 @@ class Hardware:
     @classmethod
     def missing(cls) -> str | None:
         """Why this kind of device cannot be used here; None where it can."""
-        if cls.facts.import_module is not None:
-            try:
-                importlib.import_module(cls.facts.import_module)
-            except ImportError as error:
-                return f"{cls.facts.import_module} cannot be imported ({error})"
+        reason = _import_plugin(cls.facts.import_module)
+        if reason is not None:
+            return reason
         module = getattr(torch, cls.facts.device_type, None)
         if module is None or not module.is_available():
             return f"torch finds no {cls.facts.device_type} device"
-        return None
+        return None if cls.count() > 0 else f"torch counts 0 {cls.facts.device_type} devices"
 
     @classmethod
     def count(cls) -> int:
         """Number of devices of this kind."""
-        return int(torch.get_device_module(cls.facts.device_type).device_count())
+        return runtime.device_count(cls.facts.device_type)
 
     @classmethod
     def describe(cls, index: int) -> str:
         """The device's own name."""
-        module = torch.get_device_module(cls.facts.device_type)
-        return str(getattr(module, "get_device_name", lambda _: cls.facts.name)(index))
+        return runtime.device_name(torch.device(cls.facts.device_type, index), cls.facts.name)
+
+    @classmethod
+    def survey(cls) -> tuple[DeviceReport, ...]:
+        """All devices of this kind, for people who look."""
+        return tuple(
+            DeviceReport.of(index, cls.describe(index), cls(index).memory())
+            for index in range(cls.count())
+        )
+
+    @classmethod
+    def diagnose(cls) -> tuple[Finding, ...]:
+        """What is wrong with this kind of device's own set-up, beyond what the facts can tell."""
+        return ()
 
     # -- runtime ----------------------------------------------------------------------------
 
     def memory(self) -> MemoryInfo:
         """Free and total memory now."""
-        free, total = torch.accelerator.get_memory_info(self.index)
-        return MemoryInfo(free, total)
+        return runtime.memory_info(self.device)
+
+    def memory_use(self) -> MemoryUse:
+        """What torch has taken of it in this process, and the most so far."""
+        return runtime.memory_use(self.device)
+
+    def reset_peak_memory(self) -> None:
+        """Let ``memory_use().peak_allocated`` start again."""
+        runtime.reset_peak_memory(self.device)
+
+    def release_cached(self) -> None:
+        """Give back memory that torch keeps for later."""
+        runtime.release_cached(self.device)
 
     def synchronize(self) -> None:
         """Wait until all work handed to the device is done."""
-        torch.accelerator.synchronize(self.index)
+        runtime.synchronize(self.device)
 
-    def activate(self) -> AbstractContextManager[Any]:
+    def activate(self) -> AbstractContextManager[None]:
         """Make this the current device of the thread."""
-        return torch.accelerator.device_index(self.index)
+        return runtime.activate(self.device)
+
+    def new_stream(self) -> Any:
+        """A queue beside the default one; None where there are none."""
+        return runtime.new_stream(self.device)
+
+    def on_stream(self, stream: Any) -> AbstractContextManager[Any]:
+        """Work started inside goes to ``stream``."""
+        return runtime.on_stream(self.device, stream)
+
+    def new_event(self, *, timing: bool = False) -> Any:
+        """A mark in a stream (``record``, ``synchronize``, ``elapsed_time`` in ms) or None."""
+        return runtime.new_event(self.device, timing=timing)
+
+    def seed(self, number: int) -> None:
+        """Start the default generator from ``number``. The engine does not draw from it:
+        sampling counts (``core.random``)."""
+        runtime.seed(self.device, number)
 
     def settle(self) -> None:
         """Called once, when the weights are in place and before the first step."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
         """A recording of ``function`` that replays cheaply; None where there is no such thing."""
+        return None
+
+    def predicted_seconds(self) -> float | None:
+        """Time that the published figures of an imitated chip allow for all work so far; None on
+        a chip that is really there."""
         return None
 
 
@@ -158,8 +193,45 @@ class HostHardware(Hardware):
     def name(self) -> str:
         return self.facts.name
 
+    def memory_use(self) -> MemoryUse:
+        return MemoryUse(None, None, None)
+
+    def reset_peak_memory(self) -> None:
+        """Nothing is counted."""
+
+    def release_cached(self) -> None:
+        """Nothing is kept."""
+
     def synchronize(self) -> None:
         """Nothing runs behind the host's back."""
 
-    def activate(self) -> AbstractContextManager[Any]:
+    def activate(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def new_stream(self) -> Any:
+        return None
+
+    def on_stream(self, stream: Any) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def new_event(self, *, timing: bool = False) -> Any:
+        return None
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)
+
+
+def _import_plugin(name: str | None) -> str | None:
+    """Import a vendor's package; why that fails, or None."""
+    if name is None:
+        return None
+    try:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            return f"{name} is not installed"
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        needs = "" if name.startswith(error.name or name) else f" (it needs {error.name})"
+        return f"{name} is not installed{needs}"
+    except Exception as error:
+        return f"{name} cannot be imported ({type(error).__name__}: {error})"
+    return None

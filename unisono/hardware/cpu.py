@@ -20,9 +20,11 @@ from torch import Tensor
 
 from unisono.hardware import nucleus
 from unisono.hardware.attention import AttentionStep
-from unisono.hardware.base import Facts, HostHardware, MemoryInfo
+from unisono.hardware.base import HostHardware
 from unisono.hardware.cpu_attention import RowPlan, attend, plan_row
+from unisono.hardware.facts import Facts
 from unisono.hardware.portable import PortableOps
+from unisono.hardware.runtime import MemoryInfo
 
 __all__ = ["CpuHardware", "CpuOps"]
 
@@ -112,6 +114,7 @@ class CpuHardware(HostHardware):
     facts = Facts(
         name="cpu",
         device_type="cpu",
+        vendor="any",
         dtypes=("bfloat16", "float32", "float16"),
         kv_block_size=32,
         distributed_backend="gloo",

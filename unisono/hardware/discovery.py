@@ -1,32 +1,25 @@
 """Which hardware is known, which of it is here, and which one a name means.
 
 Knows no hardware by name: all come through the entry-point group ``unisono.hardware``. One that
-breaks while it is loaded or asked is reported as absent, with the reason; the others go on.
+breaks while it is loaded or asked is reported as absent, with the reason; the others go on. Asking
+for one by name touches no other: a vendor's package changes the process that imports it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from unisono.core.errors import DeviceNotFoundError, UnisonoError
-from unisono.hardware.base import Hardware, Status
+from unisono.hardware.base import DeviceReport, Hardware
+from unisono.hardware.cards import Status, status_of
 
-__all__ = ["DeviceReport", "HardwareReport", "discover", "find_hardware"]
+__all__ = ["HardwareReport", "discover", "find_hardware", "load_hardware"]
 
 _log = logging.getLogger(__name__)
 _GROUP = "unisono.hardware"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceReport:
-    """One device; memory in bytes."""
-
-    index: int
-    description: str
-    total_memory: int
-    free_memory: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,87 +29,104 @@ class HardwareReport:
     name: str
     present: bool
     reason: str = ""
+    vendor: str = ""
     devices: tuple[DeviceReport, ...] = ()
     dtypes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
     status: Status = "unverified"
     module: str = ""
 
 
 def discover() -> list[HardwareReport]:
     """Every known hardware, in the order in which it is asked."""
-    found: list[tuple[int, HardwareReport]] = []
-    for name, loaded in _load_all().items():
-        if isinstance(loaded, str):
-            found.append((0, HardwareReport(name=name, present=False, reason=loaded)))
-        else:
-            found.append((loaded.facts.detection_order, _report(loaded)))
-    return [report for _, report in sorted(found, key=lambda pair: (pair[0], pair[1].name))]
+    classes, broken = load_hardware()
+    reports = [HardwareReport(name=name, present=False, reason=why) for name, why in broken.items()]
+    return reports + [_report(cls) for cls in classes.values()]
 
 
 def find_hardware(name: str = "auto") -> Hardware:
     """Open a device: ``auto`` (the first that is here), ``cpu``, ``npu:1``, ...
 
     Raises:
-        DeviceNotFoundError: unknown or absent; the hint lists those found.
+        DeviceNotFoundError: unknown or absent; the hint says where to look.
     """
-    kind, _, index = name.partition(":")
-    if index and not index.isdecimal():
-        raise DeviceNotFoundError(f"{name!r} is not a device.", hint=_hint())
-    present = _present()
-    if kind == "auto" and not index:
-        return _first(present)
-    if kind in present:
-        return _open(present[kind], int(index or 0))
-    reasons = {report.name: report.reason for report in discover()}
-    detail = f"is not here: {reasons[kind]}" if kind in reasons else "is not a known device"
-    raise DeviceNotFoundError(f"{kind!r} {detail}.", hint=_hint())
+    kind, _, which = name.partition(":")
+    if name == "auto":
+        return _first()
+    for entry in _entries():
+        if entry.name == kind:
+            loaded = _load(entry)
+            if isinstance(loaded, str):
+                raise DeviceNotFoundError(f"{kind!r} is not here: {loaded}.", hint=_hint())
+            return _open(loaded, which)
+    raise DeviceNotFoundError(f"{name!r} is not a known device.", hint=_hint())
 
 
-def _first(present: dict[str, type[Hardware]]) -> Hardware:
-    for cls in present.values():
-        try:
-            return _open(cls, 0)
-        except DeviceNotFoundError as error:
-            _log.warning("%s", error)
+def load_hardware() -> tuple[dict[str, type[Hardware]], dict[str, str]]:
+    """Every hardware class by name, in the order in which it is asked; and, by entry-point name,
+    why the others cannot be loaded. Imports no vendor's package."""
+    classes: list[type[Hardware]] = []
+    broken: dict[str, str] = {}
+    for entry in _entries():
+        loaded = _load(entry)
+        if isinstance(loaded, str):
+            broken[entry.name] = loaded
+        else:
+            classes.append(loaded)
+    classes.sort(key=lambda cls: (cls.facts.detection_order, cls.facts.name))
+    return {cls.facts.name: cls for cls in classes}, broken
+
+
+def _first() -> Hardware:
+    for cls in load_hardware()[0].values():
+        if _why_missing(cls) is None:
+            try:
+                return _open(cls, "")
+            except DeviceNotFoundError as error:
+                _log.warning("%s", error)
     raise DeviceNotFoundError("No device can be opened.", hint="See `unisono devices`.")
 
 
-def _open(cls: type[Hardware], index: int) -> Hardware:
+def _open(cls: type[Hardware], which: str) -> Hardware:
+    name = cls.facts.name
+    reason = _why_missing(cls)
+    if reason is not None:
+        raise DeviceNotFoundError(f"{name!r} is not here: {reason}.", hint=_hint())
     try:
-        return cls(index)
+        return cls.open(which)
+    except DeviceNotFoundError as error:
+        error.hint = error.hint or _hint()
+        raise
     except UnisonoError:
         raise
     except Exception as error:
         raise DeviceNotFoundError(
-            f"{cls.facts.name!r} cannot be opened ({type(error).__name__}: {error})."
+            f"{name!r} cannot be opened ({type(error).__name__}: {error}).", hint=_hint()
         ) from error
 
 
 def _hint() -> str:
-    return f"Found on this machine: {', '.join(_present())}. See `unisono devices`."
+    return f"Known: {', '.join(entry.name for entry in _entries())}. See `unisono devices`."
 
 
-def _present() -> dict[str, type[Hardware]]:
-    loaded = [cls for cls in _load_all().values() if not isinstance(cls, str)]
-    loaded.sort(key=lambda cls: (cls.facts.detection_order, cls.facts.name))
-    return {cls.facts.name: cls for cls in loaded if _why_missing(cls) is None}
-
-
-def _load_all() -> dict[str, type[Hardware] | str]:
-    """Entry-point name -> hardware class, or why it cannot be loaded."""
-    loaded: dict[str, type[Hardware] | str] = {}
+def _entries() -> Iterator[EntryPoint]:
+    """One entry a name; what an installed package says twice counts once."""
+    seen = set()
     for entry in entry_points(group=_GROUP):
-        try:
-            loaded[entry.name] = _checked(entry.load())
-        except Exception as error:
-            loaded[entry.name] = f"its plugin cannot be loaded ({type(error).__name__}: {error})"
-    return loaded
+        if entry.name not in seen:
+            seen.add(entry.name)
+            yield entry
 
 
-def _checked(found: object) -> type[Hardware]:
-    if isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts"):
-        return found
-    raise TypeError(f"{found!r} is no Hardware class with facts")
+def _load(entry: EntryPoint) -> type[Hardware] | str:
+    """The class behind an entry point, or why it cannot be had."""
+    try:
+        found = entry.load()
+        if isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts"):
+            return found
+        raise TypeError(f"{found!r} is no Hardware class with facts")
+    except Exception as error:
+        return f"its plugin cannot be loaded ({type(error).__name__}: {error})"
 
 
 def _why_missing(cls: type[Hardware]) -> str | None:
@@ -132,20 +142,17 @@ def _report(cls: type[Hardware]) -> HardwareReport:
     devices: tuple[DeviceReport, ...] = ()
     if reason is None:
         try:
-            devices = tuple(_device(cls, index) for index in range(cls.count()))
+            devices = cls.survey()
         except Exception as error:
             reason = f"asking for it failed ({type(error).__name__}: {error})"
     return HardwareReport(
         name=facts.name,
         present=reason is None,
         reason=reason or "",
+        vendor=facts.vendor,
         devices=devices,
         dtypes=facts.dtypes,
-        status=facts.status,
+        features=tuple(sorted(facts.features)),
+        status=status_of(facts.name),
         module=facts.import_module or "torch",
     )
-
-
-def _device(cls: type[Hardware], index: int) -> DeviceReport:
-    memory = cls(index).memory()
-    return DeviceReport(index, cls.describe(index), memory.total, memory.free)

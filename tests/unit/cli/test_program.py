@@ -65,6 +65,8 @@ class FakeReport:
     dtypes: tuple[str, ...] = ("bfloat16",)
     status: str = "unverified"
     module: str = "torch"
+    vendor: str = "Some vendor"
+    features: tuple[str, ...] = ("graphs",)
 
 
 @pytest.fixture
@@ -82,11 +84,14 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hardware")
 def test_devices_shows_each_that_is_here_and_why_others_are_not(program: Any) -> None:
     lines = program("devices").out.splitlines()
-    assert lines[0].split()[:3] == ["device", "here", "what"]
-    assert [line.split()[0] for line in lines[1:]] == ["npu:0", "npu:1", "cpu", "gpu"]
+    assert lines[0].split()[:2] == ["device", "what"]
+    assert [line.split()[0] for line in lines[1:4]] == ["npu:0", "npu:1", "cpu"]
     assert "Some chip [x]" in lines[1]
     assert "63.0 GiB / 64.0 GiB" in lines[1]
-    assert "torch finds no gpu device" in lines[4]
+    assert "graphs" in lines[1]
+    assert lines[5].startswith("not here")
+    assert lines[6].split()[0] == "gpu"
+    assert "torch finds no gpu device" in lines[6]
 
 
 @pytest.mark.usefixtures("hardware")

@@ -1,0 +1,49 @@
+"""What is true of a kind of device before one is touched: data, no calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["FEATURES", "Facts"]
+
+FEATURES = ("graphs", "pinned_memory", "async_copy", "triton", "fp8", "int4")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """Defaults are conservative: what is not said is not assumed."""
+
+    name: str
+    """What ``--device`` calls it; names of vendors' hardware are theirs alone."""
+    device_type: str
+    """What ``torch.device`` calls it. Several vendors answer to the same type."""
+    vendor: str = ""
+    """For people."""
+    import_module: str | None = None
+    """The package that brings the device to torch, such as ``torch_npu``."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """Supported for weights and KV cache, best first."""
+    kv_block_size: int = 16
+    """Preferred tokens in a KV block."""
+    distributed_backend: str | None = None
+    """What ``torch.distributed`` calls its collectives; None goes through host memory."""
+    visible_devices_variable: str | None = None
+    """Environment variable that hides devices from a process."""
+    ray_resource: str | None = None
+    tool: str | None = None
+    """The vendor's command that lists devices: where it is installed, a driver should be."""
+    device_nodes: str | None = None
+    """Pattern of the driver's device files."""
+    features: frozenset[str] = field(default_factory=frozenset)
+    """Of ``FEATURES``."""
+    detection_order: int = 50
+    """Lower is asked first; out-of-tree devices come before those that they may imitate."""
+    rests_on: tuple[str, ...] = ()
+    """Public sources of what this file claims."""
+
+    def __post_init__(self) -> None:
+        unknown = self.features - set(FEATURES)
+        if unknown:
+            raise ValueError(f"{self.name}: unknown features {', '.join(sorted(unknown))}")
+        if not self.dtypes:
+            raise ValueError(f"{self.name}: no dtypes")

@@ -1,0 +1,31 @@
+"""Intel Gaudi through the habana build of torch."""
+
+from __future__ import annotations
+
+from unisono.hardware.base import Hardware
+from unisono.hardware.facts import Facts
+
+__all__ = ["HpuHardware"]
+
+
+class HpuHardware(Hardware):
+    """Intel Gaudi."""
+
+    facts = Facts(
+        name="hpu",
+        device_type="hpu",
+        vendor="Intel Gaudi",
+        import_module="habana_frameworks.torch.core",
+        dtypes=("bfloat16", "float32"),
+        distributed_backend="hccl",
+        visible_devices_variable="HABANA_VISIBLE_MODULES",
+        ray_resource="HPU",
+        tool="hl-smi",
+        features=frozenset(),
+        detection_order=10,
+        rests_on=(
+            "accelerate state.py (device string and collectives)",
+            "Ray accelerator managers (HPU, HABANA_VISIBLE_MODULES)",
+            "Intel Gaudi documentation: PyTorch (import of habana_frameworks.torch.core)",
+        ),
+    )

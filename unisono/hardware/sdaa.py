@@ -1,0 +1,27 @@
+"""Tecorigin cards through torch_sdaa."""
+
+from __future__ import annotations
+
+from unisono.hardware.base import Hardware
+from unisono.hardware.facts import Facts
+
+__all__ = ["SdaaHardware"]
+
+
+class SdaaHardware(Hardware):
+    """Tecorigin."""
+
+    facts = Facts(
+        name="sdaa",
+        device_type="sdaa",
+        vendor="Tecorigin",
+        import_module="torch_sdaa",
+        dtypes=("float32",),
+        distributed_backend="tccl",
+        visible_devices_variable="SDAA_VISIBLE_DEVICES",
+        ray_resource=None,
+        tool=None,
+        features=frozenset(),
+        detection_order=10,
+        rests_on=("accelerate state.py (device string and collectives)",),
+    )

@@ -1,0 +1,28 @@
+"""Intel GPUs through torch's own xpu build."""
+
+from __future__ import annotations
+
+from unisono.hardware.base import Hardware
+from unisono.hardware.facts import Facts
+
+__all__ = ["XpuHardware"]
+
+
+class XpuHardware(Hardware):
+    """Intel GPU."""
+
+    facts = Facts(
+        name="xpu",
+        device_type="xpu",
+        vendor="Intel",
+        dtypes=("bfloat16", "float16", "float32"),
+        distributed_backend="xccl",
+        ray_resource="GPU",
+        features=frozenset({"pinned_memory", "async_copy"}),
+        detection_order=42,
+        rests_on=(
+            "PyTorch documentation: torch.xpu",
+            "accelerate state.py (collectives)",
+            "Ray accelerator managers",
+        ),
+    )
