@@ -12,6 +12,7 @@ from unisono import __version__
 from unisono.cli.bench import bench
 from unisono.cli.chat import chat
 from unisono.cli.devices import devices
+from unisono.cli.doctor import doctor
 from unisono.cli.run import run
 from unisono.cli.serve import serve
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for _verb in (run, chat, serve, bench, devices):
+for _verb in (run, chat, serve, bench, devices, doctor):
     app.command()(_verb)
 
 

@@ -1,16 +1,33 @@
-"""Devices: the contract, the reference ops, and one file for each kind of hardware."""
+"""Devices: the contract, the reference ops, and one file for each kind of hardware.
 
-from unisono.hardware.attention import AttentionStep
-from unisono.hardware.base import DeviceReport, Hardware, HostHardware
-from unisono.hardware.discovery import HardwareReport, discover, find_hardware, load_hardware
-from unisono.hardware.facts import Facts
-from unisono.hardware.portable import OP_TABLE_VERSION, PortableOps
-from unisono.hardware.runtime import MemoryInfo, MemoryUse
+What needs torch is loaded when it is asked for: published figures (``specs``) and the first
+questions of the doctor need none.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unisono.hardware.attention import AttentionStep
+    from unisono.hardware.base import DeviceReport, Hardware, HostHardware
+    from unisono.hardware.discovery import (
+        HardwareReport,
+        discover,
+        find_hardware,
+        load_hardware,
+    )
+    from unisono.hardware.facts import Facts
+    from unisono.hardware.findings import Finding
+    from unisono.hardware.portable import OP_TABLE_VERSION, PortableOps
+    from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
 __all__ = [
     "AttentionStep",
     "DeviceReport",
     "Facts",
+    "Finding",
     "Hardware",
     "HardwareReport",
     "HostHardware",
@@ -22,3 +39,20 @@ __all__ = [
     "find_hardware",
     "load_hardware",
 ]
+
+_FILES = {
+    "attention": ("AttentionStep",),
+    "base": ("DeviceReport", "Hardware", "HostHardware"),
+    "discovery": ("HardwareReport", "discover", "find_hardware", "load_hardware"),
+    "facts": ("Facts",),
+    "findings": ("Finding",),
+    "portable": ("OP_TABLE_VERSION", "PortableOps"),
+    "runtime": ("MemoryInfo", "MemoryUse"),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)

@@ -1,0 +1,128 @@
+"""``unisono doctor`` on machines with trouble, made from stand-ins for what vendors install."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Finding = dict[str, str]
+
+
+class Machine:
+    """A folder of installed packages and one of commands, in front of the real ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.packages, self.commands = folder / "packages", folder / "bin"
+        self.packages.mkdir()
+        self.commands.mkdir()
+        self.environment: dict[str, str] = {}
+
+    def install(
+        self, name: str, code: str = "", *, requires: str = "", entry_points: str = ""
+    ) -> None:
+        (self.packages / f"{name}.py").write_text(code)
+        info = self.packages / f"{name}-1.2.dist-info"
+        info.mkdir()
+        wants = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n{wants}"
+        )
+        (info / "entry_points.txt").write_text(entry_points)
+
+    def command(self, name: str) -> None:
+        path = self.commands / name
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+
+    def doctor(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "unisono", "doctor", *options],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(self.packages),
+                "PATH": f"{self.commands}:{os.environ['PATH']}",
+                **self.environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def findings(self, *, status: int) -> dict[str, list[Finding]]:
+        done = self.doctor("--json")
+        assert done.returncode == status, done.stderr
+        by_subject: dict[str, list[Finding]] = {}
+        for finding in json.loads(done.stdout):
+            by_subject.setdefault(finding["subject"], []).append(finding)
+        return by_subject
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_healthy_machine(machine: Machine) -> None:
+    done = machine.doctor()
+    assert done.returncode == 0, done.stderr
+    assert "No problem." in done.stdout
+    for subject in ("import torch", "unisono", "torch", "cpu"):
+        assert subject in done.stdout
+
+
+def only(findings: list[Finding], level: str) -> Finding:
+    (found,) = [finding for finding in findings if finding["level"] == level]
+    return found
+
+
+def test_drivers_plugins_and_variables_that_do_not_fit(machine: Machine) -> None:
+    machine.command("npu-smi")
+    machine.command("cnmon")
+    machine.install("torch_mlu", "__version__ = '1.2'", requires="torch==2.1.0")
+    machine.install("torch_musa", "raise RuntimeError('libmusart.so.1: no such file')")
+    machine.install("broken", entry_points="[unisono.hardware]\nodd = broken:Odd\n")
+    machine.install("second", entry_points="[unisono.hardware]\ncpu = second:Cpu\n")
+    machine.environment = {"ASCEND_RT_VISIBLE_DEVICES": "1, 0", "MLU_VISIBLE_DEVICES": ""}
+    found: dict[str, Any] = machine.findings(status=1)
+
+    driver = found["npu"][0]
+    assert driver["level"] == "problem"
+    assert "npu-smi" in driver["what"]
+    assert "Install torch_npu" in driver["advice"]
+    assert "cut" in found["npu"][-1]["what"]
+    assert "0,1,3" in found["npu"][-1]["advice"]
+    assert "needs torch==2.1.0, installed is" in only(found["torch_mlu"], "problem")["what"]
+    assert (
+        "torch_mlu 1.2 is installed, and torch finds no mlu device"
+        in (only(found["mlu"], "warning")["what"])
+    )
+    assert "hides every device" in only(found["mlu"], "note")["what"]
+    assert "'Odd'" in only(found["odd"], "problem")["what"]
+    assert "2 installed packages" in only(found["cpu"], "warning")["what"]
+
+
+def test_a_package_that_breaks_import_torch_is_named(machine: Machine) -> None:
+    machine.install(
+        "torch_npu",
+        "raise OSError('libascendcl.so: cannot open shared object file')",
+        entry_points="[torch.backends]\ntorch_npu = torch_npu:_autoload\n",
+    )
+    found = machine.findings(status=1)
+    (imported,) = found["import torch"]
+    assert imported["level"] == "problem"
+    assert "torch_npu" in imported["what"]
+    assert "libascendcl.so" in imported["what"]
+    assert "TORCH_DEVICE_BACKEND_AUTOLOAD=0" in imported["advice"]
+    assert found["cpu"][0]["level"] == "ok"
+
+
+def test_without_torch_the_doctor_still_speaks(machine: Machine) -> None:
+    machine.install("torch", "raise ImportError('this torch is broken')")
+    (only_one,) = machine.findings(status=1)["import torch"]
+    assert "this torch is broken" in only_one["what"]
