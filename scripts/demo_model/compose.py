@@ -57,17 +57,18 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Which half of the grammar and which half of the values a message draws from."""
+    """Which half of the grammar and of the values a message draws from, and how rough it is."""
 
     held_out_templates: bool = False
     held_out_values: bool = False
+    harsh_noise: bool = False
 
     @property
     def values(self) -> str:
         return "held_out" if self.held_out_values else "train"
 
 
-TRAINING = Source()
+TRAINING = Source(harsh_noise=True)
 
 
 class Composer:
@@ -192,7 +193,7 @@ class Composer:
 
     def _joined(self, sentences: list[list[Segment]]) -> list[Segment]:
         """Joins the sentences and roughens the wording, never a value."""
-        noise = choose_noise(self._rng, self._language)
+        noise = choose_noise(self._rng, self._language, harsh=self._source.harsh_noise)
         gap = "\n" if self._rng.random() < 0.12 else (" " if self._language == "en" else "")
         segments: list[Segment] = []
         for number, sentence in enumerate(sentences):

@@ -9,6 +9,7 @@ from random import Random
 from .entities import COMMON_CHARACTERS, invented_word
 
 _TYPO_RATE = 0.06
+_HARSH_RATE = 0.2
 _GAP_RATE = 0.12
 _STRANGE_RATE = 0.08
 _UNIT = re.compile(r"[A-Za-z']+ |[\u4e00-\u9fff]")
@@ -67,8 +68,7 @@ def _plain(text: str) -> str:
 
 def _english(rng: Random) -> Noise:
     habits = (_plain, _typos(rng), str.lower, _unpunctuated, str.upper)
-    unusual = (_gaps(rng), _strange_words(rng))
-    return rng.choices((*habits, *unusual), (48, 14, 12, 5, 1, 10, 10))[0]
+    return rng.choices(habits, (58, 18, 16, 7, 1))[0]
 
 
 def _chinese(rng: Random) -> Noise:
@@ -81,10 +81,15 @@ def _chinese(rng: Random) -> Noise:
     def bare(text: str) -> str:
         return text.replace("。", "，")
 
-    unusual = (_gaps(rng), _strange_words(rng))
-    return rng.choices((_plain, spaced, halfwidth, bare, *unusual), (56, 8, 8, 8, 10, 10))[0]
+    return rng.choices((_plain, spaced, halfwidth, bare), (70, 10, 10, 10))[0]
 
 
-def choose_noise(rng: Random, language: str) -> Noise:
-    """One habit of writing, applied to the whole message."""
+def choose_noise(rng: Random, language: str, *, harsh: bool) -> Noise:
+    """One habit of writing, applied to the whole message.
+
+    `harsh` sometimes gives a message gaps or unknown words instead: it hardens the training, and
+    is unfit for judging, because what decides the answer may be gone.
+    """
+    if harsh and rng.random() < _HARSH_RATE:
+        return rng.choice((_gaps, _strange_words))(rng)
     return _english(rng) if language == "en" else _chinese(rng)

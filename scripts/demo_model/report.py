@@ -177,9 +177,9 @@ small talk get the industry `other`.
 
 The training text is composed by the grammar in `scripts/demo_model`: problem statements in sentence
 frames, entities in varied forms and order, urgency cues, unrelated sentences, greetings, typos,
-missing punctuation, lower case. In one message of five, also of those it is judged on by the
-grammar, words are missing or unknown words stand between the known ones. A tenth of the chats have
-two turns, some a system message.
+missing punctuation, lower case. In one message of five that it trains on, words are missing or
+unknown words stand between the known ones. A tenth of the chats have two turns, some a system
+message.
 
 The tokenizer (byte-level BPE, {training["vocabulary"]:,} tokens) is trained on the same text; every
 digit and every Han character is a token of its own, and words carry no leading space, so that a

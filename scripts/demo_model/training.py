@@ -16,7 +16,7 @@ from .batches import Batch, training_batches
 from .vocabulary import END_OF_TEXT, MAX_LENGTH, TURN_END
 
 _WARMUP_STEPS = 100
-_DECAY_SHARE = 0.3
+_DECAY_SHARE = 0.6
 _FINAL_RATE_SHARE = 0.02
 _REPORT_EVERY = 20
 
@@ -26,7 +26,7 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 1
-    steps: int = 1800
+    steps: int = 4000
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
     num_threads: int = 2

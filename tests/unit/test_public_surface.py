@@ -27,7 +27,8 @@ ROOMS = {
     ],
     "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
     "unisono.hardware": [
-        *("AttentionStep", "DeviceReport", "Facts", "Hardware", "HardwareReport", "HostHardware"),
+        *("AttentionStep", "DeviceReport", "Facts", "Finding", "Hardware", "HardwareReport"),
+        "HostHardware",
         *("MemoryInfo", "MemoryUse", "OP_TABLE_VERSION", "PortableOps", "discover"),
         *("find_hardware", "load_hardware"),
     ],
@@ -87,7 +88,9 @@ def test_every_module_says_what_it_exports() -> None:
         assert all(len(set(names)) == len(names) for names in listed), name
 
 
-@pytest.mark.parametrize("room", ["unisono", "unisono.core", "unisono.text", "unisono.cli"])
+@pytest.mark.parametrize(
+    "room", ["unisono", "unisono.core", "unisono.text", "unisono.cli", "unisono.hardware.specs"]
+)
 def test_rooms_that_import_no_torch(room: str) -> None:
     code = f"import sys, {room}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

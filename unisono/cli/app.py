@@ -15,6 +15,7 @@ from unisono.cli.devices import devices
 from unisono.cli.doctor import doctor
 from unisono.cli.run import run
 from unisono.cli.serve import serve
+from unisono.cli.specs import specs
 
 __all__ = ["app"]
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for _verb in (run, chat, serve, bench, devices, doctor):
+for _verb in (run, chat, serve, bench, devices, doctor, specs):
     app.command()(_verb)
 
 

@@ -8,7 +8,8 @@ UnisonoError
 |  `- UnsupportedModelError      a family or format this version does not know
 |- HardwareError               the device
 |  |- DeviceNotFoundError        unknown name, or its driver or plugin is not here
-|  `- InsufficientMemoryError    says how much is needed and what to change
+|  |- InsufficientMemoryError    says how much is needed and what to change
+|  `- SpecError                  no such chip in the spec ledger, or its file is wrong
 |- RequestError                one request; the others go on
 |  |- InvalidRequestError        a field is wrong (``param`` names it)
 |  |- ContextLengthError         prompt and answer do not fit the context
@@ -35,6 +36,7 @@ __all__ = [
     "QueueFullError",
     "RequestError",
     "RequestFailedError",
+    "SpecError",
     "UnisonoError",
     "UnsupportedModelError",
 ]
@@ -82,6 +84,10 @@ class DeviceNotFoundError(HardwareError):
 
 class InsufficientMemoryError(HardwareError):
     """The device does not hold what was asked for."""
+
+
+class SpecError(HardwareError):
+    """The spec ledger has no chip of that name, or one of its files is wrong."""
 
 
 class RequestError(UnisonoError):
