@@ -66,7 +66,8 @@ class LLM:
         device: name of a hardware, or ``auto``.
         dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
         revision: branch, tag or commit of a model that is downloaded.
-        kv_memory: budget of the KV cache, bytes or ``"2GiB"``.
+        kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank.
+        tensor_parallel: ranks among which the model is divided, each with a process and a device.
         options: further fields of ``EngineConfig``.
 
     Raises:
@@ -82,6 +83,7 @@ class LLM:
         revision: str | None = None,
         kv_memory: str | int = "2GiB",
         max_model_len: int | None = None,
+        tensor_parallel: int = 1,
         **options: Any,
     ) -> None:
         folder = resolve_model(model, revision=revision)
@@ -93,11 +95,16 @@ class LLM:
                 dtype=dtype,
                 kv_memory=parse_bytes(kv_memory) if isinstance(kv_memory, str) else kv_memory,
                 max_model_len=max_model_len,
+                tensor_parallel=tensor_parallel,
                 **{"max_queue": _NO_LIMIT, **options},
             ),
         )
         self._ids = itertools.count()
         self._answers: dict[str, _Answer] = {}
+
+    def close(self) -> None:
+        """End what runs beside this process. Done anyway when it goes or the process ends."""
+        self.engine.close()
 
     # -- whole answers ----------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ def start_model(
     dtype: str,
     kv_memory: str,
     max_model_len: int | None,
+    tensor_parallel: int,
     revision: str | None,
 ) -> Loaded:
     """Check the options, then import the engine and load model ``name`` for one request a time."""
@@ -54,6 +55,7 @@ def start_model(
         "dtype": dtype,
         "kv_memory": parse_bytes(kv_memory),
         "max_model_len": max_model_len,
+        "tensor_parallel": tensor_parallel,
         "max_num_seqs": 1,
     }
     EngineConfig(**options)

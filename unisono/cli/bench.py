@@ -15,6 +15,7 @@ from unisono.cli.options import (
     KvMemoryOption,
     ModelArgument,
     RevisionOption,
+    TensorParallelOption,
 )
 from unisono.core.errors import ConfigError
 
@@ -25,6 +26,7 @@ def bench(
     model: ModelArgument = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    tensor_parallel: TensorParallelOption = 1,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
     generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
     batch: Annotated[
@@ -58,6 +60,7 @@ def bench(
             device=device,
             dtype=dtype,
             kv_memory=parse_bytes(kv_memory),
+            tensor_parallel=tensor_parallel,
             max_num_seqs=max(64, *sizes),
             max_num_batched_tokens=max(1024, *sizes),
             prefix_cache=False,

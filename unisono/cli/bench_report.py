@@ -18,19 +18,25 @@ def print_tables(result: dict[str, Any]) -> None:
     for line in _headings(result):
         console.print(line, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
+    predicted = any("predicted_prefill_tokens_per_s" in batch for batch in result["batches"])
+    for column in _COLUMNS + (_PREDICTED_COLUMNS if predicted else ()):
         table.add_column(column, justify="right")
     for batch in result["batches"]:
-        table.add_row(*_cells(batch))
+        table.add_row(*_cells(batch), *(_predicted_cells(batch) if predicted else ()))
     console.print()
     console.print(table)
     console.print()
-    console.print(_LEGEND, style="dim")
+    console.print(_LEGEND + (_PREDICTED_LEGEND if predicted else ""), style="dim")
 
 
 _LEGEND = (
     "per token: time of a step in which all decode. of roof: how fast decoding reads the weights,"
     " of how fast this device reads. overhead: all but the model's forward pass."
+)
+_PREDICTED_COLUMNS = ("predicted prefill tok/s", "predicted decode tok/s")
+_PREDICTED_LEGEND = (
+    " predicted: no measurement, but the most that the published figures of the imitated chip"
+    " allow (`unisono specs`); launches and waiting are not in it."
 )
 _COLUMNS = (
     "batch",
@@ -45,16 +51,22 @@ _COLUMNS = (
 
 def _headings(result: dict[str, Any]) -> list[str]:
     engine, environment, work = result["engine"], result["environment"], result["workload"]
-    roofs = result["roofs"]
+    roofs, ranks = result["roofs"], engine["tensor_parallel"]
     return [
         f"{result['model']} · {engine['model_type']} · {engine['num_parameters'] / 1e6:.1f} M"
-        f" parameters · {engine['dtype']} · {format_bytes(engine['weight_bytes'])} of weights",
+        f" parameters · {engine['dtype']} · {format_bytes(engine['weight_bytes'])} of weights"
+        + (f" on each of {ranks} ranks" if ranks > 1 else ""),
         f"{engine['device']} · {result['device']} · torch {environment['torch']}",
         f"prompt {work['num_prompt_tokens']} · generate {work['num_generated_tokens']}"
         f" · median of {work['repeat']}",
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
         f" {roofs['matmul_flops_per_s'] / 1e12:.3g} TFLOP/s ({engine['dtype']})",
     ]
+
+
+def _predicted_cells(batch: dict[str, Any]) -> tuple[str, ...]:
+    rates = (batch.get(f"predicted_{phase}_tokens_per_s") for phase in ("prefill", "decode"))
+    return tuple("-" if rate is None else f"{rate:.0f}" for rate in rates)
 
 
 def _cells(batch: dict[str, Any]) -> tuple[str, ...]:

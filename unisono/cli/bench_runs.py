@@ -47,6 +47,9 @@ class Run:
     decode_steps: int = 0
     overhead_share: float | None = None
     """Scheduling, sampling and Python, as a share of the decode steps."""
+    predicted_prefill_s: float | None = None
+    """What an imitated chip's published figures allow, where there are such."""
+    predicted_decode_s: float | None = None
 
 
 def measure(
@@ -128,8 +131,10 @@ def _run_batch(engine: Engine, prompts: list[tuple[int, ...]], num_generated: in
     for index, prompt in enumerate(prompts):
         engine.add(Request(id=f"bench-{index}", prompt_token_ids=prompt, params=params))
     first_token_s: dict[str, float] = {}
-    decode: tuple[float, int, float] | None = None
+    decode: dict[str, Any] = {}
     decode_began = 0.0
+    predict = engine.runner.hardware.predicted_seconds
+    predicted_began, predicted_prefill_s = predict(), None
     while engine.has_work:
         outputs = engine.step()
         now = time.perf_counter()
@@ -141,22 +146,27 @@ def _run_batch(engine: Engine, prompts: list[tuple[int, ...]], num_generated: in
             continue
         if not decode_began:
             decode_began = now
+            predicted_prefill_s = _passed(predicted_began, predict())
+            predicted_began = predict()
             engine.reset_timings()
         elif not any(output.finish_reason for output in outputs):
             timings = engine.timings
-            decode = (now - decode_began, timings.steps, timings.overhead_s / timings.total_s)
-    prefill_s = max(first_token_s.values())
-    first = median(first_token_s.values())
-    if decode is None:
-        return Run(first_token_s=first, prefill_s=prefill_s)
-    decode_s, steps, share = decode
+            decode = {
+                "decode_s": now - decode_began,
+                "decode_steps": timings.steps,
+                "overhead_share": timings.overhead_s / timings.total_s,
+                "predicted_decode_s": _passed(predicted_began, predict()),
+            }
     return Run(
-        first_token_s=first,
-        prefill_s=prefill_s,
-        decode_s=decode_s,
-        decode_steps=steps,
-        overhead_share=share,
+        first_token_s=median(first_token_s.values()),
+        prefill_s=max(first_token_s.values()),
+        predicted_prefill_s=predicted_prefill_s,
+        **decode,
     )
+
+
+def _passed(began: float | None, now: float | None) -> float | None:
+    return None if began is None or now is None else now - began
 
 
 def _summary(
@@ -178,7 +188,18 @@ def _summary(
             "memory_roof_share": engine.info.step_weight_bytes / step_s / roof,
             "overhead_share": median(shares),
         }
-    return summary
+    return summary | _predicted(batch, runs[0], workload)
+
+
+def _predicted(batch: int, run: Run, workload: Workload) -> dict[str, Any]:
+    """Rates that a chip's published figures allow; the same work, so one run says it."""
+    rates = {}
+    if run.predicted_prefill_s:
+        num_prompt_tokens = batch * workload.num_prompt_tokens
+        rates["predicted_prefill_tokens_per_s"] = num_prompt_tokens / run.predicted_prefill_s
+    if run.predicted_decode_s:
+        rates["predicted_decode_tokens_per_s"] = batch * run.decode_steps / run.predicted_decode_s
+    return rates
 
 
 def _environment() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from unisono.cli.options import (
     SeedOption,
     SystemOption,
     TemperatureOption,
+    TensorParallelOption,
     TopKOption,
     TopPOption,
 )
@@ -27,6 +28,7 @@ def chat(
     model: ModelArgument = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 1024,
     temperature: TemperatureOption = 0.7,
     top_p: TopPOption = 0.95,
@@ -58,6 +60,7 @@ def chat(
             dtype=dtype,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
+            tensor_parallel=tensor_parallel,
             revision=revision,
         )
         typer.echo(f"{loaded.name}. /help for help, Ctrl-D to leave.", err=True)

@@ -18,6 +18,7 @@ __all__ = [
     "SeedOption",
     "SystemOption",
     "TemperatureOption",
+    "TensorParallelOption",
     "TopKOption",
     "TopPOption",
 ]
@@ -48,6 +49,10 @@ MaxModelLenOption = Annotated[
         help="Most tokens of prompt and answer. By default what model and KV memory allow.",
         show_default=False,
     ),
+]
+TensorParallelOption = Annotated[
+    int,
+    typer.Option("--tp", help="Ranks among which the model is divided: devices of one kind, here."),
 ]
 RevisionOption = Annotated[
     str | None,

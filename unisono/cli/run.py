@@ -22,6 +22,7 @@ from unisono.cli.options import (
     SeedOption,
     SystemOption,
     TemperatureOption,
+    TensorParallelOption,
     TopKOption,
     TopPOption,
 )
@@ -49,6 +50,7 @@ def run(
     ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 512,
     temperature: TemperatureOption = 0.0,
     top_p: TopPOption = 1.0,
@@ -97,6 +99,7 @@ def run(
             dtype=dtype,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
+            tensor_parallel=tensor_parallel,
             revision=revision,
         )
         messages = [{"role": "system", "content": system}] if system is not None else []

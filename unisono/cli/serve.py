@@ -15,6 +15,7 @@ from unisono.cli.options import (
     MaxModelLenOption,
     ModelArgument,
     RevisionOption,
+    TensorParallelOption,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    tensor_parallel: TensorParallelOption = 1,
     kv_memory: KvMemoryOption = "2GiB",
     max_model_len: MaxModelLenOption = None,
     max_num_seqs: Annotated[
@@ -95,6 +97,7 @@ def serve(
             device=device,
             dtype=dtype,
             kv_memory=parse_bytes(kv_memory),
+            tensor_parallel=tensor_parallel,
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,

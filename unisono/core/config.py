@@ -10,6 +10,13 @@ from unisono.core.errors import ConfigError
 __all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_AT_LEAST_ONE = (
+    "kv_memory",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "max_queue",
+    "tensor_parallel",
+)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -19,13 +26,14 @@ class EngineConfig:
     """Args:
     device: name of a hardware, with an index where there are several (``cpu``, ``npu:1``).
     dtype: of weights and KV cache; ``auto`` is the checkpoint's, where the device has it.
-    kv_memory: bytes for the KV cache, an absolute budget.
+    kv_memory: bytes for the KV cache, an absolute budget; of each rank, where there are several.
     max_model_len: most tokens of prompt and answer; ``None`` is what model and budget allow.
     max_num_seqs: most sequences in one step.
     max_num_batched_tokens: most tokens in one step, prefill and decode together.
     block_size: tokens in a KV block; ``None`` is what the hardware prefers.
     prefix_cache: keep the KV of finished requests and share equal beginnings.
     max_queue: most requests that wait; more are refused.
+    tensor_parallel: ranks, each a process with a device and a part of the model.
 
     Raises:
         ConfigError: a value out of range.
@@ -40,11 +48,12 @@ class EngineConfig:
     block_size: int | None = None
     prefix_cache: bool = True
     max_queue: int = 1024
+    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ConfigError(f"Unknown dtype {self.dtype!r}.", hint=f"Use {', '.join(DTYPES)}.")
-        for name in ("kv_memory", "max_num_seqs", "max_num_batched_tokens", "max_queue"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("max_model_len", "block_size"):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from unisono.core import CacheGroup, EngineConfig, LayerCache, MonotonicClock, format_bytes
 from unisono.core.cache import group_layers
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.engine.engine import Engine
 from unisono.engine.kv_cache import peak_blocks
+from unisono.engine.parallel_runner import LeadingRunner
+from unisono.engine.ranks import Ranks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
-from unisono.hardware import find_hardware
-from unisono.models import load_model
+from unisono.hardware import Hardware, find_hardware
+from unisono.hardware.collectives import Group
+from unisono.models import LoadedModel, load_model
+from unisono.models.parallel import Shard
 
-__all__ = ["build_engine"]
+__all__ = ["Part", "build_engine"]
 
 
 def build_engine(folder: Path, config: EngineConfig) -> Engine:
@@ -26,15 +33,25 @@ def build_engine(folder: Path, config: EngineConfig) -> Engine:
         ModelError: the folder cannot be used.
         HardwareError: the device is not here, or has too little memory.
         ConfigError: options that contradict the model.
+        EngineDeadError: the process of another rank ended without a word.
     """
     hardware = find_hardware(config.device)
-    loaded = load_model(folder, hardware, dtype=config.dtype, reserve_bytes=config.kv_memory)
-    layout = _Layout.of(
-        loaded.model.layer_caches(loaded.dtype),
-        block_size=config.block_size or hardware.facts.kv_block_size,
-        kv_memory=config.kv_memory,
-        chunk=config.max_num_batched_tokens,
-    )
+    if config.tensor_parallel == 1:
+        part = Part.load(folder, config, hardware)
+        return _assemble(config, part, part.runner(Runner))
+    ranks = Ranks(folder, config, hardware)
+    try:
+        shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
+        part = Part.load(folder, config, hardware, shard)
+        part.connect(ranks.meet())
+        return _assemble(config, part, part.runner(partial(LeadingRunner, ranks=ranks)))
+    except BaseException:
+        ranks.close()
+        raise
+
+
+def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
+    loaded, layout = part.loaded, part.layout
     max_model_len = _max_model_len(config.max_model_len, loaded.model.config.max_position, layout)
     scheduler = Scheduler(
         SchedulerConfig(
@@ -50,17 +67,10 @@ def build_engine(folder: Path, config: EngineConfig) -> Engine:
         ),
         MonotonicClock(),
     )
-    runner = Runner(
-        loaded,
-        hardware,
-        groups=layout.groups,
-        num_blocks=layout.num_blocks,
-        block_size=layout.block_size,
-    )
     info = EngineInfo(
         model_type=loaded.model_type,
         dtype=str(loaded.dtype).removeprefix("torch."),
-        device=hardware.name,
+        device=part.hardware.name,
         max_model_len=max_model_len,
         vocab_size=loaded.model.config.vocab_size,
         num_parameters=loaded.num_parameters,
@@ -69,8 +79,55 @@ def build_engine(folder: Path, config: EngineConfig) -> Engine:
         block_size=layout.block_size,
         num_blocks=layout.num_blocks,
         kv_bytes=layout.num_blocks * layout.bytes_per_block,
+        tensor_parallel=config.tensor_parallel,
     )
     return Engine(scheduler, runner, info)
+
+
+R = TypeVar("R", bound=Runner)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one rank holds, which is all where there is one: a device, its weights, its KV cache.
+
+    All ranks come to the same layout, from the same configuration and parts of the same shape.
+    """
+
+    hardware: Hardware
+    loaded: LoadedModel
+    layout: _Layout
+
+    @classmethod
+    def load(
+        cls, folder: Path, config: EngineConfig, hardware: Hardware, shard: Shard | None = None
+    ) -> Part:
+        """Raises what ``build_engine`` raises."""
+        loaded = load_model(
+            folder, hardware, dtype=config.dtype, reserve_bytes=config.kv_memory, shard=shard
+        )
+        layout = _Layout.of(
+            loaded.model.layer_caches(loaded.dtype),
+            block_size=config.block_size or hardware.facts.kv_block_size,
+            kv_memory=config.kv_memory,
+            chunk=config.max_num_batched_tokens,
+        )
+        return cls(hardware, loaded, layout)
+
+    def connect(self, group: Group) -> None:
+        """Make this part one of the whole model."""
+        assert self.loaded.plan is not None
+        self.loaded.plan.connect(self.loaded.model, self.hardware.ops, group)
+
+    def runner(self, make: Callable[..., R]) -> R:
+        layout = self.layout
+        return make(
+            self.loaded,
+            self.hardware,
+            groups=layout.groups,
+            num_blocks=layout.num_blocks,
+            block_size=layout.block_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from socket import socket
 
 from unisono.core import Request, RequestOutput
-from unisono.core.errors import InvalidRequestError
+from unisono.core.errors import EngineDeadError, InvalidRequestError
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler
 from unisono.engine.stats import EngineInfo, EngineStats, Timings
@@ -64,6 +66,9 @@ class Engine:
         """Advance the requests in flight by one step and say what is new.
 
         An error that belongs to one request ends that request alone (``finish_reason="error"``).
+
+        Raises:
+            EngineDeadError: a part of the engine is gone, and all requests with it.
         """
         started = time.perf_counter()
         batch = self.scheduler.schedule()
@@ -73,6 +78,8 @@ class Engine:
         self._num_steps += 1
         try:
             results = self.runner.run(batch)
+        except EngineDeadError:
+            raise
         except Exception as error:
             _log.exception("a step of %d rows failed", len(batch.rows))
             return self.scheduler.step_failed(batch, f"{type(error).__name__}: {error}")
@@ -81,6 +88,21 @@ class Engine:
         self.timings.schedule_s += scheduled - started
         self.timings.update_s += time.perf_counter() - ran
         return outputs
+
+    @property
+    def alarms(self) -> Sequence[socket]:
+        """Readable when a part of the engine fails while it has no work; ``check`` says what."""
+        return self.runner.alarms
+
+    def check(self) -> None:
+        """Raises:
+        EngineDeadError: a part of the engine is gone.
+        """
+        self.runner.check()
+
+    def close(self) -> None:
+        """Nothing is to be asked of it any more. Done anyway when it goes or the process ends."""
+        self.runner.close()
 
     def stats(self) -> EngineStats:
         scheduler = self.scheduler

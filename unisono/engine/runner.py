@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from socket import socket
 
 import torch
 from torch import Tensor
@@ -18,10 +20,22 @@ from unisono.engine.stats import Timings
 from unisono.hardware import AttentionStep, Hardware
 from unisono.models import LoadedModel, StepContext
 
-__all__ = ["Runner"]
+__all__ = ["Forwarded", "Runner"]
 
 _SCORED_ROWS = 64
 """Prompt positions whose logits are held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What a step computed, before tokens are chosen."""
+
+    sampled: list[int]
+    """Indices of the rows that get a token."""
+    logits: Tensor | None
+    """Float32 [len(sampled), V]."""
+    scored: dict[int, list[TokenLogprob]]
+    """Log-probabilities of prompt tokens, by index of the row."""
 
 
 class Runner:
@@ -31,6 +45,9 @@ class Runner:
         groups: cache groups; the j-th layer of every group lives in the j-th buffer.
         num_blocks, block_size: of each buffer.
     """
+
+    alarms: Sequence[socket] = ()
+    """Readable when a part of the runner has failed between two steps; ``check`` says what."""
 
     def __init__(
         self,
@@ -61,30 +78,43 @@ class Runner:
     def run(self, batch: Batch) -> list[RowResult]:
         """One result a row, in order."""
         with self.hardware.activate():
-            started = time.perf_counter()
-            token_ids, step = self._prepare(batch)
-            prepared = time.perf_counter()
-            hidden = self.model(token_ids, step)
-            ends = _ends(batch.rows)
-            sampled = [i for i, row in enumerate(batch.rows) if row.samples]
-            logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
-            self.hardware.synchronize()
-            forwarded = time.perf_counter()
-            results = self._sample(batch.rows, sampled, logits)
-            for row, end, result in zip(batch.rows, ends, results, strict=True):
-                if row.prompt_targets:
-                    start = end - len(row.token_ids)
-                    result.prompt_logprobs = self._score(hidden[start:end], row)
-                    if not all(math.isfinite(entry.logprob) for entry in result.prompt_logprobs):
-                        result.error = NOT_FINITE
-        self._account(started, prepared, forwarded)
+            forwarded = self._forward(batch)
+            began = time.perf_counter()
+            results = self._sample(batch.rows, forwarded.sampled, forwarded.logits)
+            for i, scored in forwarded.scored.items():
+                results[i].prompt_logprobs = scored
+                if not all(math.isfinite(entry.logprob) for entry in scored):
+                    results[i].error = NOT_FINITE
+        self.timings.sample_s += time.perf_counter() - began
         return results
 
-    def _account(self, started: float, prepared: float, forwarded: float) -> None:
+    def check(self) -> None:
+        """Raises:
+        EngineDeadError: a part of it has failed.
+        """
+
+    def close(self) -> None:
+        """Nothing is to be run any more."""
+
+    def _forward(self, batch: Batch) -> Forwarded:
+        """All of a step that the model computes."""
+        started = time.perf_counter()
+        token_ids, step = self._prepare(batch)
+        prepared = time.perf_counter()
+        hidden = self.model(token_ids, step)
+        ends = _ends(batch.rows)
+        sampled = [i for i, row in enumerate(batch.rows) if row.samples]
+        logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
+        scored = {
+            i: self._score(hidden[end - len(row.token_ids) : end], row)
+            for i, (row, end) in enumerate(zip(batch.rows, ends, strict=True))
+            if row.prompt_targets
+        }
+        self.hardware.synchronize()
         self.timings.steps += 1
         self.timings.prepare_s += prepared - started
-        self.timings.forward_s += forwarded - prepared
-        self.timings.sample_s += time.perf_counter() - forwarded
+        self.timings.forward_s += time.perf_counter() - prepared
+        return Forwarded(sampled, logits, scored)
 
     def _prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
         rows, device = batch.rows, self.hardware.device
@@ -134,12 +164,16 @@ class Runner:
     def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
         """Log-probabilities of the prompt tokens that follow this row's positions."""
         scored: list[TokenLogprob] = []
-        for at in range(0, len(row.prompt_targets), _SCORED_ROWS):
-            targets = torch.tensor(row.prompt_targets[at : at + _SCORED_ROWS], device=hidden.device)
-            logits = self.model.logits(hidden[at : at + len(targets)])
+        for targets, logits in self._scored_logits(hidden, row):
             logprobs = torch.log_softmax(logits, dim=-1)
             scored += token_logprobs(logprobs, targets, row.params.prompt_logprobs or 0)
         return scored
+
+    def _scored_logits(self, hidden: Tensor, row: BatchRow) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some targets [N] at a time, and the logits [N, V] before them."""
+        for at in range(0, len(row.prompt_targets), _SCORED_ROWS):
+            targets = torch.tensor(row.prompt_targets[at : at + _SCORED_ROWS], device=hidden.device)
+            yield targets, self.model.logits(hidden[at : at + len(targets)])
 
 
 def _ends(rows: list[BatchRow]) -> list[int]:

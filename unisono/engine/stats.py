@@ -18,11 +18,14 @@ class EngineInfo:
     vocab_size: int
     num_parameters: int
     weight_bytes: int
+    """Of one rank, as are all sizes that follow; ranks hold as much as one another."""
     step_weight_bytes: int
     """Read by every step: all but an embedding that is not the head too."""
     block_size: int
     num_blocks: int
     kv_bytes: int
+    tensor_parallel: int = 1
+    """Number of ranks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

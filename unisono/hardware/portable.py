@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unisono.hardware import collectives
 from unisono.hardware.attention import AttentionStep
+from unisono.hardware.collectives import Group
 
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
@@ -28,7 +30,7 @@ _SPAN = 512
 
 class PortableOps:
     """The op table. Differentiable where training needs it; no op changes its inputs but
-    ``kv_write``, which writes the cache."""
+    ``kv_write``, which writes the cache, and ``all_reduce``."""
 
     # -- weights ----------------------------------------------------------------------------
 
@@ -157,6 +159,19 @@ class PortableOps:
         inside = probabilities.gather(1, span.unsqueeze(2).expand(-1, 1, _SPAN)).squeeze(1)
         token = _first_beyond(inside.cumsum(-1), inside, target - before)
         return span.squeeze(1) * _SPAN + token
+
+    # -- between the ranks of a model -------------------------------------------------------
+
+    def all_reduce(self, x: Tensor, group: Group) -> Tensor:
+        """The sum of every rank's x, on every rank; the same bits on all. x may be overwritten.
+
+        Called by all ranks of the group in the same order, with tensors of one shape and dtype.
+        """
+        return collectives.all_reduce(x, group)
+
+    def all_gather(self, x: Tensor, group: Group, dim: int) -> Tensor:
+        """Every rank's x in order of rank, one behind the other in ``dim``, on every rank."""
+        return collectives.all_gather(x, group, dim)
 
     # -- compositions -----------------------------------------------------------------------
 

@@ -240,8 +240,8 @@ def _properties(device: torch.device) -> Any:
 
 
 def _memory_from_properties(device: torch.device) -> tuple[int, int] | None:
+    """The whole less what torch took; None where either is unknown."""
     total = getattr(_properties(device), "total_memory", None)
-    if total is None:
-        return None
-    used = memory_use(device)
-    return int(total) - (used.reserved or used.allocated or 0), int(total)
+    use = memory_use(device)
+    taken = use.allocated if use.reserved is None else use.reserved
+    return None if total is None or taken is None else (int(total) - taken, int(total))

@@ -13,6 +13,7 @@ from unisono.hardware import Hardware
 from unisono.models.config import RawConfig, read_json
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
+from unisono.models.parallel import Plan, Shard
 from unisono.models.registry import find_family
 from unisono.models.weights import load_weights, num_parameters, weight_files
 
@@ -21,29 +22,40 @@ __all__ = ["LoadedModel", "load_model"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model ready to run, and what its folder says about running it."""
+    """A model ready to run, or a rank's part of one, and what its folder says about running it."""
 
     model: Decoder
     model_type: str
     dtype: torch.dtype
     num_parameters: int
+    """Of the whole model."""
     weight_bytes: int
+    """On this device."""
     step_weight_bytes: int
     """Read by every step: all but an embedding that is not the head too."""
     eos_token_ids: frozenset[int]
+    plan: Plan | None = None
+    """How the model is divided among ranks; None where it is whole."""
 
 
 def load_model(
-    folder: Path, hardware: Hardware, *, dtype: str = "auto", reserve_bytes: int = 0
+    folder: Path,
+    hardware: Hardware,
+    *,
+    dtype: str = "auto",
+    reserve_bytes: int = 0,
+    shard: Shard | None = None,
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
     Args:
         dtype: ``auto`` is the checkpoint's own, where the device has it.
         reserve_bytes: memory that must be left besides the weights.
+        shard: load the part of this rank alone.
 
     Raises:
         ModelError: the folder cannot be used.
+        ConfigError: the model does not divide among so many ranks.
         InsufficientMemoryError: weights and reserve do not fit.
     """
     raw = RawConfig.load(folder)
@@ -51,24 +63,32 @@ def load_model(
     torch_dtype = choose_dtype(dtype, raw, hardware)
     config = family.read_config(raw)
     eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
-    model = family(config, hardware.ops, hardware.device).eval()
-    count = num_parameters(model)
-    looked_up = 0 if config.tie_embeddings else config.vocab_size * config.hidden_size
+    plan = None if shard is None else Plan(config, shard)
+    whole = family(config, hardware.ops, hardware.device)
+    model = (whole if plan is None else _narrowed(family, plan, hardware)).eval()
+    num_whole, count, looked_up = num_parameters(whole), num_parameters(model), _looked_up(model)
     weight_files(folder)
-    _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware)
+    _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware, shard)
     with hardware.activate(), torch.inference_mode():
-        load_weights(model, folder, torch_dtype, hardware)
+        load_weights(model, folder, torch_dtype, hardware, plan)
     fuse(model, hardware.ops)
     hardware.settle()
     return LoadedModel(
         model=model,
         model_type=str(raw.get("model_type", family.__name__.lower())),
         dtype=torch_dtype,
-        num_parameters=count,
+        num_parameters=num_whole,
         weight_bytes=count * torch_dtype.itemsize,
         step_weight_bytes=(count - looked_up) * torch_dtype.itemsize,
         eos_token_ids=eos_token_ids,
+        plan=plan,
     )
+
+
+def _narrowed(family: type[Decoder], plan: Plan, hardware: Hardware) -> Decoder:
+    model = family(plan.config, hardware.ops, hardware.device)
+    plan.narrow(model)
+    return model
 
 
 def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype:
@@ -90,11 +110,21 @@ def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype
     return dtype
 
 
-def _check_memory(weight_bytes: int, reserve_bytes: int, hardware: Hardware) -> None:
+def _looked_up(model: Decoder) -> int:
+    """Numbers of the embedding that no step multiplies with."""
+    as_head = model.lm_head.weight.numel() if model.config.tie_embeddings else 0
+    return model.embed_tokens.weight.numel() - as_head
+
+
+def _check_memory(
+    weight_bytes: int, reserve_bytes: int, hardware: Hardware, shard: Shard | None
+) -> None:
     free = hardware.memory().free
-    if weight_bytes + reserve_bytes > free:
+    sharing = 1 if shard is None else shard.sharing
+    if sharing * (weight_bytes + reserve_bytes) > free:
+        ranks = f" of each of the {sharing} ranks on it" if sharing > 1 else ""
         raise InsufficientMemoryError(
-            f"{hardware.name} has {format_bytes(free)} free; the weights need "
+            f"{hardware.name} has {format_bytes(free)} free; the weights{ranks} need "
             f"{format_bytes(weight_bytes)} and the KV cache {format_bytes(reserve_bytes)}.",
             hint="Lower --kv-memory, use a 16-bit --dtype, or take a smaller model.",
         )

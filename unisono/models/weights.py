@@ -22,6 +22,7 @@ from unisono.hardware import Hardware
 from unisono.models.config import read_json
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Embedding, Linear
+from unisono.models.parallel import Cut, Plan
 
 __all__ = ["load_weights", "num_parameters", "weight_files"]
 
@@ -72,14 +73,32 @@ def weight_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Where a checkpoint tensor goes: a parameter of a module, or some rows of it."""
+    """Where a checkpoint tensor goes: a parameter of a module, or some rows of it; and what of the
+    tensor goes there, where that is not all."""
 
     module: nn.Module
     parameter: str
-    part: str | None
+    rows: slice | None
+    shape: tuple[int, ...]
+    cut: Cut | None
+
+    @classmethod
+    def of(
+        cls, path: str, module: nn.Module, parameter: str, part: str | None, plan: Plan | None
+    ) -> _Slot:
+        shape = tuple(getattr(module, parameter).shape)
+        rows = module.rows(part) if isinstance(module, Linear) and part else None
+        if rows is not None:
+            shape = (rows.stop - rows.start, *shape[1:])
+        cut = None if plan is None else plan.cut(path, part, shape)
+        return cls(module, parameter, rows, shape, cut)
+
+    @property
+    def checkpoint_shape(self) -> tuple[int, ...]:
+        return self.shape if self.cut is None else self.cut.whole_shape(self.shape)
 
 
-def _slots(model: Decoder) -> dict[str, _Slot]:
+def _slots(model: Decoder, plan: Plan | None) -> dict[str, _Slot]:
     """Checkpoint name -> slot, for every tensor the model needs."""
     slots: dict[str, _Slot] = {}
     for path, module in model.named_modules():
@@ -88,9 +107,10 @@ def _slots(model: Decoder) -> dict[str, _Slot]:
             if isinstance(module, Linear):
                 for part in module.parts:
                     name = f"{parent}.{part}.{parameter}" if parent else f"{part}.{parameter}"
-                    slots[_checkpoint_name(name)] = _Slot(module, parameter, part)
+                    slots[_checkpoint_name(name)] = _Slot.of(path, module, parameter, part, plan)
             else:
-                slots[_checkpoint_name(f"{path}.{parameter}")] = _Slot(module, parameter, None)
+                name = _checkpoint_name(f"{path}.{parameter}")
+                slots[name] = _Slot.of(path, module, parameter, None, plan)
     if model.config.tie_embeddings:
         del slots["lm_head.weight"]
     return slots
@@ -100,15 +120,22 @@ def _checkpoint_name(name: str) -> str:
     return name if name.startswith("lm_head.") else f"model.{name}"
 
 
-def load_weights(model: Decoder, folder: Path, dtype: torch.dtype, hardware: Hardware) -> None:
-    """Fill ``model`` from ``folder``, converting to ``dtype`` on the way.
+def load_weights(
+    model: Decoder,
+    folder: Path,
+    dtype: torch.dtype,
+    hardware: Hardware,
+    plan: Plan | None = None,
+) -> None:
+    """Fill ``model`` from ``folder``, converting to ``dtype`` on the way. Where there is a plan,
+    ``model`` is a rank's, and only its parts are read.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, or has another shape than the
             configuration says; a file is truncated.
         UnsupportedModelError: a tensor is quantised.
     """
-    slots = _slots(model)
+    slots = _slots(model, plan)
     needed = set(slots)
     filled: dict[tuple[int, str], int] = {}
     for path in weight_files(folder):
@@ -125,8 +152,7 @@ def load_weights(model: Decoder, folder: Path, dtype: torch.dtype, hardware: Har
             f"The checkpoint lacks {len(needed)} tensors, such as {min(needed)}.", hint=_AGAIN
         )
     if model.config.tie_embeddings:
-        model.lm_head.weight = model.embed_tokens.weight
-        model.lm_head.prepare()
+        _tie(model, plan)
 
 
 @contextmanager
@@ -150,13 +176,21 @@ def _unexpected(name: str, path: Path, *, already: bool) -> None:
     )
 
 
+def _tie(model: Decoder, plan: Plan | None) -> None:
+    """The embedding, or a rank's rows of it, is the head as well."""
+    weight, head = model.embed_tokens.weight, model.lm_head
+    if plan is not None:
+        cut = plan.cut("lm_head", "lm_head", tuple(head.weight.shape))
+        weight = weight if cut is None else nn.Parameter(cut.of(weight), requires_grad=False)
+    head.weight = weight
+    head.prepare()
+
+
 def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
-    target = getattr(slot.module, slot.parameter)
-    rows = slot.module.rows(slot.part) if isinstance(slot.module, Linear) and slot.part else None
-    shape = target.shape if rows is None else (rows.stop - rows.start, *target.shape[1:])
-    if tuple(source.shape) != tuple(shape):
+    if tuple(source.shape) != slot.checkpoint_shape:
         raise CheckpointError(
-            f"{name} has shape {list(source.shape)}, the configuration says {list(shape)}.",
+            f"{name} has shape {list(source.shape)}, the configuration says "
+            f"{list(slot.checkpoint_shape)}.",
             hint="config.json and the weights are not of the same model.",
         )
     if source.dtype not in _DTYPES:
@@ -168,10 +202,17 @@ def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: 
         # Looked up a few rows a step: the mapped file serves, and is not copied into memory.
         _assign(slot, source)
         return
+    target = getattr(slot.module, slot.parameter)
     if target.is_meta:
         target = torch.empty(target.shape, dtype=dtype, device=hardware.device)
         _assign(slot, target)
-    (target if rows is None else target[rows]).copy_(source)
+    place = target if slot.rows is None else target[slot.rows]
+    if slot.cut is None:
+        place.copy_(source)
+    elif slot.cut.zero:
+        place.zero_()
+    else:
+        place.copy_(slot.cut.of(source))
 
 
 def _assign(slot: _Slot, tensor: Tensor) -> None:

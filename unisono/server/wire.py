@@ -1,8 +1,7 @@
-"""The language between the API process and the engine process: length-prefixed msgpack frames.
+"""The language between the API process and the engine process, in frames (``engine.frames``).
 
-Knows frames and messages, nothing of sockets, processes or HTTP. Every message is a list that
-starts with its kind; what is read is checked field by field, so a peer gone wrong shows as a
-``ProtocolError`` and never as a strange object further in. No pickle.
+Knows messages, nothing of sockets, processes or HTTP. What is read is checked field by field, so a
+peer gone wrong shows as a ``ProtocolError`` and never as a strange object further in. No pickle.
 
 To the engine:    ``["start", folder, config]``, ``["add", [request...]]``, ``["abort", [id...]]``
 From the engine:  ``["ready", info]``, ``["failed", error]``,
@@ -12,14 +11,19 @@ From the engine:  ``["ready", info]``, ``["failed", error]``,
 from __future__ import annotations
 
 import dataclasses
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
 from unisono.core import EngineConfig, Request, SamplingParams, errors
+from unisono.engine import frames
+from unisono.engine.frames import (
+    MAX_FRAME_BYTES,
+    FrameBuffer,
+    ProtocolError,
+    decode_error,
+    encode_error,
+)
 
 __all__ = [
     "MAX_FRAME_BYTES",
@@ -34,67 +38,14 @@ __all__ = [
     "encode_start",
 ]
 
-MAX_FRAME_BYTES = 256 * 2**20
-_LENGTH = struct.Struct("<I")
-_ERROR_KINDS: dict[str, type[errors.UnisonoError]] = {
-    name: getattr(errors, name) for name in errors.__all__
-}
 _PARAM_NAMES = tuple(field.name for field in dataclasses.fields(SamplingParams))
-
-
-class ProtocolError(Exception):
-    """The other side sent something that is no message."""
-
-
-class FrameBuffer:
-    """Bytes in, messages out, however the bytes were cut."""
-
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._max_frame_bytes = max_frame_bytes
-        self._pending = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[list[Any]]:
-        """The messages that are complete now.
-
-        Raises:
-            ProtocolError: a frame that is too large, or no message.
-        """
-        self._pending += data
-        while (frame := self._next_frame()) is not None:
-            yield _unpack(frame)
-
-    def _next_frame(self) -> bytes | None:
-        if len(self._pending) < _LENGTH.size:
-            return None
-        (size,) = _LENGTH.unpack_from(self._pending)
-        if size > self._max_frame_bytes:
-            raise ProtocolError(f"a frame of {size} bytes is larger than {self._max_frame_bytes}")
-        end = _LENGTH.size + size
-        if len(self._pending) < end:
-            return None
-        frame = bytes(self._pending[_LENGTH.size : end])
-        del self._pending[:end]
-        return frame
 
 
 def encode_frame(message: list[Any]) -> bytes:
     """Raises:
     ProtocolError: the message is larger than a frame may be.
     """
-    body: bytes = msgpack.packb(message)
-    if len(body) > MAX_FRAME_BYTES:
-        raise ProtocolError(f"a message of {len(body)} bytes does not fit a frame")
-    return _LENGTH.pack(len(body)) + body
-
-
-def _unpack(frame: bytes) -> list[Any]:
-    try:
-        message = msgpack.unpackb(frame, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        raise ProtocolError("a frame is not msgpack") from error
-    if not isinstance(message, list) or not message or not isinstance(message[0], str):
-        raise ProtocolError("a message is a list that starts with its kind")
-    return message
+    return frames.encode_frame(message, MAX_FRAME_BYTES)
 
 
 def encode_start(folder: Path, config: EngineConfig) -> list[Any]:
@@ -165,30 +116,3 @@ def _ids(values: Iterable[Any]) -> tuple[int, ...]:
     if any(type(value) is not int for value in ids):
         raise ProtocolError("token ids are integers")
     return ids
-
-
-def encode_error(error: errors.UnisonoError) -> list[Any]:
-    kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _ERROR_KINDS)
-    extra = getattr(error, "param", None) or getattr(error, "retry_after_s", None)
-    return [kind, error.message, error.hint, extra]
-
-
-def decode_error(fields: Any) -> errors.UnisonoError:
-    """The typed error that the other side raised.
-
-    Raises:
-        ProtocolError: not an error.
-    """
-    match fields:
-        case [str(name), str(message), str(hint), None | str() | int() as extra]:
-            kind = _ERROR_KINDS.get(name)
-            if kind is None:
-                raise ProtocolError("an error of an unknown kind")
-            if issubclass(kind, errors.InvalidRequestError):
-                param = extra if isinstance(extra, str) else None
-                return kind(message, param=param, hint=hint)
-            if issubclass(kind, errors.QueueFullError):
-                wait = extra if isinstance(extra, int) else 1
-                return kind(message, retry_after_s=wait, hint=hint)
-            return kind(message, hint=hint)
-    raise ProtocolError("an error has four fields")

@@ -9,19 +9,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from unisono.core import EngineConfig, Request, RequestOutput, errors
+from unisono.engine.frames import Link
 from unisono.server.outputs import encode_output
 from unisono.server.wire import (
-    FrameBuffer,
     ProtocolError,
     decode_request,
     decode_start,
@@ -32,7 +31,6 @@ from unisono.server.wire import (
 __all__ = ["main", "run"]
 
 _STATS_INTERVAL_S = 0.2
-_READ_BYTES = 1 << 18
 _log = logging.getLogger("unisono.server.worker")
 
 
@@ -49,44 +47,13 @@ class StepEngine(Protocol):
     def stats(self) -> Any: ...
 
 
-class Link:
-    """Messages over a blocking socket."""
+@runtime_checkable
+class AlarmedEngine(Protocol):
+    """One that may break while it has no work."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._buffer = FrameBuffer()
-        self._early: list[list[Any]] = []
-        self.closed = False
-
-    def receive(self, *, block: bool) -> list[list[Any]]:
-        """What has arrived; with ``block``, waits until something has."""
-        if self._early:
-            messages, self._early = self._early, []
-            return messages
-        if not block and not select.select([self._sock], [], [], 0)[0]:
-            return []
-        try:
-            data = self._sock.recv(_READ_BYTES)
-        except ConnectionError:
-            data = b""
-        if not data:
-            self.closed = True
-            return []
-        return list(self._buffer.feed(data))
-
-    def receive_one(self) -> list[Any] | None:
-        """The first message, or ``None`` if the other side left before it."""
-        while not self.closed:
-            if messages := self.receive(block=True):
-                self._early = messages[1:]
-                return messages[0]
-        return None
-
-    def send(self, message: list[Any]) -> None:
-        try:
-            self._sock.sendall(encode_frame(message))
-        except ConnectionError:
-            self.closed = True
+    @property
+    def alarms(self) -> Sequence[socket.socket]: ...
+    def check(self) -> None: ...
 
 
 class Worker:
@@ -100,10 +67,21 @@ class Worker:
 
     def run(self) -> None:
         while not self._link.closed:
-            for message in self._link.receive(block=not self._engine.has_work):
+            for message in self._receive():
                 self._handle(message)
             outputs = self._engine.step() if self._engine.has_work else []
             self._report(outputs)
+
+    def _receive(self) -> list[list[Any]]:
+        """Waits for messages where there is nothing else to do."""
+        if self._engine.has_work:
+            return self._link.receive(block=False)
+        if not isinstance(self._engine, AlarmedEngine) or not self._engine.alarms:
+            return self._link.receive(block=True)
+        messages = self._link.receive(block=True, alarms=self._engine.alarms)
+        if not messages:
+            self._engine.check()
+        return messages
 
     def _handle(self, message: list[Any]) -> None:
         match message:
@@ -153,7 +131,7 @@ class Worker:
 
 def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
-    link = Link(sock)
+    link = Link(sock, encode_frame)
     message = link.receive_one()
     if message is None:
         return 0
@@ -169,7 +147,11 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) 
         link.send(["failed", encode_error(reason)])
         return 1
     link.send(["ready", dataclasses.asdict(engine.info)])
-    Worker(engine, link).run()
+    try:
+        Worker(engine, link).run()
+    except errors.EngineDeadError as error:
+        _log.error("The engine is lost: %s", error)
+        return 1
     return 0
 
 

@@ -1,0 +1,217 @@
+"""A model in two or more parts, each on a thread: the same logits as the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+
+from tests import checkpoints
+from unisono.core.errors import ConfigError, InsufficientMemoryError, UnsupportedModelError
+from unisono.hardware import AttentionStep, Hardware, MemoryInfo, find_hardware
+from unisono.hardware.collectives import Group
+from unisono.hardware.rendezvous import join_group
+from unisono.models import LoadedModel, RawConfig, StepContext, find_family, load_model
+from unisono.models.layers import Linear
+from unisono.models.parallel import Plan, Shard
+
+T = TypeVar("T")
+LENGTH = 40
+WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+CASES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "llama": ("llama", {}, 2),
+    "llama-tied": ("llama", {"tie_word_embeddings": True}, 2),
+    "llama-biases": ("llama", {"attention_bias": True, "mlp_bias": True}, 2),
+    "llama-multi-head": ("llama", {"num_key_value_heads": 4}, 2),
+    "llama-one-kv-head": ("llama", {"num_key_value_heads": 1}, 2),
+    "llama-more-ranks-than-kv-heads": ("llama", {}, 4),
+    "llama-three-ranks-odd-vocabulary": (
+        "llama",
+        {
+            "hidden_size": 96,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+            "vocab_size": 511,
+        },
+        3,
+    ),
+    "llama-tied-odd-vocabulary": ("llama", {"tie_word_embeddings": True, "vocab_size": 511}, 2),
+    "qwen2-window": ("qwen2", WINDOWED, 2),
+    "qwen3-bias": ("qwen3", {"head_dim": 32, "attention_bias": True}, 2),
+    "qwen3-tied": ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}, 2),
+    "mistral-window": ("mistral", {"sliding_window": 9}, 2),
+}
+
+
+def on_each(size: int, work: Callable[[int], T]) -> list[T]:
+    """What ``work`` gives on each rank, all at the same time."""
+    with ThreadPoolExecutor(size) as threads:
+        return list(threads.map(work, range(size)))
+
+
+@contextmanager
+def groups(hardware: Hardware, folder: Path, size: int) -> Iterator[list[Group]]:
+    found = on_each(size, lambda rank: join_group(hardware, folder, rank=rank, size=size))
+    yield found
+    for group in found:
+        group.leave()
+
+
+def logits(loaded: LoadedModel, hardware: Hardware, token_ids: list[int]) -> torch.Tensor:
+    """All logits of one sequence in one pass."""
+    config = loaded.model.config
+    num_blocks = 2 + len(token_ids) // 4
+    shape = (2, num_blocks, 4, config.num_kv_heads, config.head_dim)
+    kv = [torch.zeros(shape, dtype=loaded.dtype) for _ in range(config.num_layers)]
+    steps = [
+        AttentionStep(
+            query_lens=[len(token_ids)],
+            context_lens=[len(token_ids)],
+            block_tables=[list(range(1, num_blocks))],
+            slots=torch.arange(4, 4 + len(token_ids)),
+            block_size=4,
+            window=window,
+        )
+        for window in config.windows
+    ]
+    for step in steps:
+        step.plan = hardware.ops.plan_attention(step, kv[0])
+    with torch.inference_mode():
+        context = StepContext(torch.arange(len(token_ids)), kv, steps)
+        return loaded.model.logits(loaded.model(torch.tensor(token_ids), context))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_of_the_parts_are_those_of_the_whole(case: str, tmp_path: Path) -> None:
+    family, options, size = CASES[case]
+    model = checkpoints.oracle(family, **options)
+    folder = checkpoints.save(model, tmp_path)
+    hardware = find_hardware("cpu")
+    prompt = [min(token_id, 510) for token_id in checkpoints.prompts(LENGTH)[0]]
+    whole = load_model(folder, hardware, dtype="float32")
+    expected = logits(whole, hardware, prompt)
+    meeting_place = tmp_path / "meeting"
+    meeting_place.mkdir()
+
+    def part(rank: int) -> LoadedModel:
+        shard = Shard(rank=rank, size=size)
+        return load_model(folder, hardware, dtype="float32", shard=shard)
+
+    parts = [part(rank) for rank in range(size)]
+    with groups(hardware, meeting_place, size) as joined:
+        for loaded, group in zip(parts, joined, strict=True):
+            assert loaded.plan is not None
+            loaded.plan.connect(loaded.model, hardware.ops, group)
+        found = on_each(size, lambda rank: logits(parts[rank], hardware, prompt))
+    assert found[0].shape == expected.shape
+    assert found[0].dtype == torch.float32
+    assert (found[0] - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert all(torch.equal(one, found[0]) for one in found)
+    assert {one.num_parameters for one in parts} == {whole.num_parameters}
+    check_sizes(whole, parts, size)
+
+
+def check_sizes(whole: LoadedModel, parts: list[LoadedModel], size: int) -> None:
+    """Each holds its part of what is divided, and no more."""
+    config = whole.model.config
+    divided = sum(
+        module.weight.numel()
+        for name, module in whole.model.named_modules()
+        if isinstance(module, Linear) and (name != "lm_head" or not config.tie_embeddings)
+    )
+    kv_copies = max(1, size // config.num_kv_heads) - 1
+    copied = kv_copies * config.num_layers * 2 * config.num_kv_heads * config.head_dim
+    copied *= config.hidden_size
+    held = sum(
+        module.weight.numel()
+        for part in parts
+        for name, module in part.model.named_modules()
+        if isinstance(module, Linear) and (name != "lm_head" or not config.tie_embeddings)
+    )
+    assert held == divided + copied
+    for part in parts:
+        per_token = part.model.layer_caches(torch.float32)[0].bytes_per_token
+        heads = max(1, config.num_kv_heads // size)
+        assert per_token == 2 * heads * config.head_dim * 4
+        assert part.weight_bytes < whole.weight_bytes
+
+
+def test_a_hardware_is_offered_no_op_that_contains_a_sum_over_ranks(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.oracle("llama"), tmp_path)
+    hardware = find_hardware("cpu")
+    offered: list[str] = []
+    hardware.ops.fuse = lambda kind, module: offered.append(kind)  # type: ignore[method-assign]
+    load_model(folder, hardware, dtype="float32", shard=Shard(rank=0, size=2))
+    assert set(offered) == {"attention", "mlp"}
+    load_model(folder, hardware, dtype="float32")
+    assert set(offered) == {"attention", "mlp", "decoder", "decoder_layer"}
+
+
+def test_a_module_that_the_hardware_took_over_is_added_up_too(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.oracle("llama"), tmp_path)
+    hardware = find_hardware("cpu")
+
+    def fuse(kind: str, module: Any) -> Any:
+        return (lambda x: torch.ones_like(x)) if kind == "mlp" else None
+
+    hardware.ops.fuse = fuse  # type: ignore[method-assign]
+    loaded = load_model(folder, hardware, dtype="float32", shard=Shard(rank=0, size=2))
+    assert loaded.plan is not None
+    hardware.ops.all_reduce = lambda x, group: x * 2  # type: ignore[method-assign]
+    loaded.plan.connect(loaded.model, hardware.ops, Group(0, 2, None, False, False))
+    assert torch.equal(loaded.model.layers[0].mlp(torch.zeros(1, 64)), torch.full((1, 64), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "says"),
+    [
+        ({"num_attention_heads": 3, "num_key_value_heads": 3}, 2, "3 attention heads.*2 ranks"),
+        ({}, 3, "4 attention heads.*3 ranks.*--tp 2"),
+        ({"intermediate_size": 97}, 2, "97 columns of the MLP.*2 ranks"),
+        (
+            {"num_attention_heads": 12, "num_key_value_heads": 3, "hidden_size": 96},
+            4,
+            "3 key-value heads.*4 ranks",
+        ),
+        ({"num_attention_heads": 16, "num_key_value_heads": 1, "vocab_size": 9}, 16, "vocabulary"),
+    ],
+)
+def test_what_does_not_divide(options: dict[str, Any], size: int, says: str) -> None:
+    fields = {**checkpoints._SHAPE, "architectures": ["LlamaForCausalLM"], **options}
+    raw = RawConfig({**fields, "head_dim": 16})
+    with pytest.raises(ConfigError, match=says):
+        Plan(find_family(raw).read_config(raw), Shard(rank=0, size=size))
+
+
+def test_a_layer_of_which_the_plan_knows_nothing() -> None:
+    raw = RawConfig({**checkpoints._SHAPE, "architectures": ["LlamaForCausalLM"]})
+    family, hardware = find_family(raw), find_hardware("cpu")
+    plan = Plan(family.read_config(raw), Shard(rank=0, size=2))
+    model = family(plan.config, hardware.ops, hardware.device)
+    model.layers[1].router = Linear(hardware.ops, 64, {"router": 8})
+    with pytest.raises(UnsupportedModelError, match=r"layers\.1\.router"):
+        plan.narrow(model)
+
+
+def test_ranks_that_share_a_memory_are_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoints.save(checkpoints.oracle("llama"), tmp_path)
+    hardware = find_hardware("cpu")
+    monkeypatch.setattr(type(hardware), "memory", lambda self: MemoryInfo(2**20, 2**20))
+    shard = Shard(rank=0, size=2, sharing=1)
+    load_model(folder, hardware, dtype="float32", reserve_bytes=2**19, shard=shard)
+    with pytest.raises(InsufficientMemoryError, match="each of the 2 ranks"):
+        load_model(
+            folder,
+            hardware,
+            dtype="float32",
+            reserve_bytes=2**19,
+            shard=replace(shard, sharing=2),
+        )

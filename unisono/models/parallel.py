@@ -1,0 +1,188 @@
+"""Tensor parallelism: how a decoder is divided among ranks, by the names of its modules.
+
+Applied from outside. A rank's model is the same family with fewer heads and a narrower MLP, and
+knows nothing of ranks; a hook behind each attention and MLP adds the ranks' outputs up, one behind
+``lm_head`` puts the logits together. What is divided how (Shoeybi et al., 2019):
+
+- ``qkv_proj``, ``gate_up_proj``: by output, whole heads to a rank. Where there are fewer key-value
+  heads than ranks, several ranks hold the same one.
+- ``o_proj``, ``down_proj``: by input, so that each rank's output is a term of the sum. Their bias
+  is rank 0's to add; the others hold zeros.
+- ``lm_head``: by vocabulary, in equal pieces but for a shorter last one.
+- everything else, embedding and norms, is whole on every rank: a step reads a few rows of the
+  embedding, and to divide it would cost another sum over ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unisono.core.errors import ConfigError, UnsupportedModelError
+from unisono.hardware.collectives import Group
+from unisono.hardware.portable import PortableOps
+from unisono.models.config import ModelConfig
+from unisono.models.decoder import Decoder
+from unisono.models.layers import Linear
+
+__all__ = ["Cut", "Plan", "Shard"]
+
+_BY_OUTPUT = ("qkv_proj", "gate_up_proj", "lm_head")
+_BY_INPUT = ("o_proj", "down_proj")
+_KV_PARTS = ("k_proj", "v_proj")
+_SUMMED = ("self_attn", "mlp")
+"""Modules that end in one of ``_BY_INPUT``. The sum is behind the module and not behind its last
+linear layer, so that a hardware may run the module as one op."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One of ``size`` ranks; ``sharing`` of them live in this device's memory."""
+
+    rank: int
+    size: int
+    sharing: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A rank's part of a checkpoint tensor: ``length`` from ``start`` of ``whole`` in dimension
+    ``dim``. ``zero``: the tensor is there, and this rank holds zeros in its place."""
+
+    dim: int = 0
+    start: int = 0
+    length: int = 0
+    whole: int = 0
+    zero: bool = False
+
+    def whole_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The checkpoint's shape, from the shape of a rank's part."""
+        if self.zero:
+            return shape
+        return (*shape[: self.dim], self.whole, *shape[self.dim + 1 :])
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """This rank's part, a view."""
+        return tensor.narrow(self.dim, self.start, self.length)
+
+
+class Plan:
+    """How a decoder of ``whole`` is divided, seen from one rank.
+
+    Raises:
+        ConfigError: heads, MLP or vocabulary do not divide among so many ranks.
+    """
+
+    def __init__(self, whole: ModelConfig, shard: Shard) -> None:
+        size = shard.size
+        _check_divides(whole.num_heads, size, "attention heads")
+        _check_divides(whole.intermediate_size, size, "columns of the MLP")
+        self.rank, self.size = shard.rank, size
+        self.num_kv_pieces = _num_kv_pieces(whole.num_kv_heads, size)
+        self.vocab_size = whole.vocab_size
+        self.vocab_width = -(-whole.vocab_size // size)
+        if (size - 1) * self.vocab_width >= whole.vocab_size:
+            raise ConfigError(
+                f"A vocabulary of {whole.vocab_size} does not divide among {size} ranks."
+            )
+        self.config = replace(
+            whole,
+            num_heads=whole.num_heads // size,
+            num_kv_heads=whole.num_kv_heads // self.num_kv_pieces,
+            intermediate_size=whole.intermediate_size // size,
+        )
+        """Of this rank's model; its vocabulary is whole."""
+
+    def narrow(self, model: Decoder) -> None:
+        """Make a model of ``config``, still without weights, this rank's.
+
+        Raises:
+            UnsupportedModelError: it has a linear layer of which the plan knows nothing.
+        """
+        self._check_complete(model)
+        start = self.rank * self.vocab_width
+        rows = min(self.vocab_width, self.vocab_size - start)
+        head = model.lm_head
+        model.lm_head = Linear(
+            head.ops, head.weight.shape[1], {"lm_head": rows}, bias=head.bias is not None
+        )
+        # Whole, these contain sums over ranks that no single device can form.
+        for module in (model, *model.layers):
+            module.fusion_kind = None
+
+    def _check_complete(self, model: Decoder) -> None:
+        for name, module in model.named_modules():
+            if isinstance(module, Linear) and _last(name) not in (*_BY_OUTPUT, *_BY_INPUT):
+                raise UnsupportedModelError(
+                    f"{type(model).__name__} has a layer {name} that cannot be divided yet.",
+                    hint="Use --tp 1.",
+                )
+
+    def cut(self, module: str, part: str | None, shape: tuple[int, ...]) -> Cut | None:
+        """What this rank takes of a checkpoint tensor; None where it takes all.
+
+        Args:
+            module: the name of the module it goes to.
+            part: which of the matrices stacked in a linear layer it is.
+            shape: of this rank's part.
+        """
+        name = _last(module)
+        if name in _BY_INPUT:
+            if len(shape) == 1:
+                return None if self.rank == 0 else Cut(zero=True)
+            length = shape[1]
+            return Cut(1, self.rank * length, length, self.size * length)
+        if name == "lm_head":
+            return Cut(0, self.rank * self.vocab_width, shape[0], self.vocab_size)
+        if name in _BY_OUTPUT:
+            pieces = self.num_kv_pieces if part in _KV_PARTS else self.size
+            length, piece = shape[0], self.rank * pieces // self.size
+            return Cut(0, piece * length, length, pieces * length)
+        return None
+
+    def connect(self, model: Decoder, ops: PortableOps, group: Group) -> None:
+        """Let the ranks' models, their weights in place, work as one."""
+
+        def add_up(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            return ops.all_reduce(output, group)
+
+        def put_together(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            missing = self.vocab_width - output.shape[-1]
+            output = F.pad(output, (0, missing)) if missing else output
+            whole = ops.all_gather(output, group, dim=-1)
+            return whole[..., : self.vocab_size].contiguous()
+
+        for name, module in model.named_modules():
+            if _last(name) in _SUMMED:
+                module.register_forward_hook(add_up)
+        model.lm_head.register_forward_hook(put_together)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _check_divides(number: int, size: int, what: str) -> None:
+    if number % size:
+        raise ConfigError(
+            f"{number} {what} do not divide among {size} ranks.", hint=_hint(number, size)
+        )
+
+
+def _num_kv_pieces(num_kv_heads: int, size: int) -> int:
+    """Different parts that the key-value heads fall into; a part may be on several ranks."""
+    if num_kv_heads % size and size % num_kv_heads:
+        raise ConfigError(
+            f"{num_kv_heads} key-value heads neither divide among {size} ranks, nor the ranks "
+            "among them.",
+            hint=_hint(num_kv_heads, size),
+        )
+    return min(num_kv_heads, size)
+
+
+def _hint(number: int, size: int) -> str:
+    fewer = max(n for n in range(1, size) if number % n == 0)
+    return f"--tp {fewer} is possible in this respect."
