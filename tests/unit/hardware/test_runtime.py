@@ -1,0 +1,103 @@
+"""The adapter over torch's ways to a device, with modules as builds of several years have them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from unisono.core.errors import HardwareError
+from unisono.hardware import runtime
+from unisono.hardware.facts import Facts
+
+
+class Device(SimpleNamespace):
+    """Stands where ``torch.device`` does; torch makes none of a type it does not know."""
+
+    type = "oddchip"
+    index = 1
+
+    def __str__(self) -> str:
+        return "oddchip:1"
+
+
+DEVICE: Any = Device()
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """``torch.oddchip``, empty."""
+    empty = SimpleNamespace()
+    monkeypatch.setattr(torch, "oddchip", empty, raising=False)
+    return empty
+
+
+def test_the_newest_name_is_asked_first(module: SimpleNamespace) -> None:
+    module.mem_get_info = lambda index: (1, 2)
+    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(1, 2)
+    module.get_memory_info = lambda index: (index, 10)
+    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(1, 10)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, AssertionError, TypeError])
+def test_a_name_without_the_thing_is_passed_over(
+    module: SimpleNamespace, error: type[Exception]
+) -> None:
+    def fails(index: int) -> tuple[int, int]:
+        raise error("not in this build")
+
+    module.get_memory_info = fails
+    module.mem_get_info = lambda index: (3, 4)
+    assert runtime.memory_info(DEVICE).total == 4
+
+
+def test_memory_from_the_whole_less_what_torch_took(module: SimpleNamespace) -> None:
+    module.get_device_properties = lambda index: SimpleNamespace(total_memory=100, name="Odd 9")
+    with pytest.raises(HardwareError, match="oddchip:1 does not say how much memory"):
+        runtime.memory_info(DEVICE)
+    module.memory_allocated = lambda index: 30
+    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(70, 100)
+    assert runtime.device_name(DEVICE, "unnamed") == "Odd 9"
+
+
+@pytest.mark.parametrize("answer", [(0, 0), (5, 4), (-1, 4)])
+def test_an_answer_that_cannot_be_true(module: SimpleNamespace, answer: tuple[int, int]) -> None:
+    module.mem_get_info = lambda index: answer
+    with pytest.raises(HardwareError, match="reports"):
+        runtime.memory_info(DEVICE)
+
+
+def test_what_is_not_counted_is_none(module: SimpleNamespace) -> None:
+    assert runtime.memory_use(DEVICE) == runtime.MemoryUse(None, None, None)
+    module.memory_allocated = lambda index: 7
+    assert runtime.memory_use(DEVICE) == runtime.MemoryUse(7, None, None)
+    assert runtime.device_name(DEVICE, "unnamed") == "unnamed"
+    assert runtime.capability(DEVICE) == {}
+    assert runtime.rng_state(DEVICE) is None
+
+
+@pytest.mark.usefixtures("module")
+@pytest.mark.parametrize(
+    "call", [runtime.synchronize, lambda device: runtime.seed(device, 1), runtime.release_cached]
+)
+def test_what_cannot_be_done_without_is_an_error(call: Any) -> None:
+    with pytest.raises(HardwareError, match=r"torch offers no .* for oddchip"):
+        call(DEVICE)
+
+
+def test_a_module_without_a_context_for_the_current_device(module: SimpleNamespace) -> None:
+    current = [0]
+    module.current_device = lambda: current[0]
+    module.set_device = lambda index: current.__setitem__(0, index)
+    with runtime.activate(DEVICE):
+        assert current == [1]
+    assert current == [0]
+
+
+def test_facts_name_only_known_features() -> None:
+    with pytest.raises(ValueError, match="unknown features magic"):
+        Facts(name="x", device_type="x", features=frozenset({"magic"}))
+    with pytest.raises(ValueError, match="no dtypes"):
+        Facts(name="x", device_type="x", dtypes=())
