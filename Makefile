@@ -28,6 +28,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[test,dev]'
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt plugins/virtual/pyproject.toml examples/plugin/pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test,dev]' -e plugins/virtual -e examples/plugin
 	@touch $@ $(VENV)/.installed

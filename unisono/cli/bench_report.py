@@ -61,6 +61,7 @@ def _headings(result: dict[str, Any]) -> list[str]:
         f" · median of {work['repeat']}",
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
         f" {roofs['matmul_flops_per_s'] / 1e12:.3g} TFLOP/s ({engine['dtype']})",
+        *([f"no prediction: {result['prediction_note']}"] if result["prediction_note"] else []),
     ]
 
 

@@ -89,6 +89,7 @@ def measure(
         "environment": _environment(),
         "workload": asdict(workload),
         "load_s": load_s,
+        "prediction_note": engine.runner.hardware.prediction_note(),
         "roofs": {
             "memory_read_bytes_per_s": roof,
             "memory_reads": reads,

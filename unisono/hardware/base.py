@@ -172,6 +172,10 @@ class Hardware:
         a chip that is really there."""
         return None
 
+    def prediction_note(self) -> str:
+        """Why an imitated chip has no ``predicted_seconds``; empty where it has, or is real."""
+        return ""
+
 
 class HostHardware(Hardware):
     """Devices that share the host's memory and have no queue: nothing to select or wait for."""

@@ -1,0 +1,45 @@
+"""What was installed in this process; there is one, for torch has room for one such device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unisono.core.errors import HardwareError
+from unisono_virtual.chips import Imitation
+
+__all__ = ["Settings", "installed", "remember", "settings"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How ``install`` was called; ``compiled`` is False for the device in Python."""
+
+    name: str
+    imitation: Imitation
+    num_devices: int
+    faults: tuple[str, ...]
+    lacking: tuple[str, ...]
+    compiled: bool
+
+
+_installed: list[Settings] = []
+
+
+def installed() -> Settings | None:
+    """What this process has, or None."""
+    return _installed[0] if _installed else None
+
+
+def settings() -> Settings:
+    """What this process has.
+
+    Raises:
+        HardwareError: nothing yet.
+    """
+    if not _installed:
+        raise HardwareError("The virtual device is not installed.", hint="Call install() first.")
+    return _installed[0]
+
+
+def remember(made: Settings) -> None:
+    _installed.append(made)

@@ -1,0 +1,48 @@
+"""Scripts in processes of their own: a process has room for one such device."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["FOLDER", "NO_COMPILER", "decorated", "finish", "run", "start"]
+
+FOLDER = Path(__file__).parent
+NO_COMPILER = {"CXX": "/no/such/compiler"}
+
+
+def decorated(script: str, *decorators: str) -> list[str]:
+    """Names of the functions in a script that carry one of the decorators, without running it."""
+    tree = ast.parse((FOLDER / script).read_text("utf-8"))
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(d, ast.Name) and d.id in decorators for d in node.decorator_list)
+    ]
+
+
+def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """A script of this folder, or Python given as text."""
+    given = [str(FOLDER / script)] if script.endswith(".py") else ["-c", script]
+    return subprocess.Popen(
+        [sys.executable, *given, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it wrote."""
+    out, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors[-3000:]
+    return out
+
+
+def run(script: str, *arguments: str, **environment: str) -> str:
+    return finish(start(script, *arguments, **environment))
