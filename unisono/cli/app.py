@@ -11,6 +11,7 @@ import typer
 from unisono import __version__
 from unisono.cli.bench import bench
 from unisono.cli.chat import chat
+from unisono.cli.check import check
 from unisono.cli.devices import devices
 from unisono.cli.doctor import doctor
 from unisono.cli.run import run
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for _verb in (run, chat, serve, bench, devices, doctor, specs):
+for _verb in (run, chat, serve, bench, devices, check, doctor, specs):
     app.command()(_verb)
 
 

@@ -1,0 +1,104 @@
+"""Hardware that is bad in one way each, over the host's own processor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from torch import Tensor
+
+from unisono.core.errors import HardwareError
+from unisono.hardware import Facts, HostHardware, MemoryInfo, PortableOps
+
+print("a plugin may print what it likes", flush=True)
+
+
+class Good(HostHardware):
+    facts = Facts(name="good", device_type="cpu", dtypes=("float32",), distributed_backend="gloo")
+
+    def memory(self) -> MemoryInfo:
+        return MemoryInfo(4 << 30, 8 << 30)
+
+
+class CountsTwo(Good):
+    """Says two; the second cannot be opened."""
+
+    def __init__(self, index: int = 0) -> None:
+        if index:
+            raise RuntimeError("there is no second device")
+        super().__init__(index)
+
+    @classmethod
+    def count(cls) -> int:
+        return 2
+
+
+class NoBytes(Good):
+    def memory(self) -> MemoryInfo:
+        return MemoryInfo(0, 0)
+
+
+class SaysNothing(Good):
+    """As ``runtime.memory_info`` ends on a build that lacks half of what there is to ask."""
+
+    def memory(self) -> MemoryInfo:
+        raise HardwareError("good:0 does not say how much memory it has.")
+
+    def seed(self, number: int) -> None:
+        raise NotImplementedError("this build has no generator")
+
+
+class OpRaises(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            raise RuntimeError("kernel failed")
+
+
+class WrongShape(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            return super().silu_mul(gate_up).unsqueeze(0)
+
+
+class WrongDtype(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            return super().silu_mul(gate_up).double()
+
+
+class WrongDevice(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            return super().silu_mul(gate_up).to("meta")
+
+
+class NoTensor(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Any:
+            return None
+
+
+class Hangs(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            time.sleep(1000)
+            return gate_up
+
+
+class Dies(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            os.kill(os.getpid(), signal.SIGSEGV)
+            return gate_up
+
+
+class HangsAtOpening(Good):
+    def __init__(self, index: int = 0) -> None:
+        time.sleep(1000)
+
+
+class DiesAtOpening(Good):
+    def __init__(self, index: int = 0) -> None:
+        os._exit(7)

@@ -1,0 +1,89 @@
+"""A device that is bad in one way gets one clear line, and the rest of the kit goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from unisono.conformance import Options, Result, Run, check_device
+from unisono.core.errors import ConfigError, DeviceNotFoundError
+
+FAKES = "tests.integration.conformance.fakes"
+CHECKS = ("runtime.identity", "runtime.random", "ops.silu_mul", "ops.embedding")
+
+
+def run(name: str, *only: str, timeout: float = 20.0) -> tuple[Run, dict[str, Result]]:
+    device = name if ":" in name else f"{FAKES}:{name}"
+    done = check_device(Options(device=device, quick=True, only=only or CHECKS, timeout=timeout))
+    return done, {result.check: result for result in done.results}
+
+
+def test_a_good_one_passes() -> None:
+    done, results = run("Good")
+    assert done.passed
+    assert list(results) == ["runtime.open", *CHECKS]
+    assert done.about["hardware"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "words"),
+    [
+        ("CountsTwo", "runtime.identity", "says that there are 2 devices, but device 1 fails"),
+        ("NoBytes", "runtime.identity", "reports 0 bytes free of 0"),
+        ("SaysNothing", "runtime.random", "this build has no generator"),
+        ("OpRaises", "ops.silu_mul", "raises RuntimeError: kernel failed"),
+        ("WrongShape", "ops.silu_mul", "returns shape [1, 3, 17] instead of [3, 17]"),
+        ("WrongDtype", "ops.silu_mul", "returns torch.float64 instead of torch.float32"),
+        ("WrongDevice", "ops.silu_mul", "the result lies on meta instead of cpu"),
+        ("NoTensor", "ops.silu_mul", "returns NoneType instead of a tensor"),
+    ],
+)
+def test_one_clear_line(name: str, check: str, words: str) -> None:
+    done, results = run(name)
+    assert not done.passed
+    assert results[check].outcome == "failed"
+    assert words in results[check].detail
+    assert results[check].failures[0].script
+    assert results["ops.embedding"].outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "words"),
+    [
+        ("Hangs", "hang", "no end after 6 s in case float32 [3, 34] at fakes.py"),
+        ("Dies", "crashed", "the process died (SIGSEGV) in case float32 [3, 34] at fakes.py"),
+    ],
+)
+def test_what_hangs_or_dies_is_named_and_passed_by(name: str, outcome: str, words: str) -> None:
+    done, results = run(name, timeout=6.0)
+    assert not done.passed
+    assert results["ops.silu_mul"].outcome == outcome
+    assert words in results["ops.silu_mul"].detail
+    assert results["ops.embedding"].outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "words"),
+    [
+        ("HangsAtOpening", "hang", "no end after 3 s"),
+        ("DiesAtOpening", "crashed", "the process died (exit code 7)"),
+        (
+            "tests.integration.conformance.broken_plugin:Any",
+            "failed",
+            "its plugin cannot be loaded (ImportError: libbroken.so.1",
+        ),
+        ("tests.integration.conformance.fakes:Missing", "failed", "has no attribute 'Missing'"),
+    ],
+)
+def test_a_device_that_cannot_be_opened(name: str, outcome: str, words: str) -> None:
+    done, results = run(name, timeout=3.0 if outcome == "hang" else 30.0)
+    assert not done.passed
+    assert results["runtime.open"].outcome == outcome
+    assert words in results["runtime.open"].detail
+    assert all(r.outcome == "not run" for name, r in results.items() if name != "runtime.open")
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(DeviceNotFoundError, match="is not a known device"):
+        check_device(Options(device="no-such-device"))
+    with pytest.raises(ConfigError, match="neither a group nor a check"):
+        check_device(Options(device="cpu", only=("ops.no_such_check",)))

@@ -1,0 +1,85 @@
+"""``unisono check``: is this chip, with this driver and this torch, fit to run models?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unisono.cli.errors import clear_errors
+
+if TYPE_CHECKING:
+    from unisono.conformance import Run
+
+__all__ = ["check"]
+
+
+def check(
+    device: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEVICE",
+            help="As `unisono devices` lists it; or package.module:Class, while it is developed.",
+        ),
+    ] = "auto",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer shapes: a minute, not ten.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A group or a check, such as ops or ops.linear; may be repeated."),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the checks and exit.")] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds for each check; 0 leaves it to the kit.")
+    ] = 0.0,
+    card: Annotated[
+        Path | None, typer.Option("--json", help="Write the capability card to this file.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page of Markdown to this file.")
+    ] = None,
+    scripts: Annotated[
+        Path, typer.Option(help="Folder for the reproductions of what fails.")
+    ] = Path("unisono-check"),
+) -> None:
+    """Check that a device is fit to run models: runtime, every op, a model, training, collectives.
+
+    Results are compared with float64 on the host, within bounds that follow from the dtype and
+    the length of each sum. Each failure comes with a program of a few lines that shows it. Exit
+    code 0 means that nothing failed.
+
+    \b
+    Examples:
+      unisono check --quick
+      unisono check cpu --json card.json --report report.md
+      unisono check --only ops.attention
+    """
+    with clear_errors():
+        from unisono.conformance import Options, check_device
+        from unisono.conformance.view import CheckView, print_checks, print_summary
+
+        if show_list:
+            print_checks()
+            return
+        options = Options(device=device, quick=quick, only=tuple(only or ()), timeout=timeout)
+        with CheckView(scripts) as view:
+            run = check_device(options, view)
+        print_summary(run)
+        _write(run, card, report)
+        sys.stdout.flush()
+        if not run.passed:
+            raise typer.Exit(1)
+
+
+def _write(run: Run, card: Path | None, report: Path | None) -> None:
+    from unisono.conformance.card import make_card
+    from unisono.conformance.report import render_report
+
+    if card is not None:
+        card.write_text(json.dumps(make_card(run), indent=1) + "\n", encoding="utf-8")
+    if report is not None:
+        report.write_text(render_report(run), encoding="utf-8")

@@ -1,0 +1,118 @@
+"""What the ops without a cache should give: float64 on the host, with a bound for each entry."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unisono.conformance.bounds import (
+    U32,
+    function_error,
+    gamma,
+    sum_error,
+    underflow,
+    unit_roundoff,
+)
+from unisono.conformance.comparing import Expected
+
+__all__ = ["add_rms_norm", "linear", "rms_norm", "rope", "silu_mul", "softmax"]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Expected:
+    """x W^T + b: one float32 sum of K products an entry, rounded to the dtype of x."""
+    dtype, terms = x.dtype, x.shape[-1] + 1
+    x64, weight64 = x.double(), weight.double()
+    values = x64 @ weight64.T
+    magnitudes = x64.abs() @ weight64.abs().T
+    bound = unit_roundoff(dtype) * values.abs()
+    if bias is not None:  # added to the float32 sum, or to the rounded one
+        values, magnitudes = values + bias.double(), magnitudes + bias.double().abs()
+        bound = bound + unit_roundoff(dtype) * values.abs()
+    exact = _sums_exactly(x64, weight64, magnitudes)
+    bound = bound + (0.0 if exact else sum_error(terms) * (1 + unit_roundoff(dtype))) * magnitudes
+    if exact and dtype == torch.float32:
+        bound = torch.zeros_like(bound)
+    return Expected(values, bound + (0.0 if exact else underflow(dtype)))
+
+
+def _sums_exactly(x: Tensor, weight: Tensor, magnitudes: Tensor) -> bool:
+    """Whether every partial sum, in any order, is a float32 number: integers below 2^24."""
+    if not magnitudes.numel() or not magnitudes.isfinite().all():
+        return False
+    whole = all(bool((part == part.round()).all()) for part in (x, weight))
+    return whole and float(magnitudes.max()) < 2**24
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Expected:
+    """The relative error of the root is half that of the sum of squares, all of them positive:
+    n + 3 roundings; then rsqrt, two products, and two roundings to the dtype."""
+    x64 = x.double()
+    scale = (x64.pow(2).mean(-1, keepdim=True) + eps).rsqrt()
+    values = x64 * scale * weight.double()
+    relative = sum_error(x.shape[-1] + 3) / 2 + function_error("rsqrt") + gamma(3, U32)
+    relative += gamma(2, unit_roundoff(x.dtype))
+    return Expected(values, relative * values.abs() + 2 * underflow(x.dtype))
+
+
+def add_rms_norm(
+    x: Tensor, residual: Tensor | None, weight: Tensor, eps: float
+) -> tuple[Expected, Expected]:
+    """The sum is rounded once; the norm is that of the rounded or of the exact sum."""
+    if residual is None:
+        return rms_norm(x, weight, eps), Expected(x.double(), torch.zeros(x.shape).double())
+    total = x.double() + residual.double()
+    u = unit_roundoff(x.dtype)
+    values, bound = rms_norm(total, weight, eps)
+    normed = rms_norm(total.to(x.dtype), weight, eps)
+    # A sum that is off by u, entry by entry, moves the norm by at most 2 u.
+    return (
+        Expected(values, normed.bound + 2.5 * u * values.abs() + 0 * bound),
+        Expected(total, u * total.abs() + underflow(x.dtype)),
+    )
+
+
+def silu_mul(gate_up: Tensor) -> Expected:
+    """g / (1 + exp(-g)) * u: exp and division as OpenCL allows them, two more roundings, and two
+    to the dtype; where exp(-g) overflows, nothing remains."""
+    gate, up = gate_up.double().chunk(2, -1)
+    silu = gate * torch.sigmoid(gate)
+    values = silu * up
+    relative = function_error("exp") + function_error("divide") + gamma(4, U32)
+    relative += gamma(2, unit_roundoff(gate_up.dtype))
+    small = 90 * torch.finfo(torch.float32).smallest_normal + underflow(gate_up.dtype)
+    bound = relative * values.abs() + small * (1 + up.abs())
+    return Expected(values, bound)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Expected:
+    """Two products and their sum in float32, rounded to the dtype; the rest is untouched."""
+    half = cos.shape[-1]
+    x64, cos64, sin64 = x.double(), cos.double().unsqueeze(1), sin.double().unsqueeze(1)
+    first, second, rest = x64[..., :half], x64[..., half : 2 * half], x64[..., 2 * half :]
+    values = torch.cat((first * cos64 - second * sin64, second * cos64 + first * sin64, rest), -1)
+    turned = (
+        (first * cos64).abs() + (second * sin64).abs(),
+        (second * cos64).abs() + (first * sin64).abs(),
+    )
+    u = unit_roundoff(x.dtype)
+    magnitudes = torch.cat((*turned, torch.zeros_like(rest)), -1)
+    rounded = torch.cat((values[..., : 2 * half].abs(), torch.zeros_like(rest)), -1)
+    bound = gamma(2, U32) * magnitudes * (1 + u) + u * rounded
+    return Expected(values, bound + (magnitudes > 0) * underflow(x.dtype))
+
+
+def softmax(x: Tensor, *, log: bool = False) -> Expected:
+    """Over the last dimension. exp(x - max): the difference is rounded once, which moves exp by
+    u |x - max|; then exp, the sum of n positive terms, and a division (or log and subtraction)."""
+    x64 = x.double()
+    depth = (x64.amax(-1, keepdim=True) - x64).clamp(max=1e4)
+    relative = U32 * depth + function_error("exp") + function_error("divide")
+    relative = relative + sum_error(x.shape[-1]) + gamma(2, U32)
+    u = unit_roundoff(x.dtype)
+    if log:
+        values = torch.log_softmax(x64, -1)
+        slack = relative.amax(-1, keepdim=True) * 0 + sum_error(x.shape[-1])
+        slack = slack + function_error("exp") + function_error("log") * 12 + U32 * values.abs() * 3
+        return Expected(values, slack + u * values.abs())
+    values = torch.softmax(x64, -1)
+    return Expected(values, (relative + u) * values + underflow(torch.float32) + underflow(x.dtype))

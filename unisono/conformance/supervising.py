@@ -1,0 +1,282 @@
+"""The parent: starts the child, keeps its time, and goes on behind what hangs or dies.
+
+Imports no torch: a broken plugin can only break the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from unisono.conformance.channel import Reader
+from unisono.conformance.results import Failure, Outcome, Result
+from unisono.conformance.targets import environment_for
+from unisono.core.errors import ConfigError
+
+__all__ = ["Listener", "Options", "Run", "check_device"]
+
+_OPENING_S = 120.0
+_TRACING_S = 60.0
+OPEN = "runtime.open"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """``timeout``: seconds for each check and for opening the device; 0 leaves it to the kit."""
+
+    device: str = "auto"
+    quick: bool = False
+    only: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+
+class Listener:
+    """Told what happens while it happens; this one keeps quiet."""
+
+    def planned(self, checks: list[tuple[str, str]]) -> None:
+        """Names and purposes, in order."""
+
+    def started(self, check: str) -> None:
+        """A check began."""
+
+    def finished(self, result: Result) -> None:
+        """A check ended, or was ended."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What came out. ``about`` is empty where the device could not be opened."""
+
+    options: Options
+    about: dict[str, Any] = field(default_factory=dict)
+    plan: list[tuple[str, str]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.results) and not any(result.bad for result in self.results)
+
+
+def check_device(options: Options, listener: Listener | None = None) -> Run:
+    """Run the checks on a device.
+
+    Raises:
+        ConfigError: ``only`` names no check, or the device has no such form.
+        DeviceNotFoundError: no hardware of that name is known.
+    """
+    run = Run(options)
+    began = time.monotonic()
+    with environment_for(options.device) as (device, environment):
+        _Supervisor(run, device, environment, listener or Listener()).go()
+    run.seconds = time.monotonic() - began
+    return run
+
+
+@dataclass(slots=True)
+class _State:
+    """Of one child: the check under way, and its last case."""
+
+    check: str = OPEN
+    limit: float = _OPENING_S
+    since: float = field(default_factory=time.monotonic)
+    case: str = ""
+    script: str = ""
+    ended: bool = False
+    hung: bool = False
+
+
+class _Supervisor:
+    def __init__(
+        self, run: Run, device: str, environment: dict[str, str], listener: Listener
+    ) -> None:
+        self.run, self.device, self.environment = run, device, environment
+        self.listener = listener
+        self.opening_s = run.options.timeout or _OPENING_S
+
+    def go(self) -> None:
+        """Children, one after the other, until every check has a result."""
+        while True:
+            before = len(self.run.results)
+            ended = self._one_child()
+            if ended:
+                return
+            if len(self.run.results) == before:
+                self._give_up("the device cannot be opened any more")
+                return
+
+    def _give_up(self, reason: str) -> None:
+        done = self._done()
+        for name, _ in self.run.plan:
+            if name not in done:
+                self._add(Result(check=name, outcome="not run", detail=reason))
+
+    def _done(self) -> set[str]:
+        return {result.check for result in self.run.results}
+
+    def _add(self, result: Result) -> None:
+        if result.check not in self._done():
+            self.run.results.append(result)
+            self.listener.finished(result)
+
+    def _one_child(self) -> bool:
+        """True where nothing is left to do."""
+        options = self.run.options
+        words = [f"--only={name}" for name in options.only]
+        words += [f"--done={name}" for name in self._done()]
+        state = _State(limit=self.opening_s)
+        with tempfile.TemporaryFile() as log:
+            with self._child(words, log) as (process, reader):
+                for event in reader.events(lambda: state.since + state.limit + 1.0):
+                    state.hung = event is None
+                    if event is None or self._take(event, state):
+                        break
+            if state.ended:
+                return True
+            self._ended_badly(process, state, log)
+        return state.check == OPEN
+
+    def _take(self, event: dict[str, Any], state: _State) -> bool:
+        """True where the child has said all."""
+        kind = event["event"]
+        if kind == "plan" and not self.run.plan:
+            self.run.plan = [(name, purpose) for name, purpose in event["checks"]]
+            self.listener.planned(self.run.plan)
+        elif kind == "refused":
+            raise ConfigError(event["message"], hint=event["hint"])
+        elif kind == "unopened":
+            self._unopened(event, state)
+            return True
+        elif kind == "opened":
+            self.run.about = self.run.about or event["about"]
+            self._add(Result(check=OPEN, outcome="passed", seconds=round(event["seconds"], 3)))
+        elif kind == "start":
+            state.check, state.limit, state.case = event["check"], event["limit"], ""
+            state.since = time.monotonic()
+            self.listener.started(state.check)
+        elif kind == "case":
+            state.case, state.script = event["case"], event["script"]
+        elif kind == "result":
+            self._add(Result.from_json(event["result"]))
+            state.check = ""
+        elif kind == "end":
+            state.ended = True
+        return state.ended
+
+    def _unopened(self, event: dict[str, Any], state: _State) -> None:
+        self._add(Result(check=OPEN, outcome="failed", detail=event["message"]))
+        self._give_up("the device cannot be opened")
+        state.ended = True
+
+    def _ended_badly(self, process: subprocess.Popen[bytes], state: _State, log: IO[bytes]) -> None:
+        """A result for the check during which the child hung or died."""
+        outcome: Outcome = "hang" if state.hung else "crashed"
+        waited = time.monotonic() - state.since
+        if state.hung:
+            what = f"no end after {state.limit:.0f} s"
+        else:
+            what = f"the process died ({_cause(process.returncode)})"
+        where = _innermost(log)
+        detail = " ".join([what, *([f"in case {state.case}"] if state.case else []), where]).strip()
+        culprit, script = self._locate(state) if state.check != OPEN else ("", "")
+        failure = Failure(
+            case=state.case,
+            detail=detail,
+            culprit=culprit,
+            script=script or state.script or self._kit_script(state),
+        )
+        self._add(
+            Result(
+                check=state.check or "runtime.between_checks",
+                outcome=outcome,
+                detail=detail,
+                seconds=round(waited, 3),
+                failures=(failure,),
+            )
+        )
+        if state.check == OPEN:
+            self._give_up("the device cannot be opened")
+
+    def _kit_script(self, state: _State) -> str:
+        """Where no op of torch was under way."""
+        only = "" if state.check == OPEN else f', "--only", "{state.check}"'
+        call = f'["unisono", "check", "{self.run.options.device}"{only}]'
+        return f"import subprocess\nimport sys\n\nsys.exit(subprocess.call({call}))\n"
+
+    def _locate(self, state: _State) -> tuple[str, str]:
+        """The ATen op under way when the case hung or died, by doing it again."""
+        if not state.case or state.script:
+            return "", ""
+        words = [f"--only={state.check}", f"--trace={state.case}"]
+        last = ("", "")
+        deadline = time.monotonic() + min(_TRACING_S, state.limit + self.opening_s)
+        with tempfile.TemporaryFile() as log, self._child(words, log) as (_, reader):
+            for event in reader.events(lambda: deadline):
+                if event is None or event["event"] in ("result", "end"):
+                    break
+                if event["event"] == "aten":
+                    last = event["op"], event["script"]
+        return last
+
+    @contextlib.contextmanager
+    def _child(
+        self, words: list[str], log: IO[bytes]
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Reader]]:
+        """A child and what it says; killed with all it started, at the latest on leaving."""
+        read, write = os.pipe()
+        options = self.run.options
+        command = [sys.executable, "-m", "unisono.conformance.child", f"--channel={write}"]
+        command += [f"--device={self.device}", f"--timeout={options.timeout}", *words]
+        command += ["--quick"] if options.quick else []
+        process = subprocess.Popen(
+            command,
+            pass_fds=(write,),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=self.environment,
+            start_new_session=True,
+        )
+        os.close(write)
+        reader = Reader(read)
+        try:
+            yield process, reader
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            reader.close()
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
+
+
+def _innermost(log: IO[bytes]) -> str:
+    """Where Python stood, from the traceback that faulthandler left, or the last line said."""
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 20_000))
+    lines = log.read().decode(errors="replace").splitlines()
+    frames = [line.strip() for line in lines if line.strip().startswith('File "')]
+    for frame in frames:
+        path, _, rest = frame.removeprefix('File "').partition('", line ')
+        if "/unisono/conformance/" not in path:
+            number, _, function = rest.partition(" in ")
+            return f"at {Path(path).name}:{number}" + (f" ({function})" if function else "")
+    said = [line.strip() for line in lines if line.strip()]
+    return f"({said[-1][:200]})" if said and not frames else ""

@@ -1,0 +1,143 @@
+"""A run for people: a bar while it goes on, a line a check, and what failed in full."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from unisono.conformance.results import Failure, Result
+from unisono.conformance.supervising import Listener, Run
+
+__all__ = ["CheckView", "print_checks", "print_summary"]
+
+_STYLES = {
+    "passed": "green",
+    "refused": "yellow",
+    "not applicable": "dim",
+    "not run": "dim",
+    "failed": "bold red",
+    "error": "bold red",
+    "hang": "bold red",
+    "crashed": "bold red",
+}
+
+
+class CheckView(Listener):
+    """Lines on standard output, the bar on standard error where that is a terminal.
+
+    Args:
+        scripts: folder for the reproductions; made when there is one to write.
+    """
+
+    def __init__(self, scripts: Path) -> None:
+        self._scripts = scripts
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._group = ""
+        self._written: set[str] = set()
+
+    def __enter__(self) -> CheckView:
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._progress.add_task("opening the device", total=None)
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def planned(self, checks: list[tuple[str, str]]) -> None:
+        self._update(total=len(checks) + 1)
+
+    def started(self, check: str) -> None:
+        self._update(description=check)
+
+    def finished(self, result: Result) -> None:
+        if result.outcome == "not run":
+            return
+        group, _, name = result.check.partition(".")
+        if group != self._group:
+            self._group = group
+            self._out.print(Text(group, style="bold"))
+        line = Text(f"  {name:<24}")
+        line.append(f"{result.outcome:<15}", style=_STYLES[result.outcome])
+        line.append(f"{result.seconds:7.1f} s  ", style="dim")
+        line.append(_remark(result))
+        self._out.print(line)
+        for number, failure in enumerate(result.failures, 1):
+            self._show(result, failure, number)
+        self._update(advance=1)
+
+    def _show(self, result: Result, failure: Failure, number: int) -> None:
+        words = ": ".join(part for part in (failure.case, failure.detail) if part)
+        self._out.print(Text(f"      {words}"))
+        if failure.culprit:
+            self._out.print(Text(f"      first op that goes wrong: {failure.culprit}"))
+        if failure.script:
+            path = self._write(f"{result.check}.{number}.py", failure.script)
+            self._out.print(Text(f"      reproduction: {path}", style="dim"))
+
+    def _write(self, name: str, script: str) -> Path:
+        self._scripts.mkdir(parents=True, exist_ok=True)
+        path = self._scripts / name
+        path.write_text(script, encoding="utf-8")
+        return path
+
+    def _update(self, **changes: Any) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, **changes)
+
+
+def _remark(result: Result) -> str:
+    if result.failures:
+        return f"{len(result.failures)} of the first {result.cases} cases fail"
+    if result.figures:
+        return ", ".join(
+            f"{f.name} {f.value:.4g} {f.unit}{' (predicted)' if f.predicted else ''}"
+            for f in result.figures
+        )
+    words = [f"{result.cases} cases"] if result.cases else []
+    if result.margin:
+        words.append(f"largest error {result.margin:.0%} of its bound")
+    return "; ".join([*words, *([result.detail] if result.detail else [])])
+
+
+def print_checks() -> None:
+    """Names and purposes of all checks."""
+    from unisono.conformance.registry import all_checks
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("check", no_wrap=True)
+    table.add_column("what for", overflow="fold")
+    for one in all_checks():
+        table.add_row(one.name, one.purpose)
+    Console(highlight=False).print(table)
+
+
+def print_summary(run: Run) -> None:
+    """The verdict, and what it was about."""
+    out = Console(highlight=False, soft_wrap=True)
+    counts: dict[str, int] = {}
+    for result in run.results:
+        counts[result.outcome] = counts.get(result.outcome, 0) + 1
+    about = run.about
+    name = f"{about.get('device', run.options.device)} ({about.get('description', 'not opened')})"
+    listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    verdict = Text("fit to run models" if run.passed else "NOT fit to run models")
+    verdict.stylize("bold green" if run.passed else "bold red")
+    out.print(Text.assemble(f"\n{name}: ", verdict, f". {listed}; {run.seconds:.0f} s."))
