@@ -96,6 +96,8 @@ class CpuOps(PortableOps):
         softcap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
+        if not step.query_lens:
+            return torch.empty_like(query)
         queries = torch.split(query, step.query_lens)
         outputs = [
             attend(q, kv, row, scale=scale, window=step.window, softcap=softcap, sinks=sinks)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 MUST_FIND = {
     "all_gather_order_swapped": "collectives.ops",
@@ -73,7 +74,10 @@ ALLOWED = {
 """Not found on purpose."""
 
 
-def found_by(fault: str, only: str, *, timeout: int = 10) -> dict[str, dict[str, object]]:
+Found = dict[str, dict[str, Any]]
+
+
+def found_by(fault: str, only: str, *, timeout: int = 10) -> Found:
     """Checks that fail with the fault planted: name -> result."""
     with tempfile.TemporaryDirectory() as folder:
         card = Path(folder) / "card.json"
@@ -123,7 +127,7 @@ def main() -> None:
     faults = options.fault or sorted(MUST_FIND)
     began = time.monotonic()
 
-    def one(fault: str) -> dict[str, dict[str, object]]:
+    def one(fault: str) -> Found:
         check = MUST_FIND[fault]
         only = check if options.alone else check.partition(".")[0]
         return found_by(fault, only, timeout=options.timeout)
@@ -138,7 +142,7 @@ def main() -> None:
             others = ", ".join(name for name in found if name != wanted)
             print(f"{sign} {fault:34} {wanted:24} also: {others}", flush=True)
             failures = found.get(wanted, {}).get("failures") or [{}]
-            first = failures[0]  # type: ignore[index]
+            first = failures[0]
             print(f"         {first.get('case')}: {first.get('detail')}")
             script = first.get("script") or ""
             alone = "needs unisono" if "needs unisono" in script else "needs torch alone"

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from unisono_virtual.faults import FAULTS
 
-from tests.integration.conformance.faults import ALLOWED, MUST_FIND, found_by, shows
+from tests.integration.conformance.faults import ALLOWED, MUST_FIND, Found, found_by, shows
 
-VIRTUAL = "virtual" in {entry.name for entry in entry_points(group="unisono.hardware")}
-needs_virtual = pytest.mark.skipif(not VIRTUAL, reason="unisono-virtual is not installed")
 WITH_PROGRAMS = ("gemm_wrong_tile", "exp_flushes_small", "bf16_truncates", "tied_weights_untied")
 
 
-@needs_virtual
-def test_every_fault_has_its_check() -> None:
-    from unisono_virtual.faults import FAULTS
+@pytest.fixture(scope="module")
+def found() -> Iterator[dict[str, Future[Found]]]:
+    """Fault -> the checks that fail with it; two at a time."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield {
+            fault: pool.submit(
+                found_by, fault, MUST_FIND[fault], timeout=20 if fault == "hang" else 120
+            )
+            for fault in sorted(MUST_FIND)
+        }
 
+
+def test_every_fault_has_its_check() -> None:
     assert set(FAULTS) == set(MUST_FIND) | set(ALLOWED)
     assert len(MUST_FIND) >= 25
 
 
-@needs_virtual
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", sorted(MUST_FIND))
-def test_the_fault_is_found_and_named(fault: str) -> None:
-    check = MUST_FIND[fault]
-    found = found_by(fault, check, timeout=20 if fault == "hang" else 120)
-    assert check in found
-    failure = found[check]["failures"][0]
-    assert failure["script"]
-    assert "needs unisono" not in failure["script"]
+def test_the_fault_is_found_and_named(fault: str, found: dict[str, Future[Found]]) -> None:
+    result = found[fault].result()[MUST_FIND[fault]]
+    script = result["failures"][0]["script"]
+    assert script
+    assert "needs unisono" not in script
     if fault in WITH_PROGRAMS:
-        assert shows(failure["script"], fault) == (1, 0)
+        assert shows(script, fault) == (1, 0)

@@ -77,10 +77,10 @@ def saved_and_loaded(device: torch.device) -> None:
         "large": torch.randn(1 << 18),
     }
     file = io.BytesIO()
-    torch.serialization.save({name: x.to(device) for name, x in tensors.items()}, file)
+    torch.save({name: x.to(device) for name, x in tensors.items()}, file)
     for where in (device, torch.device("cpu"), None):
         file.seek(0)
-        loaded = torch.serialization.load(file, map_location=where, weights_only=True)
+        loaded = torch.load(file, map_location=where, weights_only=True)
         for name, x in tensors.items():
             wanted = device.type if where is None else where.type
             expect(loaded[name].device.type == wanted, f"{name} is loaded to {loaded[name].device}")
@@ -97,9 +97,9 @@ def module_state(device: torch.device) -> None:
     with torch.no_grad():
         other[0].weight.mul_(2)
     file = io.BytesIO()
-    torch.serialization.save(other.state_dict(), file)
+    torch.save(other.state_dict(), file)
     file.seek(0)
-    model.load_state_dict(torch.serialization.load(file, map_location="cpu", weights_only=True))
+    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     for name, parameter in other.state_dict().items():
         expect(torch.equal(model.state_dict()[name], parameter.cpu()), f"{name} changes")
 
