@@ -65,6 +65,7 @@ class LLM:
         model: a folder, a Hugging Face id, ``modelscope:ID``; None is the built-in demo model.
         device: name of a hardware, or ``auto``.
         dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
+        weights: of linear layers: ``auto`` (as loaded), or ``int8``, ``int4``, ... while loading.
         revision: branch, tag or commit of a model that is downloaded.
         kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank.
         tensor_parallel: ranks among which the model is divided, each with a process and a device.
@@ -80,6 +81,7 @@ class LLM:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        weights: str = "auto",
         revision: str | None = None,
         kv_memory: str | int = "2GiB",
         max_model_len: int | None = None,
@@ -93,6 +95,7 @@ class LLM:
             EngineConfig(
                 device=device,
                 dtype=dtype,
+                weights=weights,
                 kv_memory=parse_bytes(kv_memory) if isinstance(kv_memory, str) else kv_memory,
                 max_model_len=max_model_len,
                 tensor_parallel=tensor_parallel,

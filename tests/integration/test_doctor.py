@@ -87,7 +87,9 @@ def test_drivers_plugins_and_variables_that_do_not_fit(machine: Machine) -> None
     machine.install("torch_mlu", "__version__ = '1.2'", requires="torch==2.1.0")
     machine.install("torch_musa", "raise RuntimeError('libmusart.so.1: no such file')")
     machine.install("broken", entry_points="[unisono.hardware]\nodd = broken:Odd\n")
-    machine.install("second", entry_points="[unisono.hardware]\ncpu = second:Cpu\n")
+    for name in ("second", "third"):
+        code = "from unisono.hardware.musa import MusaHardware as Musa"
+        machine.install(name, code, entry_points=f"[unisono.hardware]\nmusa = {name}:Musa\n")
     machine.environment = {"ASCEND_RT_VISIBLE_DEVICES": "1, 0", "MLU_VISIBLE_DEVICES": ""}
     found: dict[str, Any] = machine.findings(status=1)
 
@@ -104,7 +106,7 @@ def test_drivers_plugins_and_variables_that_do_not_fit(machine: Machine) -> None
     )
     assert "hides every device" in only(found["mlu"], "note")["what"]
     assert "'Odd'" in only(found["odd"], "problem")["what"]
-    assert "2 installed packages" in only(found["cpu"], "warning")["what"]
+    assert "2 installed packages" in only(found["musa"], "warning")["what"]
 
 
 def test_a_package_that_breaks_import_torch_is_named(machine: Machine) -> None:

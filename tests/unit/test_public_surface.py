@@ -26,7 +26,7 @@ ROOMS = {
         *("Batch", "BatchRow", "CacheGroup", "CacheKind", "Clock", "DTYPES", "EngineConfig"),
         *("FinishReason", "LayerCache", "MAX_LOGPROBS", "ManualClock", "MonotonicClock"),
         *("Request", "RequestOutput", "RowResult", "SamplingParams", "TokenLogprob"),
-        *("derive_seed", "format_bytes", "group_layers", "parse_bytes", "uniform"),
+        *("WeightFormat", "derive_seed", "format_bytes", "group_layers", "parse_bytes", "uniform"),
     ],
     "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
     "unisono.hardware": [

@@ -44,6 +44,7 @@ def start_model(
     *,
     device: str,
     dtype: str,
+    weights: str,
     kv_memory: str,
     max_model_len: int | None,
     tensor_parallel: int,
@@ -53,6 +54,7 @@ def start_model(
     options: dict[str, Any] = {
         "device": device,
         "dtype": dtype,
+        "weights": weights,
         "kv_memory": parse_bytes(kv_memory),
         "max_model_len": max_model_len,
         "tensor_parallel": tensor_parallel,

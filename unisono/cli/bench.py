@@ -26,6 +26,12 @@ def bench(
     model: ModelArgument = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Weight formats to measure, with commas: auto, int8, int4, int4-g128, ..."
+        ),
+    ] = "auto",
     tensor_parallel: TensorParallelOption = 1,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
     generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
@@ -47,6 +53,7 @@ def bench(
     Examples:
       unisono bench
       unisono bench Qwen/Qwen3-0.6B --dtype bfloat16 --batch 1,8,32
+      unisono bench Qwen/Qwen3-0.6B --weights auto,int8,int4 --batch 1,8
       unisono bench ./my-model --prompt 2048 --generate 64 --json > result.json
     """
     with clear_errors():
@@ -56,25 +63,31 @@ def bench(
         from unisono.core.config import EngineConfig, parse_bytes
         from unisono.hub import resolve_model
 
-        config = EngineConfig(
-            device=device,
-            dtype=dtype,
-            kv_memory=parse_bytes(kv_memory),
-            tensor_parallel=tensor_parallel,
-            max_num_seqs=max(64, *sizes),
-            max_num_batched_tokens=max(1024, *sizes),
-            prefix_cache=False,
-        )
+        configs = [
+            EngineConfig(
+                device=device,
+                dtype=dtype,
+                weights=format,
+                kv_memory=parse_bytes(kv_memory),
+                tensor_parallel=tensor_parallel,
+                max_num_seqs=max(64, *sizes),
+                max_num_batched_tokens=max(1024, *sizes),
+                prefix_cache=False,
+            )
+            for format in weights.split(",")
+        ]
         workload = Workload(
             num_prompt_tokens=prompt, num_generated_tokens=generate, repeat=repeat, seed=seed
         )
         folder = resolve_model(model, revision=revision)
         name = model or "built-in demo model"
-        result = measure(name, folder, config, sizes, workload)
+        results = [measure(name, folder, config, sizes, workload) for config in configs]
         if as_json:
-            typer.echo(json.dumps(result, indent=2))
+            typer.echo(json.dumps(results if len(results) > 1 else results[0], indent=2))
         else:
-            bench_report.print_tables(result)
+            for result in results:
+                bench_report.print_tables(result)
+            bench_report.print_legend(results)
 
 
 def parse_batches(text: str) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from unisono.core.config import format_bytes
 
-__all__ = ["print_tables"]
+__all__ = ["print_legend", "print_tables"]
 
 
 def print_tables(result: dict[str, Any]) -> None:
@@ -18,7 +18,7 @@ def print_tables(result: dict[str, Any]) -> None:
     for line in _headings(result):
         console.print(line, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    predicted = any("predicted_prefill_tokens_per_s" in batch for batch in result["batches"])
+    predicted = _is_predicted(result)
     for column in _COLUMNS + (_PREDICTED_COLUMNS if predicted else ()):
         table.add_column(column, justify="right")
     for batch in result["batches"]:
@@ -26,7 +26,19 @@ def print_tables(result: dict[str, Any]) -> None:
     console.print()
     console.print(table)
     console.print()
-    console.print(_LEGEND + (_PREDICTED_LEGEND if predicted else ""), style="dim")
+
+
+def print_legend(results: list[dict[str, Any]]) -> None:
+    """What the columns mean."""
+    from rich.console import Console
+
+    predicted = any(_is_predicted(result) for result in results)
+    legend = _LEGEND + (_PREDICTED_LEGEND if predicted else "")
+    Console(highlight=False, markup=False).print(legend, style="dim")
+
+
+def _is_predicted(result: dict[str, Any]) -> bool:
+    return any("predicted_prefill_tokens_per_s" in batch for batch in result["batches"])
 
 
 _LEGEND = (
@@ -49,12 +61,17 @@ _COLUMNS = (
 )
 
 
+def _format(engine: dict[str, Any]) -> str:
+    return "" if engine["weight_format"] == "auto" else f", weights {engine['weight_format']}"
+
+
 def _headings(result: dict[str, Any]) -> list[str]:
     engine, environment, work = result["engine"], result["environment"], result["workload"]
     roofs, ranks = result["roofs"], engine["tensor_parallel"]
+    weights = f"{format_bytes(engine['weight_bytes'])} of weights"
     return [
         f"{result['model']} · {engine['model_type']} · {engine['num_parameters'] / 1e6:.1f} M"
-        f" parameters · {engine['dtype']} · {format_bytes(engine['weight_bytes'])} of weights"
+        f" parameters · {engine['dtype']}{_format(engine)} · {weights}"
         + (f" on each of {ranks} ranks" if ranks > 1 else ""),
         f"{engine['device']} · {result['device']} · torch {environment['torch']}",
         f"prompt {work['num_prompt_tokens']} · generate {work['num_generated_tokens']}"

@@ -19,6 +19,7 @@ from unisono.cli.options import (
     TensorParallelOption,
     TopKOption,
     TopPOption,
+    WeightsOption,
 )
 
 __all__ = ["chat"]
@@ -28,6 +29,7 @@ def chat(
     model: ModelArgument = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    weights: WeightsOption = "auto",
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 1024,
     temperature: TemperatureOption = 0.7,
@@ -58,6 +60,7 @@ def chat(
             model,
             device=device,
             dtype=dtype,
+            weights=weights,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,

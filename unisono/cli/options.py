@@ -21,6 +21,7 @@ __all__ = [
     "TensorParallelOption",
     "TopKOption",
     "TopPOption",
+    "WeightsOption",
 ]
 
 MODEL_HELP = (
@@ -53,6 +54,13 @@ MaxModelLenOption = Annotated[
 TensorParallelOption = Annotated[
     int,
     typer.Option("--tp", help="Ranks among which the model is divided: devices of one kind, here."),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and -g32,"
+        " -g64 or -g128 behind."
+    ),
 ]
 RevisionOption = Annotated[
     str | None,

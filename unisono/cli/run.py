@@ -25,6 +25,7 @@ from unisono.cli.options import (
     TensorParallelOption,
     TopKOption,
     TopPOption,
+    WeightsOption,
 )
 from unisono.core.errors import ConfigError
 
@@ -50,6 +51,7 @@ def run(
     ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    weights: WeightsOption = "auto",
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 512,
     temperature: TemperatureOption = 0.0,
@@ -97,6 +99,7 @@ def run(
             model,
             device=device,
             dtype=dtype,
+            weights=weights,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,

@@ -16,6 +16,7 @@ from unisono.cli.options import (
     ModelArgument,
     RevisionOption,
     TensorParallelOption,
+    WeightsOption,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    weights: WeightsOption = "auto",
     tensor_parallel: TensorParallelOption = 1,
     kv_memory: KvMemoryOption = "2GiB",
     max_model_len: MaxModelLenOption = None,
@@ -96,6 +98,7 @@ def serve(
         engine = EngineConfig(
             device=device,
             dtype=dtype,
+            weights=weights,
             kv_memory=parse_bytes(kv_memory),
             tensor_parallel=tensor_parallel,
             max_model_len=max_model_len,

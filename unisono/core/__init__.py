@@ -7,6 +7,7 @@ from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes
 from unisono.core.random import derive_seed, uniform
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import MAX_LOGPROBS, SamplingParams
+from unisono.core.weight_format import WeightFormat
 
 __all__ = [
     "Batch",
@@ -26,6 +27,7 @@ __all__ = [
     "RowResult",
     "SamplingParams",
     "TokenLogprob",
+    "WeightFormat",
     "derive_seed",
     "format_bytes",
     "group_layers",

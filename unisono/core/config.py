@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from unisono.core.errors import ConfigError
+from unisono.core.weight_format import WeightFormat
 
 __all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes"]
 
@@ -33,6 +34,7 @@ class EngineConfig:
     block_size: tokens in a KV block; ``None`` is what the hardware prefers.
     prefix_cache: keep the KV of finished requests and share equal beginnings.
     max_queue: most requests that wait; more are refused.
+    weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
     tensor_parallel: ranks, each a process with a device and a part of the model.
 
     Raises:
@@ -48,6 +50,7 @@ class EngineConfig:
     block_size: int | None = None
     prefix_cache: bool = True
     max_queue: int = 1024
+    weights: str = "auto"
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
@@ -56,6 +59,7 @@ class EngineConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        WeightFormat.parse(self.weights)
         for name in ("max_model_len", "block_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -79,6 +79,7 @@ def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
         block_size=layout.block_size,
         num_blocks=layout.num_blocks,
         kv_bytes=layout.num_blocks * layout.bytes_per_block,
+        weight_format=loaded.weight_format,
         tensor_parallel=config.tensor_parallel,
     )
     return Engine(scheduler, runner, info)
@@ -104,7 +105,12 @@ class Part:
     ) -> Part:
         """Raises what ``build_engine`` raises."""
         loaded = load_model(
-            folder, hardware, dtype=config.dtype, reserve_bytes=config.kv_memory, shard=shard
+            folder,
+            hardware,
+            dtype=config.dtype,
+            reserve_bytes=config.kv_memory,
+            shard=shard,
+            weights=config.weights,
         )
         layout = _Layout.of(
             loaded.model.layer_caches(loaded.dtype),

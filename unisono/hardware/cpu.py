@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware import nucleus
 from unisono.hardware.attention import AttentionStep
 from unisono.hardware.base import HostHardware
@@ -38,13 +40,17 @@ class PackedWeight:
     data: Tensor
     shape: tuple[int, int]
 
+    @property
+    def num_bytes(self) -> int:
+        return self.data.nbytes if self.data.layout == torch.strided else 2 * math.prod(self.shape)
+
 
 class CpuOps(PortableOps):
     """Plain torch, arranged for a CPU."""
 
-    def prepare_linear(self, weight: Tensor) -> Any:
-        if weight.dtype != torch.bfloat16 or not _can_pack():
-            return weight
+    def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        if format is not None or weight.dtype != torch.bfloat16 or not _can_pack():
+            return super().prepare_linear(weight, format)
         with torch.no_grad():
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
         return PackedWeight(packed, (weight.shape[0], weight.shape[1]))
@@ -52,7 +58,7 @@ class CpuOps(PortableOps):
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         if isinstance(weight, PackedWeight):
             return torch.ops.mkldnn._linear_pointwise(x, weight.data, bias, "none", [], "")
-        return F.linear(x, weight, bias)
+        return super().linear(x, weight, bias)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)

@@ -110,12 +110,17 @@ def _hint() -> str:
 
 
 def _entries() -> Iterator[EntryPoint]:
-    """One entry a name; what an installed package says twice counts once."""
-    seen = set()
+    """One entry a name. Another package's goes before unisono's own: that is how a package brings
+    faster ops for a device that unisono knows."""
+    chosen: dict[str, EntryPoint] = {}
     for entry in entry_points(group=_GROUP):
-        if entry.name not in seen:
-            seen.add(entry.name)
-            yield entry
+        if entry.name not in chosen or _is_own(chosen[entry.name]):
+            chosen[entry.name] = entry
+    yield from chosen.values()
+
+
+def _is_own(entry: EntryPoint) -> bool:
+    return entry.value.startswith("unisono.")
 
 
 def _load(entry: EntryPoint) -> type[Hardware] | str:

@@ -103,7 +103,11 @@ def _entry_points(broken: dict[str, str]) -> list[Finding]:
         Finding("problem", name, why, "Repair or uninstall the package that brings it.")
         for name, why in broken.items()
     ]
-    entries = {(entry.name, entry.value) for entry in entry_points(group="unisono.hardware")}
+    entries = {
+        (entry.name, entry.value)
+        for entry in entry_points(group="unisono.hardware")
+        if not entry.value.startswith("unisono.")
+    }
     names = Counter(name for name, _ in entries)
     for name, count in names.items():
         if count > 1:

@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware import collectives
 from unisono.hardware.attention import AttentionStep
 from unisono.hardware.collectives import Group
+from unisono.hardware.quantized import QuantizedWeight, quantize
 
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
@@ -34,15 +36,18 @@ class PortableOps:
 
     # -- weights ----------------------------------------------------------------------------
 
-    def prepare_linear(self, weight: Tensor) -> Any:
-        """The form in which ``linear`` likes a loaded weight [N, K]; here: as it is.
+    def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        """The form in which ``linear`` likes a loaded weight [N, K]: as it is, or quantised.
 
-        Called once a weight, when it is complete; the result takes the weight's place.
+        Called once a weight, when it is complete; the result takes the weight's place. One that is
+        no tensor has ``num_bytes``.
         """
-        return weight
+        return weight if format is None else quantize(weight, format)
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         """x [..., K] @ weight[N, K]^T + bias [N]; the weight object decides how."""
+        if isinstance(weight, QuantizedWeight):
+            weight = weight.dequantize(x.dtype)
         return F.linear(x, weight, bias)
 
     def embedding(self, token_ids: Tensor, table: Tensor) -> Tensor:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from unisono.core import format_bytes
+from unisono.core import WeightFormat, format_bytes
 from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemoryError
 from unisono.hardware import Hardware
 from unisono.models.config import RawConfig, read_json
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
+from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
 from unisono.models.registry import find_family
 from unisono.models.weights import load_weights, num_parameters, weight_files
@@ -29,6 +31,8 @@ class LoadedModel:
     dtype: torch.dtype
     num_parameters: int
     """Of the whole model."""
+    weight_format: str
+    """``auto`` (as loaded), or the quantised format of the linear weights."""
     weight_bytes: int
     """On this device."""
     step_weight_bytes: int
@@ -45,6 +49,7 @@ def load_model(
     dtype: str = "auto",
     reserve_bytes: int = 0,
     shard: Shard | None = None,
+    weights: str = "auto",
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
@@ -52,6 +57,7 @@ def load_model(
         dtype: ``auto`` is the checkpoint's own, where the device has it.
         reserve_bytes: memory that must be left besides the weights.
         shard: load the part of this rank alone.
+        weights: how linear weights are held, as ``WeightFormat.parse`` reads it.
 
     Raises:
         ModelError: the folder cannot be used.
@@ -66,11 +72,12 @@ def load_model(
     plan = None if shard is None else Plan(config, shard)
     whole = family(config, hardware.ops, hardware.device)
     model = (whole if plan is None else _narrowed(family, plan, hardware)).eval()
-    num_whole, count, looked_up = num_parameters(whole), num_parameters(model), _looked_up(model)
+    num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
     weight_files(folder)
-    _check_memory(count * torch_dtype.itemsize, reserve_bytes, hardware, shard)
+    _check_memory(_expected_bytes(model, torch_dtype, format), reserve_bytes, hardware, shard)
     with hardware.activate(), torch.inference_mode():
-        load_weights(model, folder, torch_dtype, hardware, plan)
+        load_weights(model, folder, torch_dtype, hardware, plan, format)
+    step_weight_bytes = _step_weight_bytes(model)
     fuse(model, hardware.ops)
     hardware.settle()
     return LoadedModel(
@@ -78,8 +85,9 @@ def load_model(
         model_type=str(raw.get("model_type", family.__name__.lower())),
         dtype=torch_dtype,
         num_parameters=num_whole,
-        weight_bytes=count * torch_dtype.itemsize,
-        step_weight_bytes=(count - looked_up) * torch_dtype.itemsize,
+        weight_format="auto" if format is None else str(format),
+        weight_bytes=step_weight_bytes + _table_bytes(model),
+        step_weight_bytes=step_weight_bytes,
         eos_token_ids=eos_token_ids,
         plan=plan,
     )
@@ -110,10 +118,31 @@ def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype
     return dtype
 
 
-def _looked_up(model: Decoder) -> int:
-    """Numbers of the embedding that no step multiplies with."""
-    as_head = model.lm_head.weight.numel() if model.config.tie_embeddings else 0
-    return model.embed_tokens.weight.numel() - as_head
+def _expected_bytes(model: Decoder, dtype: torch.dtype, format: WeightFormat | None) -> int:
+    """Of the weights, before any is loaded."""
+    if format is None:
+        return num_parameters(model) * dtype.itemsize
+    head = model.lm_head.weight.numel()
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, Linear)) - head
+    bits = linear * format.bits_per_weight + head * format.of_head.bits_per_weight
+    return int(bits / 8) + model.embed_tokens.weight.numel() * dtype.itemsize
+
+
+def _step_weight_bytes(model: Decoder) -> int:
+    """Of all that is multiplied with or added, in the form it is held in."""
+    linear = [module for module in model.modules() if isinstance(module, Linear)]
+    held = sum(_num_bytes(module.weight) for module in linear)
+    own = {id(module.weight) for module in linear} | {id(model.embed_tokens.weight)}
+    return held + sum(p.nbytes for p in model.parameters() if id(p) not in own)
+
+
+def _table_bytes(model: Decoder) -> int:
+    """Of the embedding, where it is not the head too."""
+    return 0 if model.config.tie_embeddings else model.embed_tokens.weight.nbytes
+
+
+def _num_bytes(weight: Any) -> int:
+    return int(weight.nbytes if isinstance(weight, torch.Tensor) else weight.num_bytes)
 
 
 def _check_memory(

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import Hardware
 from unisono.models.config import read_json
@@ -126,9 +127,11 @@ def load_weights(
     dtype: torch.dtype,
     hardware: Hardware,
     plan: Plan | None = None,
+    format: WeightFormat | None = None,
 ) -> None:
     """Fill ``model`` from ``folder``, converting to ``dtype`` on the way. Where there is a plan,
     ``model`` is a rank's, and only its parts are read.
+    With a ``format`` linear weights are quantised one by one, as they are complete.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, or has another shape than the
@@ -144,7 +147,7 @@ def load_weights(
                 if name in needed:
                     needed.discard(name)
                     _fill(slots[name], name, tensors.get_tensor(name), dtype, hardware)
-                    _prepare_if_complete(slots[name], filled)
+                    _prepare_if_complete(model, slots[name], filled, format)
                 elif not _ignorable(model, name):
                     _unexpected(name, path, already=name in slots)
     if needed:
@@ -152,7 +155,7 @@ def load_weights(
             f"The checkpoint lacks {len(needed)} tensors, such as {min(needed)}.", hint=_AGAIN
         )
     if model.config.tie_embeddings:
-        _tie(model, plan)
+        _tie(model, plan, format)
 
 
 @contextmanager
@@ -176,14 +179,14 @@ def _unexpected(name: str, path: Path, *, already: bool) -> None:
     )
 
 
-def _tie(model: Decoder, plan: Plan | None) -> None:
+def _tie(model: Decoder, plan: Plan | None, format: WeightFormat | None) -> None:
     """The embedding, or a rank's rows of it, is the head as well."""
     weight, head = model.embed_tokens.weight, model.lm_head
     if plan is not None:
         cut = plan.cut("lm_head", "lm_head", tuple(head.weight.shape))
         weight = weight if cut is None else nn.Parameter(cut.of(weight), requires_grad=False)
     head.weight = weight
-    head.prepare()
+    head.prepare(None if format is None else format.of_head)
 
 
 def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
@@ -219,11 +222,18 @@ def _assign(slot: _Slot, tensor: Tensor) -> None:
     setattr(slot.module, slot.parameter, nn.Parameter(tensor, requires_grad=False))
 
 
-def _prepare_if_complete(slot: _Slot, filled: dict[tuple[int, str], int]) -> None:
+def _prepare_if_complete(
+    model: Decoder,
+    slot: _Slot,
+    filled: dict[tuple[int, str], int],
+    format: WeightFormat | None,
+) -> None:
     """Hand a linear weight to the hardware once its last part is there."""
     if not isinstance(slot.module, Linear) or slot.parameter != "weight":
         return
     key = id(slot.module), slot.parameter
     filled[key] = filled.get(key, 0) + 1
     if filled[key] == len(slot.module.parts):
-        slot.module.prepare()
+        if format is not None and slot.module is model.lm_head:
+            format = format.of_head
+        slot.module.prepare(format)

@@ -323,7 +323,7 @@ def test_a_request_that_fails_takes_the_call_with_it(
     ("options", "error", "match"),
     [
         ({"model": "/nowhere/at/all"}, ModelNotFoundError, "/nowhere/at/all"),
-        ({"device": "abacus"}, DeviceNotFoundError, "cpu"),
+        ({"device": "sundial"}, DeviceNotFoundError, "cpu"),
         ({"dtype": "float8"}, ConfigError, "bfloat16"),
         ({"kv_memory": "much"}, ConfigError, "2GiB"),
         ({"max_model_len": 300}, ConfigError, "256"),

@@ -485,7 +485,7 @@ def test_max_model_len_beyond_the_budget_names_what_works(folder: Path) -> None:
     assert engine(folder, **small).info.max_model_len == most
 
 
-@pytest.mark.parametrize("device", ["abacus", "abacus:1", "", "cpu:x", "cpu:-1", "CPU", "auto:0"])
+@pytest.mark.parametrize("device", ["sundial", "sundial:1", "", "cpu:x", "cpu:-1", "CPU", "auto:0"])
 def test_an_unknown_device_lists_those_found(folder: Path, device: str) -> None:
     refused(folder, DeviceNotFoundError, "Known:", "cpu", device=device)
 

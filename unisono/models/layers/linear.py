@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unisono.core import WeightFormat
 from unisono.hardware import PortableOps
 
 __all__ = ["Embedding", "Linear", "RMSNorm"]
@@ -44,9 +45,9 @@ class Linear(nn.Module):
             start += count
         raise KeyError(part)
 
-    def prepare(self) -> None:
-        """Give the finished weight the form its hardware likes."""
-        prepared = self.ops.prepare_linear(self.weight)
+    def prepare(self, format: WeightFormat | None = None) -> None:
+        """Give the finished weight the form its hardware likes, quantised where asked."""
+        prepared = self.ops.prepare_linear(self.weight, format)
         if prepared is not self.weight:
             self.weight = None
             del self._parameters["weight"]
