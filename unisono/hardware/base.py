@@ -55,10 +55,15 @@ class Hardware:
 
     def __init__(self, index: int = 0) -> None:
         reason = self.missing()
-        if reason is None and index >= self.count():
-            reason = f"there are {self.count()} of them, counted from 0"
+        name = f"{self.facts.name}:{index}"
         if reason is not None:
-            raise DeviceNotFoundError(f"Device {self.facts.name}:{index} is not here: {reason}.")
+            raise DeviceNotFoundError(f"Device {name} is not here: {reason}.")
+        if index >= self.count():
+            here = ", ".join(f"{self.facts.name}:{i}" for i in range(min(8, self.count())))
+            raise DeviceNotFoundError(
+                f"Device {name} is not here: there are {self.count()} of them, counted from 0.",
+                hint=f"Use {here}.",
+            )
         self.index = index
         self.device = self._torch_device(index)
         self.ops = self.ops_class()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
 from unisono.core.errors import DeviceNotFoundError, UnisonoError
@@ -59,7 +60,9 @@ def find_hardware(name: str = "auto") -> Hardware:
             if isinstance(loaded, str):
                 raise DeviceNotFoundError(f"{kind!r} is not here: {loaded}.", hint=_hint())
             return _open(loaded, which)
-    raise DeviceNotFoundError(f"{name!r} is not a known device.", hint=_hint())
+    near = get_close_matches(kind, [entry.name for entry in _entries()], n=1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise DeviceNotFoundError(f"{name!r} is not a known device.", hint=guess + _hint())
 
 
 def load_hardware() -> tuple[dict[str, type[Hardware]], dict[str, str]]:
@@ -106,7 +109,8 @@ def _open(cls: type[Hardware], which: str) -> Hardware:
 
 
 def _hint() -> str:
-    return f"Known: {', '.join(entry.name for entry in _entries())}. See `unisono devices`."
+    names = sorted(entry.name for entry in _entries())
+    return f"Known: {', '.join(names)}. See `unisono devices`."
 
 
 def _entries() -> Iterator[EntryPoint]:

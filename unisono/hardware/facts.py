@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 
 __all__ = ["FEATURES", "Facts"]
+
+_DTYPES = ("bfloat16", "float16", "float32")
 
 FEATURES = ("graphs", "pinned_memory", "async_copy", "triton", "fp8", "int4")
 
@@ -22,7 +25,7 @@ class Facts:
     import_module: str | None = None
     """The package that brings the device to torch, such as ``torch_npu``."""
     dtypes: tuple[str, ...] = ("float32",)
-    """Supported for weights and KV cache, best first."""
+    """Supported for weights and KV cache, the fastest first: of bfloat16, float16, float32."""
     kv_block_size: int = 16
     """Preferred tokens in a KV block."""
     distributed_backend: str | None = None
@@ -34,7 +37,7 @@ class Facts:
     """The vendor's command that lists devices: where it is installed, a driver should be."""
     device_nodes: str | None = None
     """Pattern of the driver's device files."""
-    features: frozenset[str] = field(default_factory=frozenset)
+    features: Collection[str] = frozenset()
     """Of ``FEATURES``."""
     detection_order: int = 50
     """Lower is asked first; out-of-tree devices come before those that they may imitate."""
@@ -42,8 +45,16 @@ class Facts:
     """Public sources of what this file claims."""
 
     def __post_init__(self) -> None:
-        unknown = self.features - set(FEATURES)
-        if unknown:
-            raise ValueError(f"{self.name}: unknown features {', '.join(sorted(unknown))}")
+        self._check("features", self.features, FEATURES)
+        self._check("dtypes", self.dtypes, _DTYPES)
         if not self.dtypes:
             raise ValueError(f"{self.name}: no dtypes")
+
+    def _check(self, field: str, given: Collection[str], known: tuple[str, ...]) -> None:
+        if isinstance(given, str):
+            raise ValueError(f"{self.name}: {field} must be a tuple or a set of names")
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ValueError(
+                f"{self.name}: unknown {field} {', '.join(unknown)}; known: {', '.join(known)}"
+            )

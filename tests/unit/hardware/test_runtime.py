@@ -99,5 +99,10 @@ def test_a_module_without_a_context_for_the_current_device(module: SimpleNamespa
 def test_facts_name_only_known_features() -> None:
     with pytest.raises(ValueError, match="unknown features magic"):
         Facts(name="x", device_type="x", features=frozenset({"magic"}))
+    assert Facts(name="x", device_type="x", features=("fp8",)).features == ("fp8",)
+    with pytest.raises(ValueError, match="unknown dtypes bf16; known: bfloat16"):
+        Facts(name="x", device_type="x", dtypes=("bf16",))
+    with pytest.raises(ValueError, match="must be a tuple or a set"):
+        Facts(name="x", device_type="x", features="fp8")
     with pytest.raises(ValueError, match="no dtypes"):
         Facts(name="x", device_type="x", dtypes=())
