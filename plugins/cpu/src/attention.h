@@ -1,0 +1,57 @@
+// Paged attention over a step's rows, spread over a team.
+#pragma once
+
+#include <atomic>
+
+#include "attention_tile.h"
+#include "dispatch.h"
+#include "pool.h"
+
+namespace uc {
+
+struct KvCache {
+  char* data;  // [2, blocks, block_size, num_kv_heads, head_dim].
+  int dtype;
+  long num_blocks;
+  int block_size, num_kv_heads, head_dim;
+
+  size_t head_bytes() const { return size_t(head_dim) * (dtype == kFloat32 ? 4 : 2); }
+  size_t token_bytes() const { return num_kv_heads * head_bytes(); }
+  size_t half_bytes() const { return size_t(num_blocks) * block_size * token_bytes(); }
+};
+
+struct Step {
+  int num_rows;
+  long num_tokens;
+  const int32_t* query_lens;
+  const int32_t* context_lens;
+  const int32_t* blocks;         // All rows' tables, one behind the other.
+  const int64_t* table_starts;   // [num_rows + 1], into blocks.
+  const int64_t* slots;          // [num_tokens].
+  long window;                   // Positions a query sees; 0: all before it.
+};
+
+struct Heads {
+  int num_heads;
+  float scale, softcap;
+  const float* sinks;
+};
+
+struct Tensor3 {
+  void* data;  // [tokens, heads, head_dim], tokens `stride` elements apart.
+  int dtype;
+  size_t stride;
+};
+
+Status check_step(const Step& step, const KvCache& cache, int num_heads);
+size_t attention_floats(const KvCache& cache, int num_heads);  // Scratch of one member.
+
+// Pieces that the members take one after the other. `next` starts at 0.
+void attend(const Team& team, const Step& step, const KvCache& cache, const Heads& heads,
+            const Tensor3& query, const Tensor3& out, float* scratch, std::atomic<long>* next);
+
+Status attention(const Step& step, const KvCache& cache, const Heads& heads, const Tensor3& query,
+                 const Tensor3& out);
+Status kv_write(const Step& step, const KvCache& cache, const Tensor3& key, const Tensor3& value);
+
+}  // namespace uc

@@ -1,0 +1,258 @@
+#include "decoder.h"
+
+#include <algorithm>
+
+#include "elementwise.h"
+
+namespace uc {
+namespace {
+
+Status check_linear(const Linear& linear, long rows, long cols, int layer, const char* name) {
+  const Layout& layout = linear.weight.layout;
+  if (layout.rows == rows && layout.cols == cols) return kOk;
+  return fail(kBadArgument, "layer %d: %s is %ld x %ld, not %ld x %ld", layer, name, layout.rows,
+              layout.cols, rows, cols);
+}
+
+// Shared by all members, but `normed` and `inner`, of which each has a row.
+struct Buffers {
+  XBuffer x;
+  float *residual[2], *branch, *qkv, *attended, *gate_up, *normed, *inner, *scratch;
+  uint16_t* query;
+  std::atomic<long> next{0};
+};
+
+struct Running {
+  const Decoder& decoder;
+  const DecoderRun& run;
+  Buffers* buffers;
+
+  long tokens() const { return run.num_tokens; }
+  const Shape& shape() const { return decoder.shape; }
+  int qkv_heads() const { return shape().num_heads + 2 * shape().num_kv_heads; }
+  size_t query_size() const { return size_t(shape().num_heads) * shape().head_dim; }
+};
+
+// norm(residual[from] + x), the sum to residual[1 - from], times the weight.
+void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm,
+                       const Linear& linear, float* y) {
+  const Layout& layout = linear.weight.layout;
+  float* own = r.buffers->normed + size_t(team.id) * norm.size;
+  NormJob job = norm;
+  job.y = Target{own, kFloat32, 0};
+  if (r.tokens() == 1 && team.id != 0) job.residual_out = nullptr;
+  const TiledX tiled = r.buffers->x.open(layout, r.tokens(), team);
+  prepare_x(team, layout, tiled, [&](long row) {
+    kernels().norm_row(job, row);
+    return Source{own, kFloat32, 0};
+  });
+  multiply(team, linear.weight, tiled, linear.bias, Target{y, kFloat32, size_t(layout.rows)});
+  team.barrier();
+}
+
+// Rotates queries into their buffer and keys into the cache; values go to the cache.
+void rotate(const Running& r, const Team& team, const Layer& layer, const LayerStep& at) {
+  const Shape& shape = r.shape();
+  const int group = shape.num_heads / shape.num_kv_heads;
+  const RotaryJob job{Source{r.buffers->qkv, kFloat32, size_t(r.qkv_heads()) * shape.head_dim},
+                      shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.half,
+                      layer.q_norm, layer.k_norm, shape.eps, r.run.cos, r.run.sin};
+  const size_t element = at.cache.dtype == kFloat32 ? 4 : 2;
+  long begin, end;
+  team.share(r.tokens() * shape.num_kv_heads, &begin, &end);
+  for (long i = begin; i < end; ++i) {
+    const long token = i / shape.num_kv_heads;
+    const int head = int(i % shape.num_kv_heads);
+    char* query = reinterpret_cast<char*>(r.buffers->query) +
+                  (token * r.query_size() + size_t(head) * group * shape.head_dim) * element;
+    rotate_heads(job, token, head * group, group, job.q_norm, query, at.cache.dtype);
+    char* key = at.cache.data + at.step->slots[token] * at.cache.token_bytes() +
+                head * at.cache.head_bytes();
+    rotate_heads(job, token, shape.num_heads + head, 1, job.k_norm, key, at.cache.dtype);
+    const float* value = r.buffers->qkv + token * job.qkv.stride +
+                         size_t(shape.num_heads + shape.num_kv_heads + head) * shape.head_dim;
+    kernels().convert(value, kFloat32, key + at.cache.half_bytes(), at.cache.dtype,
+                      shape.head_dim);
+  }
+  if (team.id == 0) r.buffers->next.store(0, std::memory_order_relaxed);
+  team.barrier();
+}
+
+void attend_layer(const Running& r, const Team& team, const LayerStep& at) {
+  const Shape& shape = r.shape();
+  const Tensor3 query{r.buffers->query, at.cache.dtype, r.query_size()};
+  const Tensor3 out{r.buffers->attended, kFloat32, r.query_size()};
+  attend(team, *at.step, at.cache, Heads{shape.num_heads, shape.scale, shape.softcap, nullptr},
+         query, out, r.buffers->scratch, &r.buffers->next);
+  team.barrier();
+}
+
+template <class MakeRow>
+void multiply_rows(const Running& r, const Team& team, const Linear& linear,
+                   const MakeRow& make_row) {
+  const TiledX tiled = r.buffers->x.open(linear.weight.layout, r.tokens(), team);
+  prepare_x(team, linear.weight.layout, tiled, make_row);
+  multiply(team, linear.weight, tiled, linear.bias,
+           Target{r.buffers->branch, kFloat32, size_t(r.shape().hidden)});
+  team.barrier();
+}
+
+NormJob norm_of(const Running& r, const Source& x, const float* in, float* out,
+                const float* weight) {
+  return NormJob{x, in, out, weight, r.shape().eps, r.shape().hidden, Target{}};
+}
+
+void run_layer(const Running& r, const Team& team, int index) {
+  const Layer& layer = r.decoder.layers[index];
+  const LayerStep& at = r.run.layers[index];
+  Buffers& b = *r.buffers;
+  const Shape& shape = r.shape();
+  const Source branch{b.branch, kFloat32, size_t(shape.hidden)};
+  norm_and_multiply(r, team, norm_of(r, branch, b.residual[0], b.residual[1], layer.input_norm),
+                    layer.qkv, b.qkv);
+  rotate(r, team, layer, at);
+  attend_layer(r, team, at);
+  const Source attended{b.attended, kFloat32, r.query_size()};
+  multiply_rows(r, team, layer.output, [&](long) { return attended; });
+  norm_and_multiply(r, team, norm_of(r, branch, b.residual[1], b.residual[0], layer.post_norm),
+                    layer.gate_up, b.gate_up);
+  const Source gate_up{b.gate_up, kFloat32, 2 * size_t(shape.inner)};
+  float* inner = b.inner + size_t(team.id) * shape.inner;
+  multiply_rows(r, team, layer.down, [&](long row) {
+    kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
+    return Source{inner, kFloat32, 0};
+  });
+}
+
+size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
+
+// The stream enters as residual and branch in float32, whatever it was.
+void enter(const Running& r, const Team& team) {
+  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.dtype);
+  long begin, end;
+  team.share(r.tokens(), &begin, &end);
+  for (long row = begin; row < end; ++row) {
+    kernels().convert(static_cast<const char*>(r.run.x) + row * bytes, r.run.dtype,
+                      r.buffers->branch + row * hidden, kFloat32, long(hidden));
+    float* residual = r.buffers->residual[0] + row * hidden;
+    if (r.run.residual) {
+      kernels().convert(static_cast<const char*>(r.run.residual) + row * bytes, r.run.dtype,
+                        residual, kFloat32, long(hidden));
+    } else {
+      std::fill(residual, residual + hidden, 0.0f);
+    }
+  }
+  team.barrier();
+}
+
+void leave(const Running& r, const Team& team) {
+  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.dtype);
+  const Source branch{r.buffers->branch, kFloat32, hidden};
+  NormJob norm = norm_of(r, branch, r.buffers->residual[0], nullptr, r.decoder.final_norm);
+  norm.y = Target{r.run.out, r.run.dtype, hidden};
+  long begin, end;
+  team.share(r.tokens(), &begin, &end);
+  for (long row = begin; row < end; ++row) {
+    if (r.decoder.final_norm) {
+      kernels().norm_row(norm, row);
+      continue;
+    }
+    kernels().convert(r.buffers->branch + row * hidden, kFloat32,
+                      static_cast<char*>(r.run.out) + row * bytes, r.run.dtype, long(hidden));
+    kernels().convert(r.buffers->residual[0] + row * hidden, kFloat32,
+                      static_cast<char*>(r.run.residual_out) + row * bytes, r.run.dtype,
+                      long(hidden));
+  }
+}
+
+void want_buffers(const Running& r, Workspace* workspace) {
+  Buffers& b = *r.buffers;
+  const size_t tokens = size_t(r.tokens()), members = size_t(num_threads());
+  const size_t hidden = r.shape().hidden;
+  for (int i = 0; i < r.decoder.num_layers; ++i) {
+    const Layer& layer = r.decoder.layers[i];
+    for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+      b.x.fit(linear->weight.layout, r.tokens());
+    }
+  }
+  b.x.want(workspace);
+  workspace->want(&b.residual[0], tokens * hidden);
+  workspace->want(&b.residual[1], tokens * hidden);
+  workspace->want(&b.branch, tokens * hidden);
+  workspace->want(&b.qkv, tokens * r.qkv_heads() * r.shape().head_dim);
+  workspace->want(&b.query, 2 * tokens * r.query_size());
+  workspace->want(&b.attended, tokens * r.query_size());
+  workspace->want(&b.gate_up, tokens * 2 * r.shape().inner);
+  workspace->want(&b.normed, members * hidden);
+  workspace->want(&b.inner, members * r.shape().inner);
+  workspace->want(&b.scratch,
+                  members * attention_floats(r.run.layers[0].cache, r.shape().num_heads));
+}
+
+Status check_run(const Decoder& decoder, const DecoderRun& run) {
+  const Shape& shape = decoder.shape;
+  if (!decoder.final_norm && !run.residual_out) {
+    return fail(kBadArgument, "without a final norm the residual must have a place to go");
+  }
+  const Step* checked = nullptr;
+  for (int i = 0; i < decoder.num_layers; ++i) {
+    const LayerStep& at = run.layers[i];
+    if (at.step->num_tokens != run.num_tokens || !at.step->slots) {
+      return fail(kBadArgument, "layer %d: its step has other tokens, or no slots", i);
+    }
+    if (at.cache.num_kv_heads != shape.num_kv_heads || at.cache.head_dim != shape.head_dim) {
+      return fail(kBadArgument, "layer %d: the cache has another shape", i);
+    }
+    const bool same = i > 0 && at.step == checked && at.cache.data &&
+                      at.cache.num_blocks == run.layers[i - 1].cache.num_blocks &&
+                      at.cache.block_size == run.layers[i - 1].cache.block_size &&
+                      at.cache.dtype == run.layers[i - 1].cache.dtype;
+    if (same) continue;
+    if (Status status = check_step(*at.step, at.cache, shape.num_heads)) return status;
+    checked = at.step;
+  }
+  return kOk;
+}
+
+}  // namespace
+
+Status check_decoder(const Decoder& decoder) {
+  const Shape& s = decoder.shape;
+  if (s.hidden < 1 || s.inner < 1 || s.num_kv_heads < 1 || s.num_heads % s.num_kv_heads ||
+      s.num_heads < 1 || s.head_dim < 1 || s.half < 0 || 2 * s.half > s.head_dim ||
+      decoder.num_layers < 1) {
+    return fail(kBadArgument, "sizes of a decoder that do not go together");
+  }
+  const long query = long(s.num_heads) * s.head_dim;
+  const long qkv = query + 2l * s.num_kv_heads * s.head_dim;
+  for (int i = 0; i < decoder.num_layers; ++i) {
+    const Layer& layer = decoder.layers[i];
+    Status status = check_linear(layer.qkv, qkv, s.hidden, i, "qkv");
+    if (!status) status = check_linear(layer.output, s.hidden, query, i, "output");
+    if (!status) status = check_linear(layer.gate_up, 2l * s.inner, s.hidden, i, "gate_up");
+    if (!status) status = check_linear(layer.down, s.hidden, s.inner, i, "down");
+    if (status) return status;
+    if (!layer.input_norm || !layer.post_norm || !layer.q_norm != !layer.k_norm) {
+      return fail(kBadArgument, "layer %d: a norm is missing", i);
+    }
+  }
+  return kOk;
+}
+
+Status run_decoder(const Decoder& decoder, const DecoderRun& run) {
+  if (run.num_tokens < 1) return fail(kBadArgument, "a step has at least one token");
+  if (Status status = check_run(decoder, run)) return status;
+  PoolLock lock;
+  Buffers buffers{};
+  const Running running{decoder, run, &buffers};
+  Workspace workspace;
+  want_buffers(running, &workspace);
+  if (Status status = workspace.place()) return status;
+  return parallel([&](const Team& team) {
+    enter(running, team);
+    for (int i = 0; i < decoder.num_layers; ++i) run_layer(running, team, i);
+    leave(running, team);
+  });
+}
+
+}  // namespace uc

@@ -1,0 +1,51 @@
+// All layers of a decoder in one call: one team, with barriers between the parts of a layer.
+#pragma once
+
+#include "attention.h"
+#include "matmul.h"
+
+namespace uc {
+
+struct Linear {
+  Weight weight;
+  const float* bias;
+};
+
+struct Layer {
+  const float *input_norm, *post_norm, *q_norm, *k_norm;
+  Linear qkv, output, gate_up, down;
+};
+
+struct Shape {
+  int hidden, inner, num_heads, num_kv_heads, head_dim, half;
+  float eps, scale, softcap;
+};
+
+struct Decoder {
+  Shape shape;
+  int num_layers;
+  Layer* layers;
+  const float* final_norm;  // Null: the branch and the residual come out as they are.
+};
+
+struct LayerStep {
+  const Step* step;
+  KvCache cache;
+};
+
+struct DecoderRun {
+  const LayerStep* layers;  // [num_layers].
+  long num_tokens;
+  const void* x;            // [tokens, hidden].
+  const void* residual;     // The same, or null.
+  int dtype;                // Of x, residual, out and residual_out.
+  const float* cos;         // [tokens, half].
+  const float* sin;
+  void* out;
+  void* residual_out;       // Needed where there is no final norm.
+};
+
+Status check_decoder(const Decoder& decoder);
+Status run_decoder(const Decoder& decoder, const DecoderRun& run);
+
+}  // namespace uc

@@ -1,0 +1,75 @@
+// Weight formats and the packed blob. The picture is in README.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "status.h"
+
+namespace uc {
+
+enum Dtype { kBfloat16 = 0, kFloat32 = 1, kFloat16 = 2 };
+enum Format { kF32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3, kInt4Zero = 4, kNumFormats = 5 };
+
+constexpr int kPanelRows = 32;
+constexpr int kBytesPerStep = 128;  // Both vectors of a panel at one step along the columns.
+constexpr int kWholeRowXGroup = 128;
+constexpr long kMaxRows = 1l << 31, kMaxCols = 1l << 24;
+
+constexpr bool is_integer(int format) { return format >= kInt8; }
+// Columns that one step of 128 bytes covers.
+constexpr int step_cols(int format) {
+  return format == kF32 ? 1 : format == kBf16 ? 2 : format == kInt8 ? 4 : 8;
+}
+constexpr int num_levels(int format) { return format == kInt8 ? 256 : 16; }
+constexpr int middle_level(int format) { return format == kInt8 ? 128 : 8; }
+
+struct alignas(128) Header {
+  char magic[8];
+  uint32_t version;
+  uint32_t format;
+  int64_t rows;
+  int64_t cols;
+  int32_t group;  // Columns that share a scale; 0: the whole row.
+  uint32_t scale_dtype;
+  uint64_t payload_bytes;
+  uint64_t checksum;
+};
+static_assert(sizeof(Header) == 128, "part of the format");
+
+// Where things lie, derived from the header. A panel holds 32 rows: zeros, then group after group
+// of columns, each its scales and its steps. Float formats are one group without scales.
+struct Layout {
+  int format;
+  int scale_dtype;
+  int group;
+  int x_group;        // Columns of activations that share a scale.
+  long rows, cols;
+  long padded_cols;
+  long panels;
+  long group_cols;    // padded_cols where the group is the whole row.
+  long num_scales;    // Per row.
+  size_t scale_bytes, group_bytes;  // Of a group in a panel: its scales, all of it.
+  size_t groups_offset, panel_bytes;
+
+  size_t scales_of(long group) const { return groups_offset + size_t(group) * group_bytes; }
+  size_t step_of(long col) const {
+    return scales_of(col / group_cols) + scale_bytes +
+           size_t(col % group_cols / step_cols(format)) * kBytesPerStep;
+  }
+  size_t total_bytes() const { return sizeof(Header) + size_t(panels) * panel_bytes; }
+};
+
+struct Weight {
+  Layout layout;
+  const uint8_t* panels;
+};
+
+Status make_layout(int format, int group, int scale_dtype, long rows, long cols, Layout* layout);
+// Checks the header against itself and `bytes`, not the checksum.
+Status open_weight(const void* blob, size_t bytes, Weight* weight);
+Status verify_checksum(const void* blob, size_t bytes);
+void write_header(const Layout& layout, void* blob);
+uint64_t checksum(const void* blob);
+
+}  // namespace uc

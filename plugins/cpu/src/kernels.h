@@ -1,0 +1,88 @@
+// The table of kernels that each instruction set fills. A kernel works on a piece; the drivers
+// (matmul.cpp, attention.cpp, ...) spread the pieces over the threads.
+#pragma once
+
+#include "formats.h"
+
+namespace uc {
+
+// Rows of activations are laid out in tiles: within one, the rows side by side at each step.
+constexpr long num_tiles(long rows, int max_rows) { return (rows + max_rows - 1) / max_rows; }
+constexpr long tile_start(long rows, int max_rows, long tile) {
+  return rows * tile / num_tiles(rows, max_rows);
+}
+
+struct Source {
+  const void* data;
+  int dtype;
+  size_t stride;  // Elements from row to row.
+};
+
+struct Target {
+  void* data;
+  int dtype;
+  size_t stride;
+};
+
+// Activations [rows, cols], ready to be multiplied.
+struct TiledX {
+  long rows;
+  int max_tile_rows;
+  uint32_t* steps;  // [tile][step][row]: a float32, two bfloat16, or four int8.
+  float* scales;    // Integer formats: [tile][group][row].
+  int32_t* sums;    // The same shape: of the group's int8; times minus the middle if symmetric.
+};
+
+struct MatmulJob {
+  const Weight* weight;
+  TiledX x;
+  const float* bias;  // May be null.
+  Target y;
+};
+
+// y = norm(residual_in + x); residual_out gets the sum.
+struct NormJob {
+  Source x;                  // data may be null.
+  const float* residual_in;  // [rows, size] or null.
+  float* residual_out;       // Not residual_in; may be null.
+  const float* weight;
+  float eps;
+  long size;
+  Target y;
+};
+
+struct RopeHeads {
+  const float* norm;   // [head_dim] or null.
+  float eps;
+  int head_dim, half;  // 2 * half dimensions turn.
+  const float* cos;    // Of this token, [half].
+  const float* sin;
+};
+
+struct AttentionTile;
+
+struct Kernels {
+  const char* name;
+  int float_tile_rows, int_tile_rows;
+  int attention_rows;
+
+  void (*tile_floats)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
+  void (*tile_ints)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
+  void (*matmul)(const MatmulJob& job, long panel_begin, long panel_end);
+
+  void (*quantize_panel)(const Layout& layout, const float* rows, long num_rows, uint8_t* panel);
+  void (*unpack_row)(const Weight& weight, long row, float* out);
+
+  void (*norm_row)(const NormJob& job, long row);
+  void (*silu_mul)(const Source& gate_up, long row, long size, const Target& y);
+  void (*rope_head)(const RopeHeads& job, const void* x, int x_dtype, void* y, int y_dtype);
+  void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, long count);
+
+  void (*attend)(const AttentionTile& tile);
+
+  void (*largest)(const float* x, long count, float* value);
+  void (*exponentials)(const float* x, long count, float shift, float* out, double* sum);
+  uint64_t (*read)(const void* data, size_t bytes);
+};
+
+}  // namespace uc

@@ -1,0 +1,178 @@
+// y = x W^T + bias over a range of panels: each panel stays in the cache while all rows of x pass.
+
+constexpr int kMaxTileRows = 12, kMaxVectors = 4;
+
+// A tile's sums on their way to y: the bias is added, the dtype is y's.
+struct LinearTile {
+  const MatmulJob& job;
+  long row;     // Of x, the tile's first.
+  long column;  // Of y, the first vector's first.
+  float sums[kMaxTileRows * kMaxVectors * kLanes];
+
+  LinearTile(const MatmulJob& job, long row, long column) : job(job), row(row), column(column) {}
+
+  Sums target(int vectors) { return {sums, size_t(vectors) * kLanes, false}; }
+
+  void finish(long rows, int vectors) const {
+    for (int v = 0; v < vectors; ++v) {
+      const long n = column + v * kLanes, left = job.weight->layout.rows - n;
+      if (left <= 0) return;
+      const int count = left < kLanes ? int(left) : kLanes;
+      const F bias = job.bias ? load_some(job.bias, kFloat32, n, count) : f_zero();
+      for (long m = 0; m < rows; ++m) {
+        const F sum = f_add(f_load(sums + (m * vectors + v) * kLanes), bias);
+        store_some(job.y.data, job.y.dtype, size_t(row + m) * job.y.stride + n, count, sum);
+      }
+    }
+  }
+};
+
+// `vectors` from vector `first` of the panel on, for all rows of x.
+template <FloatKind kind, int max_rows, int vectors>
+static void float_panel(const MatmulJob& job, long panel, int first) {
+  const Layout& layout = job.weight->layout;
+  const long steps = layout.padded_cols / step_cols(layout.format);
+  const uint8_t* w = job.weight->panels + panel * layout.panel_bytes + first * 64;
+  const long column = panel * kPanelRows + first * kLanes;
+  for (long tile = 0; tile < num_tiles(job.x.rows, kFloatRows); ++tile) {
+    const long row = tile_start(job.x.rows, kFloatRows, tile);
+    const long rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
+    LinearTile out(job, row, column);
+    float_tile_of<kind, max_rows, vectors>(rows, job.x.steps + row * steps, w, layout.panel_bytes,
+                                           steps, out.target(vectors));
+    out.finish(rows, vectors);
+  }
+}
+
+template <FloatKind kind>
+static void float_panels(const MatmulJob& job, long begin, long end) {
+  constexpr int few_panels = kFewVectors > 2 ? kFewVectors / 2 : 1;
+  const bool few = job.x.rows <= kFewRows;
+  while (begin < end) {
+    if (few && begin + few_panels <= end) {
+      for (int first = 0; first < 2; first += kFewVectors) {
+        float_panel<kind, kFewRows, kFewVectors>(job, begin, first);
+      }
+      begin += few_panels;
+    } else {
+      for (int first = 0; first < 2; first += kFloatVectors) {
+        float_panel<kind, kFloatRows, kFloatVectors>(job, begin, first);
+      }
+      ++begin;
+    }
+  }
+}
+
+template <int format>
+static void int_panels(const MatmulJob& job, long begin, long end) {
+  const Layout& layout = job.weight->layout;
+  const long groups = layout.padded_cols / layout.x_group;
+  const int steps = layout.x_group / step_cols(format);
+  const long words = layout.padded_cols / 4;
+  for (long p = begin; p < end; ++p) {
+    for (int first = 0; first < 2; first += kIntVectors) {
+      const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
+      const IntPanel panel{base, base + layout.groups_offset, first, layout.scale_bytes,
+                           layout.scale_dtype, layout.group_cols / layout.x_group};
+      for (long tile = 0; tile < num_tiles(job.x.rows, kIntRows); ++tile) {
+        const long row = tile_start(job.x.rows, kIntRows, tile);
+        const long rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
+        LinearTile out(job, row, p * kPanelRows + first * kLanes);
+        int_tile_of<format, kIntRows, kIntVectors>(
+            rows, panel, job.x.steps + row * words, job.x.scales + row * groups,
+            job.x.sums + row * groups, groups, steps, out.target(kIntVectors));
+        out.finish(rows, kIntVectors);
+      }
+    }
+  }
+}
+
+static void matmul(const MatmulJob& job, long begin, long end) {
+  switch (job.weight->layout.format) {
+    case kF32: return float_panels<kPlain>(job, begin, end);
+    case kBf16: return float_panels<kPairs>(job, begin, end);
+    case kInt8: return int_panels<kInt8>(job, begin, end);
+    case kInt4: return int_panels<kInt4>(job, begin, end);
+    case kInt4Zero: return int_panels<kInt4Zero>(job, begin, end);
+  }
+}
+
+// -- laying out activations ---------------------------------------------------------------------
+
+struct TilePlace {
+  long first;   // Row of x the tile begins with.
+  long rows;
+  long inside;  // Of the row in question.
+};
+
+INLINE TilePlace find_tile(const TiledX& tiled, long row) {
+  long tile = row * num_tiles(tiled.rows, tiled.max_tile_rows) / tiled.rows;
+  while (tile_start(tiled.rows, tiled.max_tile_rows, tile + 1) <= row) ++tile;
+  const long first = tile_start(tiled.rows, tiled.max_tile_rows, tile);
+  return {first, tile_start(tiled.rows, tiled.max_tile_rows, tile + 1) - first, row - first};
+}
+
+static void tile_floats(const Source& x, long row, const Layout& layout, const TiledX& tiled) {
+  const TilePlace place = find_tile(tiled, row);
+  const bool pairs = layout.format == kBf16;
+  const long steps = layout.padded_cols / step_cols(layout.format);
+  uint32_t* out = tiled.steps + place.first * steps + place.inside;
+  const int per_chunk = pairs ? 2 * kLanes : kLanes;
+  uint32_t chunk[kLanes];
+  for (long k = 0; k < layout.padded_cols; k += per_chunk) {
+    const size_t at = row * x.stride + k;
+    const long left = layout.cols - k;
+    if (pairs) {
+      uint16_t* halves = reinterpret_cast<uint16_t*>(chunk);
+      if (x.dtype == kBfloat16 && left >= 32) {
+        i_store(chunk, i_load(static_cast<const uint16_t*>(x.data) + at));
+      } else {
+        const int some = left > 0 ? int(left < 16 ? left : 16) : 0;
+        f_store_bf16(halves, load_some(x.data, x.dtype, at, some));
+        const long more = left - 16;
+        f_store_bf16(halves + 16, load_some(x.data, x.dtype, at + 16,
+                                            more > 0 ? int(more < 16 ? more : 16) : 0));
+      }
+    } else {
+      f_store(reinterpret_cast<float*>(chunk),
+              load_some(x.data, x.dtype, at, left > 0 ? int(left < 16 ? left : 16) : 0));
+    }
+    uint32_t* to = out + k / step_cols(layout.format) * place.rows;
+    for (int i = 0; i < kLanes; ++i) to[i * place.rows] = chunk[i];
+  }
+}
+
+// To int8 by groups: the largest becomes 127; what is not finite makes the group's scale NaN.
+static void tile_ints(const Source& x, long row, const Layout& layout, const TiledX& tiled) {
+  const TilePlace place = find_tile(tiled, row);
+  const int group = layout.x_group;
+  const long groups = layout.padded_cols / group;
+  uint32_t* out = tiled.steps + place.first * (layout.padded_cols / 4) + place.inside;
+  float* scales = tiled.scales + place.first * groups + place.inside;
+  int32_t* sums = tiled.sums + place.first * groups + place.inside;
+  const int factor = layout.format == kInt4Zero ? 1 : -middle_level(layout.format);
+  F values[kWholeRowXGroup / kLanes];
+  uint32_t words[kWholeRowXGroup / 4];
+  for (long g = 0; g < groups; ++g) {
+    F largest = f_zero(), poison = f_zero();
+    for (int i = 0; i < group / kLanes; ++i) {
+      const long k = g * group + i * kLanes, left = layout.cols - k;
+      values[i] = load_some(x.data, x.dtype, row * x.stride + k,
+                            left > 0 ? int(left < 16 ? left : 16) : 0);
+      largest = f_max(f_abs(values[i]), largest);
+      poison = f_fma(values[i], f_zero(), poison);
+    }
+    const float most = f_largest(largest);
+    const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
+    I sum = i_zero();
+    for (int i = 0; i < group / kLanes; ++i) {
+      const I q = i_nearest(f_mul(values[i], f_set(inverse)));
+      sum = i_add(sum, q);
+      i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
+    }
+    scales[g * place.rows] = (inverse > 0.0f ? most / 127.0f : 0.0f) + f_sum(poison);
+    sums[g * place.rows] = factor * i_sum(sum);
+    uint32_t* to = out + g * (group / 4) * place.rows;
+    for (int i = 0; i < group / 4; ++i) to[i * place.rows] = words[i];
+  }
+}

@@ -1,0 +1,64 @@
+// The product of a tile of activations with vectors of a panel, in float32 or bfloat16.
+// Each output is one chain of additions along the columns, whatever the size of the tile.
+
+enum FloatKind { kPlain, kPairs };
+
+template <FloatKind kind>
+INLINE F multiply_add(F sum, const uint8_t* weights, uint32_t x) {
+  if (kind == kPairs) return dot_pairs(sum, i_load(weights), i_set(int(x)));
+  float value;
+  __builtin_memcpy(&value, &x, 4);
+  return f_fma(f_load(reinterpret_cast<const float*>(weights)), f_set(value), sum);
+}
+
+// How far ahead of a stream of weights that is read once.
+constexpr size_t kAhead = 8192;
+
+// Where a tile's sums go: float32 rows `stride` apart; added to what is there, if asked.
+struct Sums {
+  float* data;
+  size_t stride;
+  bool add;
+};
+
+// a: [steps][rows]; w: the first vector's first step; vector v lies (v % 2) * 64 + (v / 2) * pitch
+// behind it.
+template <FloatKind kind, int rows, int vectors>
+INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long steps,
+                       const Sums& out) {
+  F sums[rows][vectors];
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      sums[m][v] = out.add ? f_load(out.data + m * out.stride + v * kLanes) : f_zero();
+    }
+  }
+  for (long s = 0; s < steps; ++s) {
+    if (rows <= 2) {
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        __builtin_prefetch(w + (v % 2) * 64 + (v / 2) * pitch + kAhead);
+      }
+    }
+    UNROLL for (int m = 0; m < rows; ++m) {
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        sums[m][v] = multiply_add<kind>(sums[m][v], w + (v % 2) * 64 + (v / 2) * pitch, a[m]);
+      }
+    }
+    a += rows;
+    w += kBytesPerStep;
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      f_store(out.data + m * out.stride + v * kLanes, sums[m][v]);
+    }
+  }
+}
+
+// The same for a number of rows known at run time.
+template <FloatKind kind, int rows, int vectors>
+static void float_tile_of(long num_rows, const uint32_t* a, const uint8_t* w, size_t pitch,
+                          long steps, const Sums& out) {
+  if constexpr (rows > 0) {
+    if (num_rows == rows) return float_tile<kind, rows, vectors>(a, w, pitch, steps, out);
+    float_tile_of<kind, rows - 1, vectors>(num_rows, a, w, pitch, steps, out);
+  }
+}

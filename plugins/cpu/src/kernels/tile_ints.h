@@ -1,0 +1,114 @@
+// The product of a tile of int8 activations with vectors of a panel of int8 or int4 weights.
+// Within a group the sums are integers and exact; groups are added one after the other in
+// float32, so an output does not depend on the size of the tile.
+
+struct IntPanel {
+  const uint8_t* zeros;
+  const uint8_t* groups;
+  int first;           // Vector of the panel.
+  size_t scale_bytes;
+  int scale_dtype;
+  long x_groups;       // Groups of activations that share a scale of weights.
+
+  INLINE_MEMBER F scale(const uint8_t* scales, int v) const {
+    return load_as(scales, scale_dtype, (first + v) * kLanes);
+  }
+  INLINE_MEMBER F zero(long group, int v) const {
+    return f_from_int(i_load_u8(zeros + group * kPanelRows + kLanes * (first + v)));
+  }
+};
+
+// One word of each row of x, four columns, with the vectors' bytes for them. Row by row, so that
+// few broadcasts are alive at a time.
+template <int format, int rows, int vectors>
+INLINE void int_dots(I (&dots)[rows][vectors], const uint32_t* a, const I (&bytes)[vectors]) {
+  UNROLL for (int m = 0; m < rows; ++m) {
+    const I x = i_set(int(a[m]));
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      dots[m][v] = format == kInt8 ? dot_bytes(dots[m][v], bytes[v], x)
+                                   : dot_nibbles(dots[m][v], bytes[v], x);
+    }
+  }
+}
+
+template <int format, int rows, int vectors>
+INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
+  const I low = i_set(0x0f0f0f0f);
+  for (int s = 0; s < steps; ++s) {
+    if (rows <= 2) {
+      UNROLL for (int v = 0; v < vectors; ++v) __builtin_prefetch(w + v * 64 + kAhead);
+    }
+    I bytes[vectors];
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      bytes[v] = i_load(w + v * 64);
+      if (format != kInt8) bytes[v] = i_and(bytes[v], low);
+    }
+    int_dots<format, rows, vectors>(dots, a, bytes);
+    a += rows;
+    if (format != kInt8) {
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        bytes[v] = i_and(i_shift_right<4>(i_load(w + v * 64)), low);
+      }
+      int_dots<format, rows, vectors>(dots, a, bytes);
+      a += rows;
+    }
+    w += kBytesPerStep;
+  }
+}
+
+template <int format, int rows, int vectors>
+INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
+                     const int32_t* x_sums, long groups, int steps, const Sums& out) {
+  constexpr bool with_zeros = format == kInt4Zero;
+  F sums[rows][vectors];
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < vectors; ++v) sums[m][v] = f_zero();
+  }
+  const uint8_t* w = panel.groups;
+  const uint8_t* scales = w;
+  const int words = steps * (format == kInt8 ? rows : 2 * rows);
+  for (long g = 0, next = 0; g < groups; ++g) {
+    if (g == next) {
+      scales = w;
+      w += panel.scale_bytes;
+      next += panel.x_groups;
+    }
+    I dots[rows][vectors];
+    UNROLL for (int m = 0; m < rows; ++m) {
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
+      }
+    }
+    int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      const F scale = panel.scale(scales, v);
+      UNROLL for (int m = 0; m < rows; ++m) {
+        F dot = f_from_int(dots[m][v]);
+        if (with_zeros) dot = f_fnma(panel.zero(g, v), f_set(float(x_sums[m])), dot);
+        sums[m][v] = f_fma(dot, f_mul(scale, f_set(x_scales[m])), sums[m][v]);
+      }
+    }
+    a += words;
+    w += size_t(steps) * kBytesPerStep;
+    x_scales += rows;
+    x_sums += rows;
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      f_store(out.data + m * out.stride + v * kLanes, sums[m][v]);
+    }
+  }
+}
+
+template <int format, int rows, int vectors>
+static void int_tile_of(long num_rows, const IntPanel& panel, const uint32_t* a,
+                               const float* x_scales, const int32_t* x_sums, long groups,
+                               int steps, const Sums& out) {
+  if constexpr (rows > 0) {
+    if (num_rows == rows) {
+      return int_tile<format, rows, vectors>(panel, a, x_scales, x_sums, groups, steps, out);
+    }
+    int_tile_of<format, rows - 1, vectors>(num_rows, panel, a, x_scales, x_sums, groups, steps,
+                                           out);
+  }
+}

@@ -1,0 +1,82 @@
+#include "matmul.h"
+
+#include <algorithm>
+
+namespace uc {
+
+void XBuffer::fit(const Layout& layout, long rows) {
+  const size_t copies = rows == 1 ? size_t(num_threads()) : size_t(rows);
+  words_ = std::max(words_, copies * size_t(layout.padded_cols));
+  if (is_integer(layout.format)) {
+    groups_ = std::max(groups_, copies * round_up(layout.padded_cols / layout.x_group, 16));
+  }
+}
+
+void XBuffer::want(Workspace* workspace) {
+  workspace->want(&steps_, words_);
+  workspace->want(&scales_, groups_);
+  workspace->want(&sums_, groups_);
+}
+
+TiledX XBuffer::open(const Layout& layout, long rows, const Team& team) const {
+  const bool integer = is_integer(layout.format);
+  const size_t own = rows == 1 ? size_t(team.id) : 0;
+  const size_t groups = integer ? round_up(layout.padded_cols / layout.x_group, 16) : 0;
+  return {rows, integer ? kernels().int_tile_rows : kernels().float_tile_rows,
+          steps_ + own * layout.padded_cols, scales_ + own * groups, sums_ + own * groups};
+}
+
+void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,
+              const Target& y) {
+  long begin, end;
+  team.share(weight.layout.panels, &begin, &end);
+  kernels().matmul(MatmulJob{&weight, x, bias, y}, begin, end);
+}
+
+Status linear(const Weight& weight, const Source& x, long rows, const float* bias,
+              const Target& y) {
+  PoolLock lock;
+  XBuffer buffer;
+  buffer.fit(weight.layout, rows);
+  Workspace workspace;
+  buffer.want(&workspace);
+  if (Status status = workspace.place()) return status;
+  return parallel([&](const Team& team) {
+    const TiledX tiled = buffer.open(weight.layout, rows, team);
+    prepare_x(team, weight.layout, tiled, [&](long) { return x; });
+    multiply(team, weight, tiled, bias, y);
+  });
+}
+
+Status mlp(const MlpWeights& weights, const Source& x, long rows, const Target& y) {
+  const Layout& wide = weights.gate_up->layout;
+  const Layout& narrow = weights.down->layout;
+  PoolLock lock;
+  XBuffer buffer;
+  buffer.fit(wide, rows);
+  buffer.fit(narrow, rows);
+  float *gate_up = nullptr, *inner = nullptr;
+  const size_t inner_rows = std::max<size_t>(rows, num_threads());
+  Workspace workspace;
+  buffer.want(&workspace);
+  workspace.want(&gate_up, size_t(rows) * wide.rows);
+  workspace.want(&inner, inner_rows * narrow.cols);
+  if (Status status = workspace.place()) return status;
+  return parallel([&](const Team& team) {
+    TiledX tiled = buffer.open(wide, rows, team);
+    prepare_x(team, wide, tiled, [&](long) { return x; });
+    multiply(team, *weights.gate_up, tiled, weights.gate_up_bias,
+             Target{gate_up, kFloat32, size_t(wide.rows)});
+    team.barrier();
+    const Source source{gate_up, kFloat32, size_t(wide.rows)};
+    float* own = inner + (rows == 1 ? size_t(team.id) * narrow.cols : 0);
+    tiled = buffer.open(narrow, rows, team);
+    prepare_x(team, narrow, tiled, [&](long row) {
+      kernels().silu_mul(source, row, narrow.cols, Target{own, kFloat32, size_t(narrow.cols)});
+      return Source{own, kFloat32, size_t(narrow.cols)};
+    });
+    multiply(team, *weights.down, tiled, weights.down_bias, y);
+  });
+}
+
+}  // namespace uc

@@ -1,0 +1,54 @@
+// Products with packed weights, spread over a team.
+#pragma once
+
+#include "dispatch.h"
+#include "pool.h"
+#include "workspace.h"
+
+namespace uc {
+
+// Room for the activations of any of some products, one after the other.
+class XBuffer {
+ public:
+  void fit(const Layout& layout, long rows);
+  void want(Workspace* workspace);
+  // Where `team` lays out x of `layout`. One row: every member has its own copy and no barrier.
+  TiledX open(const Layout& layout, long rows, const Team& team) const;
+
+ private:
+  size_t words_ = 0, groups_ = 0;
+  uint32_t* steps_ = nullptr;
+  float* scales_ = nullptr;
+  int32_t* sums_ = nullptr;
+};
+
+// Calls make_row(row) -> Source for the rows of this member, and lays out each. A single row is
+// made by every member. Ends with a barrier where members share the result.
+template <class MakeRow>
+void prepare_x(const Team& team, const Layout& layout, const TiledX& tiled,
+               const MakeRow& make_row) {
+  long begin = 0, end = 1;
+  if (tiled.rows > 1) team.share(tiled.rows, &begin, &end);
+  const auto tile = is_integer(layout.format) ? kernels().tile_ints : kernels().tile_floats;
+  for (long row = begin; row < end; ++row) tile(make_row(row), row, layout, tiled);
+  if (tiled.rows > 1) team.barrier();
+}
+
+// This member's share of the panels; no barrier.
+void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,
+              const Target& y);
+
+// y [rows, N] = x [rows, K] W^T + bias.
+Status linear(const Weight& weight, const Source& x, long rows, const float* bias,
+              const Target& y);
+
+struct MlpWeights {
+  const Weight* gate_up;
+  const Weight* down;
+  const float* gate_up_bias;
+  const float* down_bias;
+};
+// y = down(silu(gate x) * up x).
+Status mlp(const MlpWeights& weights, const Source& x, long rows, const Target& y);
+
+}  // namespace uc

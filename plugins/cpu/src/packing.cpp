@@ -1,0 +1,299 @@
+#include "packing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "dispatch.h"
+#include "pool.h"
+#include "workspace.h"
+
+namespace uc {
+namespace {
+
+constexpr char kMagic[8] = {'U', 'N', 'I', 'S', 'O', 'C', 'P', 'U'};
+constexpr uint32_t kVersion = 1;
+
+float half_to_float(uint16_t bits) {
+  const uint32_t sign = uint32_t(bits & 0x8000) << 16;
+  const uint32_t exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent == 0) return std::ldexp(float(fraction), -24) * (sign ? -1.0f : 1.0f);
+  const uint32_t wide =
+      sign | ((exponent == 31 ? 255 : exponent + 112) << 23) | (fraction << 13);
+  float value;
+  std::memcpy(&value, &wide, 4);
+  return value;
+}
+
+void widen_row(const Matrix& source, long row, float* out) {
+  const size_t at = size_t(row) * source.stride;
+  if (source.dtype == kFloat16) {
+    const uint16_t* halves = static_cast<const uint16_t*>(source.data) + at;
+    for (long k = 0; k < source.cols; ++k) out[k] = half_to_float(halves[k]);
+  } else if (source.dtype == kBfloat16) {
+    const uint16_t* halves = static_cast<const uint16_t*>(source.data) + at;
+    for (long k = 0; k < source.cols; ++k) {
+      const uint32_t wide = uint32_t(halves[k]) << 16;
+      std::memcpy(out + k, &wide, 4);
+    }
+  } else {
+    std::memcpy(out, static_cast<const float*>(source.data) + at, sizeof(float) * source.cols);
+  }
+}
+
+bool all_finite(const float* x, long count) {
+  float sum = 0.0f;
+  for (long i = 0; i < count; ++i) sum += x[i] * 0.0f;
+  return sum == 0.0f;
+}
+
+uint64_t mix(uint64_t sum, uint64_t word) {
+  sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
+  return sum ^ (sum >> 29);
+}
+
+void finish_blob(const Layout& layout, void* blob) {
+  write_header(layout, blob);
+  static_cast<Header*>(blob)->checksum = checksum(blob);
+}
+
+enum Fault { kNone = 0, kScale = 1, kLevel = 2 };
+
+Fault put_scales(const Layout& layout, int row, const float* scales, uint8_t* panel) {
+  for (long g = 0; g < layout.num_scales; ++g) {
+    uint8_t* at = panel + layout.scales_of(g);
+    uint32_t bits;
+    std::memcpy(&bits, scales + g, 4);
+    if (layout.scale_dtype == kFloat32) {
+      std::memcpy(at + 4 * row, &bits, 4);
+    } else {
+      if (bits & 0xffff) return kScale;
+      const uint16_t half = uint16_t(bits >> 16);
+      std::memcpy(at + 2 * row, &half, 2);
+    }
+  }
+  return kNone;
+}
+
+// As place_of of kernels/quantize.h, one row at a time.
+Fault put_levels(const Layout& layout, int row, const uint8_t* levels, uint8_t* panel) {
+  const int shift = layout.format == kInt8 ? 2 : 3, most = num_levels(layout.format) - 1;
+  uint8_t* lane = panel + (row / 16) * 64 + (row % 16) * 4;
+  int largest = 0;
+  for (long first = 0; first < layout.padded_cols; first += layout.group_cols) {
+    uint8_t* group = lane + layout.step_of(first);
+    for (long i = 0; i < layout.group_cols; ++i) {
+      const long k = first + i;
+      const int level = k < layout.cols ? levels[k] : middle_level(layout.format);
+      largest = std::max(largest, level);
+      const int nibble = shift == 3 ? int(i & 4) : 0;
+      group[(i >> shift) * kBytesPerStep + (i & 3)] |= uint8_t(level << nibble);
+    }
+  }
+  return largest > most ? kLevel : kNone;
+}
+
+bool group_fits(int format, int group) {
+  if (!is_integer(format)) return group == 0;
+  return group == 32 || group == 64 || group == 128 || (format == kInt8 && group == 0);
+}
+
+}  // namespace
+
+Status make_layout(int format, int group, int scale_dtype, long rows, long cols, Layout* layout) {
+  if (format < 0 || format >= kNumFormats) return fail(kBadArgument, "no format %d", format);
+  if (rows < 1 || cols < 1 || rows > kMaxRows || cols > kMaxCols) {
+    return fail(kBadArgument, "a weight of %ld x %ld cannot be packed", rows, cols);
+  }
+  if (!group_fits(format, group)) return fail(kBadArgument, "group %d does not go with it", group);
+  if (scale_dtype != kBfloat16 && scale_dtype != kFloat32) {
+    return fail(kBadArgument, "scales are bfloat16 or float32");
+  }
+  const bool integer = is_integer(format);
+  const int x_group = !integer ? 0 : group ? group : kWholeRowXGroup;
+  const long padded = long(round_up(size_t(cols), size_t(integer ? x_group : 32)));
+  const long num_scales = !integer ? 0 : group ? padded / group : 1;
+  const size_t scale_bytes = !integer ? 0 : kPanelRows * (scale_dtype == kFloat32 ? 4 : 2);
+  const long group_cols = group ? group : padded;
+  const size_t group_bytes =
+      scale_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
+  const size_t zeros = format == kInt4Zero ? size_t(num_scales) * kPanelRows : 0;
+  const size_t groups_offset = round_up(zeros, kBytesPerStep);
+  const size_t panel_bytes = groups_offset + size_t(padded / group_cols) * group_bytes;
+  *layout = Layout{format, scale_dtype, group, x_group, rows, cols, padded,
+                   (rows + kPanelRows - 1) / kPanelRows, group_cols, num_scales, scale_bytes,
+                   group_bytes, groups_offset, round_up(panel_bytes, kAlignment)};
+  return kOk;
+}
+
+void write_header(const Layout& layout, void* blob) {
+  Header header{};
+  std::memcpy(header.magic, kMagic, sizeof kMagic);
+  header.version = kVersion;
+  header.format = uint32_t(layout.format);
+  header.rows = layout.rows;
+  header.cols = layout.cols;
+  header.group = layout.group;
+  header.scale_dtype = uint32_t(layout.scale_dtype);
+  header.payload_bytes = layout.total_bytes() - sizeof(Header);
+  std::memcpy(blob, &header, sizeof header);
+}
+
+Status open_weight(const void* blob, size_t bytes, Weight* weight) {
+  if (!blob || bytes < sizeof(Header)) return fail(kCorrupt, "too short for a packed weight");
+  if (reinterpret_cast<uintptr_t>(blob) % kAlignment) {
+    return fail(kBadArgument, "a packed weight must lie at a multiple of %zu", kAlignment);
+  }
+  Header header;
+  std::memcpy(&header, blob, sizeof header);
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
+    return fail(kCorrupt, "not a packed weight");
+  }
+  if (header.version != kVersion) {
+    return fail(kCorrupt, "packed weight of version %u, this is %u", header.version, kVersion);
+  }
+  if (make_layout(int(header.format), header.group, int(header.scale_dtype), header.rows,
+                  header.cols, &weight->layout)) {
+    return kCorrupt;
+  }
+  const size_t total = weight->layout.total_bytes();
+  if (header.payload_bytes != total - sizeof(Header) || bytes < total) {
+    return fail(kCorrupt, "a packed weight of %zu bytes in %zu", total, bytes);
+  }
+  weight->panels = static_cast<const uint8_t*>(blob) + sizeof(Header);
+  return kOk;
+}
+
+// Eight interleaved sums, so that it runs at the rate of the memory.
+uint64_t checksum(const void* blob) {
+  Header header;
+  std::memcpy(&header, blob, sizeof header);
+  const uint64_t payload = header.payload_bytes;
+  header.checksum = 0;
+  uint64_t sums[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  const auto add = [&sums](const void* data, size_t bytes) {
+    const char* p = static_cast<const char*>(data);
+    for (size_t i = 0; i + 64 <= bytes; i += 64) {
+      uint64_t words[8];
+      std::memcpy(words, p + i, 64);
+      for (int j = 0; j < 8; ++j) sums[j] = mix(sums[j], words[j]);
+    }
+  };
+  add(&header, sizeof header);
+  add(static_cast<const char*>(blob) + sizeof header, payload);
+  uint64_t all = 0;
+  for (const uint64_t sum : sums) all = mix(all, sum);
+  return all;
+}
+
+Status verify_checksum(const void* blob, size_t bytes) {
+  Weight weight;
+  if (Status status = open_weight(blob, bytes, &weight)) return status;
+  if (static_cast<const Header*>(blob)->checksum != checksum(blob)) {
+    return fail(kCorrupt, "the checksum of a packed weight does not match");
+  }
+  return kOk;
+}
+
+Status pack(const Matrix& source, const Layout& layout, void* blob) {
+  PoolLock lock;
+  float* scratch = nullptr;
+  const size_t panel_floats = size_t(kPanelRows) * layout.padded_cols;
+  Workspace workspace;
+  workspace.want(&scratch, panel_floats * num_threads());
+  if (Status status = workspace.place()) return status;
+  uint8_t* panels = static_cast<uint8_t*>(blob) + sizeof(Header);
+  bool finite = true;
+  const Status status = parallel([&](const Team& team) {
+    float* rows = scratch + panel_floats * team.id;
+    std::memset(rows, 0, panel_floats * sizeof(float));
+    long begin, end;
+    team.share(layout.panels, &begin, &end);
+    for (long panel = begin; panel < end; ++panel) {
+      const long first = panel * kPanelRows;
+      const long count = std::min<long>(kPanelRows, layout.rows - first);
+      if (count < kPanelRows) std::memset(rows, 0, panel_floats * sizeof(float));
+      for (long r = 0; r < count; ++r) {
+        widen_row(source, first + r, rows + r * layout.padded_cols);
+        if (is_integer(layout.format) &&
+            !all_finite(rows + r * layout.padded_cols, layout.cols)) {
+          __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+        }
+      }
+      kernels().quantize_panel(layout, rows, count, panels + panel * layout.panel_bytes);
+    }
+  });
+  if (status) return status;
+  if (!finite) return fail(kBadArgument, "weights that are not finite cannot be quantised");
+  finish_blob(layout, blob);
+  return kOk;
+}
+
+Status pack_levels(const Layout& layout, const uint8_t* levels, const float* scales,
+                   const uint8_t* zeros, void* blob) {
+  if (!is_integer(layout.format)) return fail(kBadArgument, "only integer formats have levels");
+  if ((layout.format == kInt4Zero) != (zeros != nullptr)) {
+    return fail(kBadArgument, "zeros belong to int4 with zeros and to nothing else");
+  }
+  uint8_t* panels = static_cast<uint8_t*>(blob) + sizeof(Header);
+  int fault = kNone;
+  const Status status = parallel([&](const Team& team) {
+    long begin, end;
+    team.share(layout.panels, &begin, &end);
+    std::memset(panels + begin * layout.panel_bytes, 0, (end - begin) * layout.panel_bytes);
+    const long last = std::min(end * kPanelRows, layout.rows);
+    for (long row = begin * kPanelRows; row < last; ++row) {
+      uint8_t* panel = panels + row / kPanelRows * layout.panel_bytes;
+      const int inside = int(row % kPanelRows);
+      const long groups = layout.num_scales;
+      int found = put_scales(layout, inside, scales + row * groups, panel) |
+                  put_levels(layout, inside, levels + row * layout.cols, panel);
+      for (long g = 0; zeros && g < groups; ++g) {
+        panel[g * kPanelRows + inside] = zeros[row * groups + g];
+        if (zeros[row * groups + g] > 15) found |= kLevel;
+      }
+      if (found) __atomic_fetch_or(&fault, found, __ATOMIC_RELAXED);
+    }
+  });
+  if (status) return status;
+  if (fault & kScale) return fail(kBadArgument, "a scale is no bfloat16");
+  if (fault & kLevel) return fail(kBadArgument, "a level or zero beyond those of the format");
+  finish_blob(layout, blob);
+  return kOk;
+}
+
+Status unpack(const Weight& weight, float* out) {
+  return parallel([&](const Team& team) {
+    long begin, end;
+    team.share(weight.layout.rows, &begin, &end);
+    for (long row = begin; row < end; ++row) {
+      kernels().unpack_row(weight, row, out + row * weight.layout.cols);
+    }
+  });
+}
+
+Status embed(const Weight& weight, const int64_t* ids, long count, void* out, int dtype) {
+  const Layout& layout = weight.layout;
+  for (long i = 0; i < count; ++i) {
+    if (ids[i] < 0 || ids[i] >= layout.rows) {
+      return fail(kBadArgument, "no row %lld in a table of %ld", (long long)ids[i], layout.rows);
+    }
+  }
+  PoolLock lock;
+  float* scratch = nullptr;
+  Workspace workspace;
+  workspace.want(&scratch, size_t(layout.padded_cols) * num_threads());
+  if (Status status = workspace.place()) return status;
+  return parallel([&](const Team& team) {
+    float* row = scratch + size_t(layout.padded_cols) * team.id;
+    long begin, end;
+    team.share(count, &begin, &end);
+    for (long i = begin; i < end; ++i) {
+      kernels().unpack_row(weight, ids[i], row);
+      char* to = static_cast<char*>(out) + size_t(i) * layout.cols * (dtype == kFloat32 ? 4 : 2);
+      kernels().convert(row, kFloat32, to, dtype, layout.cols);
+    }
+  });
+}
+
+}  // namespace uc

@@ -1,0 +1,44 @@
+// One pool of threads for the process. The caller is member 0 of every team.
+#pragma once
+
+#include "status.h"
+
+namespace uc {
+
+class Team {
+ public:
+  Team(int id, int size) : id(id), size(size) {}
+  // All members wait for one another.
+  void barrier() const;
+  // This member's share of `count` items: [begin, end).
+  void share(long count, long* begin, long* end) const {
+    *begin = count * id / size;
+    *end = count * (id + 1) / size;
+  }
+  const int id;
+  const int size;
+};
+
+Status set_num_threads(int count);
+int num_threads();
+
+using Body = void (*)(void* context, const Team& team);
+// Runs `body` once on every thread; returns when all are done. One caller at a time, others wait.
+Status run_team(Body body, void* context);
+
+template <class Function>
+Status parallel(const Function& function) {
+  return run_team(
+      [](void* context, const Team& team) { (*static_cast<const Function*>(context))(team); },
+      const_cast<void*>(static_cast<const void*>(&function)));
+}
+
+// Held around a use of the pool and its workspace.
+void lock_pool();
+void unlock_pool();
+struct PoolLock {
+  PoolLock() { lock_pool(); }
+  ~PoolLock() { unlock_pool(); }
+};
+
+}  // namespace uc

@@ -1,0 +1,153 @@
+"""Products against float64, with bounds that follow from the formats."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import unisono_cpu as uc
+from torch import Tensor
+
+FORMATS = [
+    ("f32", None),
+    ("bf16", None),
+    ("int8", None),
+    ("int8", 32),
+    ("int8", 128),
+    ("int4", 32),
+    ("int4", 64),
+    ("int4", 128),
+    ("int4z", 32),
+    ("int4z", 128),
+]
+ROWS = [1, 2, 3, 7, 16, 17, 33]
+SHAPES = [(96, 128), (33, 70), (16, 300), (250, 31)]
+
+
+def half_levels(x: Tensor, group: int) -> Tensor:
+    """How far rounding to int8 may move each activation: half of its group's largest / 127."""
+    cols = x.shape[1]
+    padded = torch.nn.functional.pad(x.double(), (0, -cols % group)).view(x.shape[0], -1, group)
+    half = padded.abs().amax(-1, keepdim=True) / 254
+    return half.expand_as(padded).flatten(1)[:, :cols]
+
+
+def bound(x: Tensor, weight: Tensor, bias: Tensor, format: str, group: int | None) -> Tensor:
+    """What an output may be off by: float32 additions, and what the format does to x."""
+    additions = (x.abs() @ weight.abs().T + bias.abs()) * (x.shape[1] + 8) * 2.0**-24
+    if format in ("f32", "bf16"):
+        return additions
+    return additions + 1.001 * half_levels(x, group or 128) @ weight.abs().T
+
+
+@pytest.mark.parametrize(("format", "group"), FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_linear(
+    isa: str, format: str, group: int | None, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    packed = uc.pack(torch.randn(shape), format, group)
+    weight, bias = packed.unpack().double(), torch.randn(shape[0])
+    for rows in ROWS:
+        x = torch.randn(rows, shape[1]).to(dtype)
+        seen = x.bfloat16().double() if format == "bf16" else x.double()
+        expected = seen @ weight.T + bias.double()
+        out = uc.linear(x, packed, bias, dtype=torch.float32)
+        limit = bound(seen, weight, bias.double(), format, group)
+        assert ((out.double() - expected).abs() <= limit).all()
+        rounded = uc.linear(x, packed, bias, dtype=torch.bfloat16)
+        assert torch.equal(rounded, out.bfloat16())
+
+
+@pytest.mark.parametrize(("format", "group"), FORMATS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_row_does_not_depend_on_the_others(
+    isa: str, format: str, group: int | None, threads: int
+) -> None:
+    packed = uc.pack(torch.randn(100, 288), format, group)
+    x = torch.randn(512, 288).bfloat16()
+    uc.set_threads(threads)
+    alone = torch.cat([uc.linear(row, packed) for row in x[:40].split(1)])
+    for rows in (2, 3, 5, 6, 7, 12, 13, 25, 40, 512):
+        assert torch.equal(uc.linear(x[:rows], packed)[:40], alone[:rows])
+
+
+@pytest.mark.parametrize(("format", "group"), FORMATS[2:])
+def test_integer_formats_agree_between_isas(format: str, group: int | None) -> None:
+    packed = uc.pack(torch.randn(64, 256), format, group)
+    x = torch.randn(5, 256)
+    outputs = []
+    for name in uc.available_isas():
+        uc.set_isa(name)
+        outputs.append(uc.linear(x, packed))
+    for output in outputs:
+        assert torch.allclose(output, outputs[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["int8", "int4", "int4z"])
+def test_extreme_levels_do_not_saturate(isa: str, format: str) -> None:
+    most = 255 if format == "int8" else 15
+    zeros = torch.zeros(32, 2, dtype=torch.uint8) if format == "int4z" else None
+    for level in (0, most):
+        levels = torch.full((32, 64), level, dtype=torch.uint8)
+        packed = uc.pack_levels(levels, torch.ones(32, 2), format, 32, zeros=zeros)
+        for sign in (1.0, -1.0):
+            x = torch.full((7, 64), 127.0 * sign)
+            expected = x.double() @ packed.unpack().double().T
+            assert torch.equal(uc.linear(x, packed).double(), expected)
+
+
+@pytest.mark.parametrize(("format", "group"), FORMATS)
+def test_zero_and_huge_activations(isa: str, format: str, group: int | None) -> None:
+    packed = uc.pack(torch.randn(40, 128), format, group)
+    assert torch.equal(uc.linear(torch.zeros(3, 128), packed), torch.zeros(3, 40))
+    x = torch.randn(3, 128) * 1e30
+    expected = x @ packed.unpack().T
+    assert torch.allclose(uc.linear(x, packed), expected, rtol=0.05, atol=1e30)
+    tiny = uc.linear(torch.full((1, 128), 1e-38), packed)
+    assert tiny.isfinite().all()
+
+
+@pytest.mark.parametrize(("format", "group"), FORMATS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_shows(isa: str, format: str, group: int | None, bad: float) -> None:
+    packed = uc.pack(torch.randn(40, 128), format, group)
+    x = torch.randn(4, 128)
+    x[2, 5] = bad
+    out = uc.linear(x, packed)
+    assert out[[0, 1, 3]].isfinite().all()
+    assert not out[2].isfinite().any()
+
+
+@pytest.mark.parametrize(("format", "group"), [("bf16", None), ("int8", None), ("int4", 32)])
+def test_large(isa: str, format: str, group: int | None) -> None:
+    packed = uc.pack(torch.randn(160, 512) * 0.05, format, group)
+    x = torch.randn(512, 512).bfloat16()
+    expected = x.double() @ packed.unpack().double().T
+    error = (uc.linear(x, packed).double() - expected).norm() / expected.norm()
+    assert error < (0.003 if format == "bf16" else 0.01)
+
+
+@pytest.mark.parametrize(("format", "group"), [("f32", None), ("bf16", None), ("int4", 32)])
+@pytest.mark.parametrize("rows", [1, 2, 19])
+def test_mlp(isa: str, format: str, group: int | None, rows: int) -> None:
+    gate_up = uc.pack(torch.randn(2 * 96, 64) * 0.2, format, group)
+    down = uc.pack(torch.randn(64, 96) * 0.2, format, group)
+    x = torch.randn(rows, 64)
+    gate, up = (x @ gate_up.unpack().T).chunk(2, -1)
+    expected = (torch.nn.functional.silu(gate) * up) @ down.unpack().T
+    error = (uc.mlp(x, gate_up, down) - expected).norm() / expected.norm()
+    assert error < {"f32": 1e-5, "bf16": 0.01, "int4": 0.02}[format]
+
+
+def test_shapes_and_views() -> None:
+    packed = uc.pack(torch.randn(40, 64), "bf16")
+    x = torch.randn(2, 3, 64)
+    assert uc.linear(x, packed).shape == (2, 3, 40)
+    assert uc.linear(x[:0], packed).shape == (0, 3, 40)
+    wide = torch.randn(5, 100)
+    assert torch.equal(uc.linear(wide[:, :64], packed), uc.linear(wide[:, :64].clone(), packed))
+    for bad in (torch.randn(3, 65), torch.randn(3, 64).double(), torch.zeros(3, 64).int()):
+        with pytest.raises(ValueError, match="x"):
+            uc.linear(bad, packed)
+    with pytest.raises(ValueError, match="bias"):
+        uc.linear(x, packed, torch.zeros(39))

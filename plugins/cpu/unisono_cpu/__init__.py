@@ -1,0 +1,51 @@
+"""unisono-cpu: native kernels for CPUs, called by pointer over torch tensors."""
+
+from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder
+from unisono_cpu.ops import (
+    PagedStep,
+    add_rms_norm,
+    argmax,
+    attention,
+    available_isas,
+    draw,
+    embedding,
+    isa,
+    kv_write,
+    linear,
+    mlp,
+    read,
+    rotary_heads,
+    set_isa,
+    set_threads,
+    silu_mul,
+    threads,
+)
+from unisono_cpu.weights import FORMATS, PackedWeight, pack, pack_levels, packed_bytes
+
+__all__ = [
+    "FORMATS",
+    "DecoderShape",
+    "LayerWeights",
+    "NativeDecoder",
+    "PackedWeight",
+    "PagedStep",
+    "add_rms_norm",
+    "argmax",
+    "attention",
+    "available_isas",
+    "draw",
+    "embedding",
+    "isa",
+    "kv_write",
+    "linear",
+    "mlp",
+    "pack",
+    "pack_levels",
+    "packed_bytes",
+    "read",
+    "rotary_heads",
+    "set_isa",
+    "set_threads",
+    "silu_mul",
+    "threads",
+]

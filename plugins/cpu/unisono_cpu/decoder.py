@@ -1,0 +1,128 @@
+"""A whole decoder, or some layers of one, in one native call a step."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unisono_cpu import library
+from unisono_cpu.library import call, native
+from unisono_cpu.ops import DTYPES, PagedStep, cache_of, floats, native_linear
+from unisono_cpu.weights import PackedWeight
+
+__all__ = ["DecoderShape", "LayerWeights", "NativeDecoder"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderShape:
+    """Sizes that all layers share."""
+
+    hidden: int
+    inner: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rotary_half: int
+    """Twice as many dimensions of a head turn."""
+    eps: float
+    scale: float
+    softcap: float = 0.0
+    """0: none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerWeights:
+    """One layer. Norms and biases are float32; qkv is query, key and value rows, gate_up the gate's
+    and then the up's."""
+
+    input_norm: Tensor
+    post_norm: Tensor
+    qkv: PackedWeight
+    output: PackedWeight
+    gate_up: PackedWeight
+    down: PackedWeight
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
+    qkv_bias: Tensor | None = None
+    output_bias: Tensor | None = None
+    gate_up_bias: Tensor | None = None
+    down_bias: Tensor | None = None
+
+
+class NativeDecoder:
+    """Layers with their weights, checked once. ``final_norm`` float32 [H] or None: then the branch
+    and the residual stream come out as they are."""
+
+    def __init__(
+        self, shape: DecoderShape, layers: Sequence[LayerWeights], final_norm: Tensor | None = None
+    ) -> None:
+        self.shape = shape
+        self.layers = tuple(layers)
+        self.final_norm = final_norm
+        self._handle = ctypes.c_void_p()
+        structures = (library.Layer * len(self.layers))(*map(self._structure, self.layers))
+        spec = library.DecoderSpec(
+            len(self.layers), shape.hidden, shape.inner, shape.num_heads, shape.num_kv_heads,
+            shape.head_dim, shape.rotary_half, shape.eps, shape.scale, shape.softcap,
+            structures, floats(final_norm, "final norm", shape.hidden),
+        )  # fmt: skip
+        call("uc_decoder_new", spec, ctypes.byref(self._handle))
+        self._steps = (library.LayerStep * len(self.layers))()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            native.uc_decoder_free(self._handle)
+
+    def _structure(self, layer: LayerWeights) -> library.Layer:
+        shape = self.shape
+        return library.Layer(
+            floats(layer.input_norm, "input norm", shape.hidden),
+            floats(layer.post_norm, "post norm", shape.hidden),
+            floats(layer.q_norm, "query norm", shape.head_dim),
+            floats(layer.k_norm, "key norm", shape.head_dim),
+            native_linear(layer.qkv, layer.qkv_bias),
+            native_linear(layer.output, layer.output_bias),
+            native_linear(layer.gate_up, layer.gate_up_bias),
+            native_linear(layer.down, layer.down_bias),
+        )
+
+    def run(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        steps: Sequence[PagedStep],
+        kv: Sequence[Tensor],
+        residual: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """x [T, H] (and the residual stream of the same dtype) through all layers. ``steps`` and
+        ``kv`` have one entry a layer; layers may share a step. -> (normed, None), or without a
+        final norm (branch, residual)."""
+        tokens = x.shape[0]
+        dtype = DTYPES.get(x.dtype)
+        if x.shape != (tokens, self.shape.hidden) or dtype not in (0, 1) or not x.is_contiguous():
+            raise ValueError(
+                f"x must be [T, {self.shape.hidden}], bfloat16 or float32, contiguous."
+            )
+        if residual is not None and (
+            residual.shape != x.shape or residual.dtype != x.dtype or not residual.is_contiguous()
+        ):
+            raise ValueError("The residual stream must be as x.")
+        if len(steps) != len(self.layers) or len(kv) != len(self.layers):
+            raise ValueError(f"steps and kv must have {len(self.layers)} entries.")
+        for at, step, cache in zip(self._steps, steps, kv, strict=True):
+            at.step, at.cache = ctypes.pointer(step.native), cache_of(cache)
+        half = self.shape.rotary_half
+        cos = floats(rope[0], "cos", tokens, half)
+        sin = floats(rope[1], "sin", tokens, half)
+        out = torch.empty_like(x)
+        stream = torch.empty_like(x) if self.final_norm is None else None
+        call(
+            "uc_decoder_run", self._handle, self._steps, tokens, x.data_ptr(),
+            None if residual is None else residual.data_ptr(), dtype, cos, sin, out.data_ptr(),
+            None if stream is None else stream.data_ptr(),
+        )  # fmt: skip
+        return out, stream

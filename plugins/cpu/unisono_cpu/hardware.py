@@ -1,0 +1,173 @@
+"""The host's processor with native kernels: what unisono finds under the name ``cpu`` where this
+package is installed. What no kernel covers (gradients, float16) runs as without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unisono_cpu as native
+from unisono.core import WeightFormat
+from unisono.hardware import AttentionStep
+from unisono.hardware.cpu import CpuHardware, CpuOps
+from unisono.hardware.quantized import QuantizedWeight, quantize
+from unisono_cpu.weights import PackedWeight
+
+__all__ = ["NativeCpuHardware", "NativeCpuOps"]
+
+_COVERED = (torch.bfloat16, torch.float32)
+
+
+class NativeCpuOps(CpuOps):
+    """Products, attention, choice of tokens, and whole decoders in native code."""
+
+    def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        if format is not None:
+            return pack_quantized(quantize(weight, format))
+        if weight.dtype not in _COVERED:
+            return super().prepare_linear(weight, format)
+        return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
+
+    def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        if not isinstance(weight, PackedWeight):
+            return super().linear(x, weight, bias)
+        if x.dtype not in _COVERED:
+            return self.linear(x.float(), weight, bias).to(x.dtype)
+        return native.linear(x, weight, _float(bias))
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        if gate_up.dtype not in _COVERED or torch.is_grad_enabled():
+            return super().silu_mul(gate_up)
+        return native.silu_mul(gate_up)
+
+    def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
+        if kv.dtype not in _COVERED or torch.is_grad_enabled():
+            return super().plan_attention(step, kv)
+        return native.PagedStep(
+            step.query_lens, step.context_lens, step.block_tables, step.slots, step.window
+        )
+
+    def attention(
+        self,
+        query: Tensor,
+        kv: Tensor,
+        step: AttentionStep,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        if not isinstance(step.plan, native.PagedStep):
+            return super().attention(query, kv, step, scale=scale, softcap=softcap, sinks=sinks)
+        return native.attention(
+            query, kv, step.plan, scale=scale, softcap=softcap, sinks=_float(sinks)
+        )
+
+    def argmax(self, logits: Tensor) -> Tensor:
+        if logits.dtype != torch.float32 or logits.numel() == 0:
+            return super().argmax(logits)
+        return native.argmax(logits.contiguous())
+
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
+    ) -> Tensor:
+        return native.draw(logits.contiguous(), uniforms, top_k=top_k, top_p=top_p, min_p=min_p)
+
+    def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
+        makers = {"decoder": fused_decoder, "mlp": fused_mlp}
+        return makers[kind](self, module) if kind in makers and _all_packed(module) else None
+
+
+def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
+    """The same levels and scales in the library's layout."""
+    name = "int8" if weight.format.bits == 8 else "int4" if weight.format.symmetric else "int4z"
+    return native.pack_levels(
+        weight.levels, weight.scales, name, weight.format.group_size, zeros=weight.zeros
+    )
+
+
+def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
+    """gate_up, silu and product, down: one call."""
+    weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
+    biases = _float(mlp.gate_up_proj.bias), _float(mlp.down_proj.bias)
+
+    def forward(x: Tensor) -> Tensor:
+        return native.mlp(x, *weights, *biases)
+
+    return forward
+
+
+def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
+    """All layers in one call. What is a ``decoder`` by kind has the standard layer: norm,
+    attention with rotary halves, norm, gated MLP."""
+    config = decoder.config
+    shape = native.DecoderShape(
+        hidden=config.hidden_size,
+        inner=config.intermediate_size,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        rotary_half=len(decoder.rope.frequencies),
+        eps=config.rms_norm_eps,
+        scale=decoder.layers[0].self_attn.scale,
+    )
+    layers = [_layer(layer) for layer in decoder.layers]
+    stack = native.NativeDecoder(shape, layers, _float(decoder.norm.weight))
+
+    def forward(token_ids: Tensor, step: Any) -> Tensor:
+        x = decoder.embed_tokens(token_ids)
+        plans = [attention.plan for attention in step.attention]
+        return stack.run(x, decoder.rope(step.positions), plans, step.kv)[0]
+
+    return forward
+
+
+def _layer(layer: Any) -> Any:
+    attention, mlp = layer.self_attn, layer.mlp
+    return native.LayerWeights(
+        input_norm=_float(layer.input_layernorm.weight),
+        post_norm=_float(layer.post_attention_layernorm.weight),
+        qkv=attention.qkv_proj.weight,
+        output=attention.o_proj.weight,
+        gate_up=mlp.gate_up_proj.weight,
+        down=mlp.down_proj.weight,
+        q_norm=None if attention.q_norm is None else _float(attention.q_norm.weight),
+        k_norm=None if attention.k_norm is None else _float(attention.k_norm.weight),
+        qkv_bias=_float(attention.qkv_proj.bias),
+        output_bias=_float(attention.o_proj.bias),
+        gate_up_bias=_float(mlp.gate_up_proj.bias),
+        down_bias=_float(mlp.down_proj.bias),
+    )
+
+
+def _all_packed(module: Any) -> bool:
+    weights = [m.weight for m in module.modules() if hasattr(m, "parts")]
+    return bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+
+
+def _float(x: Tensor | None) -> Any:
+    return None if x is None else x.detach().float().contiguous()
+
+
+class NativeCpuHardware(CpuHardware):
+    """The host's processor."""
+
+    ops_class = NativeCpuOps
+
+    def settle(self) -> None:
+        super().settle()
+        native.set_threads(torch.get_num_threads())
+
+    @classmethod
+    def describe(cls, index: int) -> str:
+        return f"{super().describe(index)}, native kernels ({native.isa()})"
