@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Time of one small op, on the CPU and on the virtual device: ``python overhead.py``."""
 
 from __future__ import annotations
