@@ -65,6 +65,8 @@ def check(
         if show_list:
             print_checks()
             return
+        for path in (card, report):
+            _make_writable(path)
         options = Options(device=device, quick=quick, only=tuple(only or ()), timeout=timeout)
         with CheckView(scripts) as view:
             run = check_device(options, view)
@@ -73,6 +75,29 @@ def check(
         sys.stdout.flush()
         if not run.passed:
             raise typer.Exit(1)
+
+
+def _make_writable(path: Path | None) -> None:
+    """Before the first check rather than behind the last: the folder, and a try.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    from unisono.core.errors import ConfigError
+
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("a", encoding="utf-8").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror or error}).",
+            hint="Give --json and --report a file in a folder that you may write to.",
+        ) from None
 
 
 def _write(run: Run, card: Path | None, report: Path | None) -> None:

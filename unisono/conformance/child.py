@@ -63,6 +63,7 @@ def _run(check: Check, hardware: Hardware, options: argparse.Namespace, channel:
         hardware,
         quick=options.quick,
         spec=None if options.device == "auto" else options.device,
+        asked=options.asked,
         note=lambda case, script: channel.send("case", case=case, script=script),
         trace_case=options.trace,
         tell=lambda op, script: channel.send("aten", op=op, script=script),
@@ -77,6 +78,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--device", required=True)
+    parser.add_argument("--asked")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--timeout", type=float, default=0.0)
     parser.add_argument("--only", action="append", default=[])

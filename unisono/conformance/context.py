@@ -14,6 +14,7 @@ from unisono.conformance.comparing import Expected, Mismatch, compare
 from unisono.conformance.locating import locate, trace
 from unisono.conformance.results import Failure, Figure
 from unisono.conformance.scripts import DeviceText, probe_script
+from unisono.conformance.watching import WatchedOps
 from unisono.hardware import Hardware
 
 __all__ = ["Context", "NotApplicable", "Refused", "TooManyFailures", "first_line", "is_refusal"]
@@ -40,6 +41,7 @@ class Context:
 
     Args:
         spec: how ``find_hardware`` finds the device.
+        asked: how the user named it, for programs that do all of it again.
         note: told name and, where there is one, program of each case before it runs.
         trace_case: the case whose ATen ops ``tell`` is told of before they run.
     """
@@ -50,6 +52,7 @@ class Context:
         *,
         quick: bool,
         spec: str | None = None,
+        asked: str | None = None,
         note: Callable[[str, str], None] = lambda case, script: None,
         trace_case: str | None = None,
         tell: Callable[[str, str], None] = lambda op, script: None,
@@ -57,14 +60,17 @@ class Context:
         self.hardware = hardware
         self.quick = quick
         self.spec = spec or hardware.name
+        self.asked = asked or self.spec
         self.device = hardware.device
-        self.ops = hardware.ops
+        self.ops = WatchedOps(hardware.ops)
         self.dtypes = [getattr(torch, name) for name in hardware.facts.dtypes]
         self.failures: list[Failure] = []
         self.figures: list[Figure] = []
         self.refusals: list[str] = []
         self.num_cases = 0
         self.margin: float | None = None
+        self.remark = ""
+        """What is said of a check that passes."""
         self.script = ""
         """Stand-alone program for failures that carry none of their own."""
         self._note = note
@@ -177,7 +183,11 @@ class Context:
         except Exception as error:
             wrong = error if isinstance(error, Mismatch) else None
             wrong = wrong or Mismatch(f"raises {type(error).__name__}: {first_line(error)}")
-            found = locate(lambda: run(*given), self.describe_device())
+            self.ops.watching = False
+            try:
+                found = locate(lambda: run(*given), self.describe_device())
+            finally:
+                self.ops.watching = True
             if found is not None:
                 wrong.culprit, wrong.script = found
             if wrong is error:

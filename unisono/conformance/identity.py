@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import torch
 
 from unisono import __version__
+from unisono.conformance.overriding import overridden_ops
 from unisono.hardware import OP_TABLE_VERSION, Hardware
 
 __all__ = ["describe"]
@@ -28,7 +30,7 @@ def describe(hardware: Hardware) -> dict[str, Any]:
         "features": sorted(facts.features),
         "distributed_backend": facts.distributed_backend,
         "total_memory": _said(lambda: hardware.memory().total),
-        "versions": versions(facts.import_module),
+        "versions": versions(hardware),
     }
     driver = _said(lambda: torch.get_device_module(hardware.device.type).driver_version())
     if isinstance(driver, (str, int)):
@@ -36,8 +38,10 @@ def describe(hardware: Hardware) -> dict[str, Any]:
     return described
 
 
-def versions(import_module: str | None) -> dict[str, str]:
-    """Of unisono, its op table, Python, torch, and the packages that bring the device."""
+def versions(hardware: Hardware) -> dict[str, str]:
+    """Of unisono, its op table, Python, torch, and the packages that bring the device and its
+    ops; and which ops those are."""
+    facts = hardware.facts
     found = {
         "unisono": __version__,
         "op_table": str(OP_TABLE_VERSION),
@@ -45,11 +49,23 @@ def versions(import_module: str | None) -> dict[str, str]:
         "torch": str(torch.__version__),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    if import_module is not None:
-        for package in packages_distributions().get(import_module.partition(".")[0], []):
-            with contextlib.suppress(PackageNotFoundError):
-                found[package] = version(package)
+    for module in (facts.import_module, type(hardware).__module__, type(hardware.ops).__module__):
+        found |= _packages(module)
+    found["distributed_backend"] = facts.distributed_backend or "none"
+    found["overridden_ops"] = ", ".join(overridden_ops(hardware.ops)) or "none: all portable"
     return found
+
+
+def _packages(module: str | None) -> dict[str, str]:
+    """Distributions that bring a module, with their versions; where none says that it does, the
+    module's own word."""
+    top = (module or "").partition(".")[0]
+    found: dict[str, str] = {}
+    for package in packages_distributions().get(top, []):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    said = getattr(sys.modules.get(top), "__version__", None)
+    return found or ({top: str(said)} if said is not None else {})
 
 
 def _said(ask: Any) -> Any:

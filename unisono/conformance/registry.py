@@ -44,6 +44,7 @@ _MODULES = (
     "ops_attention",
     "ops_choosing",
     "model",
+    "training_ops",
     "training",
     "collectives",
     "soak",

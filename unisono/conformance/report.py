@@ -16,7 +16,7 @@ def render_report(run: Run) -> str:
     lines = [
         f"# Conformance of {about.get('device', run.options.device)}",
         "",
-        f"**{'Fit to run models' if run.passed else 'Not fit to run models'}** "
+        f"**{run.verdict[0].upper()}{run.verdict[1:]}** "
         f"({card['mode']} run, {card['date']}, {run.seconds:.0f} s).",
         "",
         f"- device: {about.get('description') or 'not opened'}",

@@ -15,8 +15,8 @@ from unisono.conformance.context import (
     is_refusal,
 )
 from unisono.conformance.registry import Check
+from unisono.conformance.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
-from unisono.conformance.scripts import kit_script
 
 __all__ = ["run_check"]
 
@@ -65,13 +65,14 @@ def _attempt(check: Check, run: Callable[[], None], context: Context) -> tuple[O
         return "error", detail
     if context.refusals and len(context.refusals) == context.num_cases:
         return "refused", context.refusals[0]
-    return "passed", f"lacks {'; '.join(context.refusals)}" if context.refusals else ""
+    lacks = [f"lacks {'; '.join(context.refusals)}"] if context.refusals else []
+    return "passed", "; ".join([*lacks, *([context.remark] if context.remark else [])])
 
 
 def _with_script(failure: Failure, check: Check, context: Context) -> Failure:
     if failure.script:
         return failure
-    script = kit_script(context.describe_device(), check.name, failure.case)
+    script = rerun_script(context.asked, check=check.name, case=failure.case, quick=context.quick)
     return Failure(
         case=failure.case,
         detail=failure.detail,

@@ -17,7 +17,7 @@ import torch
 
 from unisono.hardware import Hardware
 
-__all__ = ["DeviceText", "expect", "kit_script", "probe_script"]
+__all__ = ["DeviceText", "expect", "probe_script"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,10 @@ class DeviceText:
     device: str
     imports: tuple[str, ...]
     """Lines that bring the device to torch."""
-    spec: str
 
     @classmethod
     def of(cls, hardware: Hardware) -> DeviceText:
-        return cls(str(hardware.device), _imports(hardware), hardware.name)
+        return cls(str(hardware.device), _imports(hardware))
 
     def header(self, title: str, *imports: str) -> str:
         """Comment, imports, and the device."""
@@ -64,10 +63,3 @@ def probe_script(device: DeviceText, title: str, probe: Callable[[torch.device],
     body = f"{dedent(inspect.getsource(expect))}\n\n{source}\n\n{probe.__name__}(device)\n"
     modules = {name for name in ("copy", "io", "math", "time") if f"{name}." in source}
     return f"{device.header(title, *modules)}\n\n{body}"
-
-
-def kit_script(device: DeviceText, check: str, case: str) -> str:
-    """Where no smaller program shows it: the check itself, which needs unisono."""
-    title = f"{check}, {case}\nNo op of torch alone shows this: it needs unisono."
-    call = f'["unisono", "check", "{device.spec}", "--only", "{check}"]'
-    return f"{device.header(title, 'subprocess', 'sys')}\nsys.exit(subprocess.call({call}))\n"

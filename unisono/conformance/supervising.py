@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from unisono.conformance.channel import Reader
+from unisono.conformance.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.targets import environment_for
 from unisono.core.errors import ConfigError
@@ -65,6 +66,13 @@ class Run:
     @property
     def passed(self) -> bool:
         return bool(self.results) and not any(result.bad for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """In words; of a run of some checks alone it says no more than that."""
+        if self.options.only:
+            return "what was asked passed" if self.passed else "what was asked did NOT pass"
+        return "fit to run models" if self.passed else "NOT fit to run models"
 
 
 def check_device(options: Options, listener: Listener | None = None) -> Run:
@@ -208,9 +216,9 @@ class _Supervisor:
 
     def _kit_script(self, state: _State) -> str:
         """Where no op of torch was under way."""
-        only = "" if state.check == OPEN else f', "--only", "{state.check}"'
-        call = f'["unisono", "check", "{self.run.options.device}"{only}]'
-        return f"import subprocess\nimport sys\n\nsys.exit(subprocess.call({call}))\n"
+        options = self.run.options
+        check = "" if state.check == OPEN else state.check
+        return rerun_script(options.device, check=check, case=state.case, quick=options.quick)
 
     def _locate(self, state: _State) -> tuple[str, str]:
         """The ATen op under way when the case hung or died, by doing it again."""
@@ -235,7 +243,8 @@ class _Supervisor:
         read, write = os.pipe()
         options = self.run.options
         command = [sys.executable, "-m", "unisono.conformance.child", f"--channel={write}"]
-        command += [f"--device={self.device}", f"--timeout={options.timeout}", *words]
+        command += [f"--device={self.device}", f"--asked={options.device}"]
+        command += [f"--timeout={options.timeout}", *words]
         command += ["--quick"] if options.quick else []
         process = subprocess.Popen(
             command,

@@ -42,7 +42,6 @@ class CheckView(Listener):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._group = ""
-        self._written: set[str] = set()
 
     def __enter__(self) -> CheckView:
         if sys.stderr.isatty():
@@ -62,10 +61,18 @@ class CheckView(Listener):
             self._progress.stop()
 
     def planned(self, checks: list[tuple[str, str]]) -> None:
+        self._clear({"runtime.open", "runtime.between_checks", *(name for name, _ in checks)})
         self._update(total=len(checks) + 1)
 
     def started(self, check: str) -> None:
         self._update(description=check)
+
+    def _clear(self, checks: set[str]) -> None:
+        """Remove what earlier runs of these checks left: what they showed may be mended."""
+        for path in self._scripts.glob("*.*.*.py"):
+            check, _, number = path.stem.rpartition(".")
+            if check in checks and number.isdecimal() and path.is_file():
+                path.unlink()
 
     def finished(self, result: Result) -> None:
         if result.outcome == "not run":
@@ -104,6 +111,8 @@ class CheckView(Listener):
 
 
 def _remark(result: Result) -> str:
+    if result.failures and not result.cases:
+        return ""
     if result.failures:
         return f"{len(result.failures)} of the first {result.cases} cases fail"
     if result.figures:
@@ -111,9 +120,7 @@ def _remark(result: Result) -> str:
             f"{f.name} {f.value:.4g} {f.unit}{' (predicted)' if f.predicted else ''}"
             for f in result.figures
         )
-    words = [f"{result.cases} cases"] if result.cases else []
-    if result.margin:
-        words.append(f"largest error {result.margin:.0%} of its bound")
+    words = [f"{result.cases} case{'s' * (result.cases > 1)}"] if result.cases else []
     return "; ".join([*words, *([result.detail] if result.detail else [])])
 
 
@@ -138,6 +145,6 @@ def print_summary(run: Run) -> None:
     about = run.about
     name = f"{about.get('device', run.options.device)} ({about.get('description', 'not opened')})"
     listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    verdict = Text("fit to run models" if run.passed else "NOT fit to run models")
+    verdict = Text(run.verdict)
     verdict.stylize("bold green" if run.passed else "bold red")
     out.print(Text.assemble(f"\n{name}: ", verdict, f". {listed}; {run.seconds:.0f} s."))

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unisono.core.errors import HardwareError
@@ -78,6 +79,52 @@ class NoTensor(Good):
     class ops_class(PortableOps):
         def silu_mul(self, gate_up: Tensor) -> Any:
             return None
+
+
+class ClearsItsInput(Good):
+    class ops_class(PortableOps):
+        def silu_mul(self, gate_up: Tensor) -> Tensor:
+            result = super().silu_mul(gate_up)
+            gate_up.detach().zero_()
+            return result
+
+
+class NormsInPlace(Good):
+    class ops_class(PortableOps):
+        def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+            result = super().rms_norm(x, weight, eps)
+            x.detach().add_(1.0)
+            return result
+
+
+class WithoutGradient(Good):
+    class ops_class(PortableOps):
+        def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+            with torch.no_grad():
+                return super().rms_norm(x, weight, eps)
+
+
+class RefusesGradient(Good):
+    class ops_class(PortableOps):
+        def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+            if x.requires_grad:
+                raise RuntimeError("only inference")
+            return super().rope(x, cos, sin)
+
+
+class ForgetsTheMean(Good):
+    """The gradient of a norm as if its scale were a constant."""
+
+    class ops_class(PortableOps):
+        def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+            scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + eps).detach()
+            return weight * (x * scale).to(x.dtype)
+
+
+class Misspelt(Good):
+    class ops_class(PortableOps):
+        def silu_mull(self, gate_up: Tensor) -> Tensor:
+            return super().silu_mul(gate_up)
 
 
 class Hangs(Good):

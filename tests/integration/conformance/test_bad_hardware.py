@@ -9,6 +9,7 @@ from unisono.core.errors import ConfigError, DeviceNotFoundError
 
 FAKES = "tests.integration.conformance.fakes"
 CHECKS = ("runtime.identity", "runtime.random", "ops.silu_mul", "ops.embedding")
+ROUND = ("ops.table", "ops.silu_mul", "ops.rms_norm", "ops.embedding", "training")
 
 
 def run(name: str, *only: str, timeout: float = 20.0) -> tuple[Run, dict[str, Result]]:
@@ -44,6 +45,43 @@ def test_one_clear_line(name: str, check: str, words: str) -> None:
     assert words in results[check].detail
     assert results[check].failures[0].script
     assert results["ops.embedding"].outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("name", "failing", "words"),
+    [
+        ("ClearsItsInput", "ops.silu_mul", "changes its input 1 (gate_up)"),
+        ("NormsInPlace", "ops.rms_norm", "changes its input 1 (x)"),
+        ("WithoutGradient", "training.ops", "is not differentiable"),
+        ("WithoutGradient", "training.step", "raises"),
+        ("RefusesGradient", "training.ops", "raises RuntimeError: only inference"),
+        ("ForgetsTheMean", "training.ops", "entries are wrong"),
+        ("ForgetsTheMean", "training.step", "gradient"),
+        (
+            "Misspelt",
+            "ops.table",
+            "silu_mull is no op of the table, and nothing calls it: is silu_",
+        ),
+    ],
+)
+def test_ops_keep_their_contract(name: str, failing: str, words: str) -> None:
+    done, results = run(name, *ROUND)
+    assert not done.passed
+    assert results[failing].outcome == "failed", results[failing]
+    assert words in results[failing].detail
+    assert results["ops.embedding"].outcome == "passed"
+
+
+def test_a_card_says_what_brings_the_device_and_its_ops() -> None:
+    done, _ = run("Misspelt", "ops.embedding")
+    versions = done.about["versions"]
+    assert versions["distributed_backend"] == "gloo"
+    assert versions["overridden_ops"] == "none: all portable"
+    done = check_device(Options(device="cpu", quick=True, only=("ops.table",)))
+    assert done.about["versions"]["overridden_ops"].startswith("argmax, attention")
+    assert "overrides argmax, attention" in done.results[-1].detail
+    done = check_device(Options(device="virtual", quick=True, only=("ops.table",)))
+    assert "unisono-virtual" in done.about["versions"]
 
 
 @pytest.mark.parametrize(

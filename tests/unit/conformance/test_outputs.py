@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from unisono.conformance import Failure, Figure, Options, Result, Run
 from unisono.conformance.card import make_card
 from unisono.conformance.channel import Reader, Writer
 from unisono.conformance.report import render_report
+from unisono.conformance.rerun import rerun_script
+from unisono.conformance.view import CheckView
 from unisono.hardware.cards import Card
 
 ABOUT = {
@@ -64,7 +67,7 @@ def test_what_fails_or_is_left_out_does_not_pass() -> None:
 
 def test_the_report_has_verdict_programs_and_figures() -> None:
     page = render_report(Run(Options(), about=ABOUT, results=[GOOD, BAD, FIGURES]))
-    for words in ("Not fit", "1.0 GiB", "**failed**", "```python\npass\n```", "predicted"):
+    for words in ("NOT fit", "1.0 GiB", "**failed**", "```python\npass\n```", "predicted"):
         assert words in page
 
 
@@ -80,3 +83,33 @@ def test_lines_arrive_whole_and_time_runs_out() -> None:
     with pytest.raises(StopIteration):
         next(events)
     reader.close()
+
+
+def test_a_verdict_claims_no_more_than_was_run() -> None:
+    some = Options(only=("ops",))
+    assert Run(Options(), about=ABOUT, results=[GOOD]).verdict == "fit to run models"
+    assert Run(some, about=ABOUT, results=[GOOD]).verdict == "what was asked passed"
+    assert Run(some, about=ABOUT, results=[BAD]).verdict == "what was asked did NOT pass"
+
+
+@pytest.mark.parametrize("check", ["ops.rope", ""])
+@pytest.mark.parametrize("device", ["cpu", "my.module:Class", "it's"])
+def test_a_program_that_runs_the_check_again_is_sound(device: str, check: str) -> None:
+    script = rerun_script(device, check=check, case="a\nb", quick=True)
+    compile(script, "script.py", "exec")
+    assert repr(device) in script
+    assert '"--quick"' in script
+    assert ('"--only"' in script) is bool(check)
+
+
+def test_an_outcome_without_cases_counts_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hang = Failure(case="float32", detail="no end after 6 s")
+    with CheckView(tmp_path) as view:
+        view.finished(Result(check="ops.rope", outcome="hang", failures=(hang,)))
+        view.finished(GOOD)
+    said = capsys.readouterr().out
+    assert "float32: no end after 6 s" in said
+    assert "first 0 cases" not in said
+    assert "bound" not in said

@@ -14,7 +14,7 @@ from unisono.conformance.op_script import write_script
 from unisono.conformance.recipes import STYLES, recipe_of
 from unisono.conformance.scripts import DeviceText, expect, probe_script
 
-HOST = DeviceText("cpu", (), "cpu")
+HOST = DeviceText("cpu", ())
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

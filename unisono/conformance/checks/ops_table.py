@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 from unisono.conformance.comparing import Mismatch
 from unisono.conformance.context import Context
+from unisono.conformance.overriding import overridden_ops, strangers, table_ops
 from unisono.conformance.registry import check, covered_ops
-from unisono.hardware import PortableOps
 
-__all__ = ["table", "table_ops"]
-
-
-def table_ops() -> set[str]:
-    """Public methods of the op table."""
-    members = inspect.getmembers(PortableOps, inspect.isfunction)
-    return {name for name, _ in members if not name.startswith("_")}
+__all__ = ["table"]
 
 
 @check("ops.table", "every op of the table has a check, and the device has every op")
@@ -28,3 +20,15 @@ def table(context: Context) -> None:
         absent = [name for name in table_ops() if not callable(getattr(context.ops, name, None))]
         if absent:
             raise Mismatch(f"the op table of the device lacks {', '.join(sorted(absent))}")
+    with context.case("each method is an op"):
+        others = strangers(context.hardware.ops)
+        if others:
+            raise Mismatch("; ".join(_stranger(*one) for one in others.items()))
+    context.remark = (
+        f"overrides {', '.join(overridden_ops(context.hardware.ops)) or 'none: all portable'}"
+    )
+
+
+def _stranger(name: str, nearest: str) -> str:
+    meant = f": is {nearest} meant?" if nearest else "; an underscore before it says that it is own"
+    return f"{name} is no op of the table, and nothing calls it{meant}"

@@ -14,6 +14,7 @@ from torch import Tensor
 from unisono.conformance import inputs
 from unisono.conformance.bounds import U32
 from unisono.conformance.checks.model import prompt
+from unisono.conformance.checks.training_ops import TrainingOps
 from unisono.conformance.comparing import Expected, Mismatch, exactly
 from unisono.conformance.context import Context
 from unisono.conformance.oracle import Oracle
@@ -68,7 +69,7 @@ def _first_wrong(got: tuple[Tensor, ...], want: tuple[Expected, ...], names: lis
 def _trainable(context: Context, folder: Path, shape: Shape) -> Decoder:
     raw = RawConfig(shape.config())
     family = find_family(raw)
-    model = family(family.read_config(raw), PortableOps(), context.device)
+    model = family(family.read_config(raw), TrainingOps(context.hardware.ops), context.device)
     load_weights(model, folder, torch.float32, context.hardware)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
