@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unisono.conformance.channel import Writer
+from unisono.conformance.lifetime import end_with_parent
 from unisono.core.errors import ConfigError, UnisonoError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
+    end_with_parent()
     options = _parse()
     faulthandler.enable()
     channel = Writer(options.channel)

@@ -21,6 +21,7 @@ from unisono.conformance.bounds import unit_roundoff
 from unisono.conformance.comparing import Expected, Mismatch, compare
 from unisono.conformance.context import first_line, is_refusal
 from unisono.conformance.inputs import normal
+from unisono.conformance.lifetime import end_with_parent
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.rendezvous import join_group, name_of_rank
 
@@ -31,6 +32,7 @@ distributed: Any = torch.distributed
 
 
 def main() -> None:
+    end_with_parent()
     options = _parse()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what else is printed goes to standard error

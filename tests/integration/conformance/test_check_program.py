@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 
 def check(*words: str) -> subprocess.CompletedProcess[str]:
@@ -79,3 +84,31 @@ def test_an_unknown_device_is_exit_code_2() -> None:
 def test_the_processor_passes_quickly() -> None:
     done = check("cpu", "--quick")
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends them")
+def test_a_check_that_hangs_ends_with_the_program() -> None:
+    device = "tests.integration.conformance.fakes:Hangs"
+    command = [sys.executable, "-m", "unisono", "check", device, "--only=ops.silu_mul"]
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        (child,) = _wait_for(lambda: _children(program.pid))
+        _wait_for(lambda: "libtorch" in Path(f"/proc/{child}/maps").read_text())
+    finally:
+        program.kill()
+        program.wait()
+    _wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def _wait_for(found: Callable[[], T]) -> T:
+    end = time.monotonic() + 60.0
+    while time.monotonic() < end:
+        if result := found():
+            return result
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
