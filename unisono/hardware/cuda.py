@@ -45,7 +45,7 @@ class CudaHardware(CudaCompatible):
         visible_devices_variable="CUDA_VISIBLE_DEVICES",
         ray_resource="GPU",
         device_nodes="/dev/nvidia[0-9]*",
-        features=frozenset({"graphs", "pinned_memory", "async_copy", "triton"}),
+        features=frozenset({"pinned_memory", "async_copy", "triton"}),
         detection_order=40,
         rests_on=("PyTorch documentation: torch.cuda", "Ray accelerator managers"),
     )
@@ -77,7 +77,7 @@ class RocmHardware(CudaCompatible):
         visible_devices_variable="HIP_VISIBLE_DEVICES",
         ray_resource="GPU",
         device_nodes="/dev/kfd",
-        features=frozenset({"graphs", "pinned_memory", "async_copy", "triton"}),
+        features=frozenset({"pinned_memory", "async_copy", "triton"}),
         detection_order=39,
         rests_on=("PyTorch documentation: HIP (ROCm) semantics", "Ray accelerator managers"),
     )
