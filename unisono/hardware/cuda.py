@@ -53,16 +53,7 @@ class CudaHardware(CudaCompatible):
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:
-        if shutil.which("nvidia-smi") and torch.version.cuda is None:
-            return (
-                Finding(
-                    "problem",
-                    cls.facts.name,
-                    "a driver is here (nvidia-smi), and this torch was built without CUDA",
-                    "Install a CUDA build of torch.",
-                ),
-            )
-        return ()
+        return _driver_without_build(cls, "nvidia-smi", "CUDA", torch.version.cuda)
 
 
 class RocmHardware(CudaCompatible):
@@ -85,13 +76,13 @@ class RocmHardware(CudaCompatible):
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:
-        if shutil.which("rocm-smi") and torch.version.hip is None:
-            return (
-                Finding(
-                    "problem",
-                    cls.facts.name,
-                    "a driver is here (rocm-smi), and this torch was built without HIP",
-                    "Install a ROCm build of torch.",
-                ),
-            )
+        return _driver_without_build(cls, "rocm-smi", "HIP", torch.version.hip)
+
+
+def _driver_without_build(
+    cls: type[Hardware], tool: str, build: str, version: str | None
+) -> tuple[Finding, ...]:
+    if shutil.which(tool) is None or version is not None:
         return ()
+    what = f"a driver is here ({tool}), and this torch was built without {build}"
+    return (Finding("problem", cls.facts.name, what, f"Install a build of torch with {build}."),)

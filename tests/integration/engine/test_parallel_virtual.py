@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests import checkpoints
 from tests.engines import answers, engine
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("unisono_virtual") is None, reason="unisono-virtual is not installed"
-)
 PROMPTS = checkpoints.prompts(5, 17, 40)
 
 PROGRAM = """

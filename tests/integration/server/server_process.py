@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.byte_tokenizer import write_byte_tokenizer
+
 MODEL_NAME = "tiny"
 KEY = "test-key-0123456789"
 CONTEXT = 512
@@ -25,19 +27,8 @@ CHAT_TEMPLATE = (
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Every byte is a token; three more are special. Returns the size of the vocabulary."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in specials])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"eos_token": "<|im_end|>", "chat_template": CHAT_TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return tokenizer.get_vocab_size()
+    """Every byte is a token, and there are three special ones."""
+    return write_byte_tokenizer(folder, CHAT_TEMPLATE)
 
 
 def write_model(folder: Path, vocab_size: int, *, layers: int = 2, hidden: int = 64) -> None:

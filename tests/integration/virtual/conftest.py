@@ -1,4 +1,4 @@
-"""The device is compiled once for all tests."""
+"""The device is compiled once for all tests; without a C++ compiler they fail, and say so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,4 @@ from unisono_virtual import building
 
 @pytest.fixture(scope="session", autouse=True)
 def _built() -> None:
-    if building.find_compiler() is None:
-        pytest.skip("needs a C++ compiler")
     building.library()

@@ -8,19 +8,20 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.byte_tokenizer import write_byte_tokenizer
 from unisono.server.app import create_app
 from unisono.server.settings import ServerSettings
 from unisono.text import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server_fakes import KEY, LocalHost, write_tokenizer
+from server_fakes import CHAT_TEMPLATE, KEY, LocalHost
 
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(folder)
+    write_byte_tokenizer(folder, CHAT_TEMPLATE)
     return folder
 
 
