@@ -4,7 +4,8 @@ package is installed. What no kernel covers (gradients, float16) runs as without
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,11 +26,15 @@ _COVERED = (torch.bfloat16, torch.float32)
 class NativeCpuOps(CpuOps):
     """Products, attention, choice of tokens, and whole decoders in native code."""
 
+    packs = False
+    """Whether any weight is in the native form."""
+
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        if format is None and weight.dtype not in _COVERED:
+            return super().prepare_linear(weight, format)
+        self.packs = True
         if format is not None:
             return pack_quantized(quantize(weight, format))
-        if weight.dtype not in _COVERED:
-            return super().prepare_linear(weight, format)
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
@@ -168,6 +173,21 @@ class NativeCpuHardware(CpuHardware):
         super().settle()
         native.set_threads(torch.get_num_threads())
 
+    def activate(self) -> AbstractContextManager[None]:
+        """In a step of native code torch's own threads rest: they spin for milliseconds behind
+        every parallel operation, on the very cores that the native pool needs."""
+        return _one_torch_thread() if self.ops.packs else nullcontext()
+
     @classmethod
     def describe(cls, index: int) -> str:
         return f"{super().describe(index)}, native kernels ({native.isa()})"
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
