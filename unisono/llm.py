@@ -6,7 +6,7 @@ import itertools
 import operator
 import secrets
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,7 @@ class LLM:
         revision: branch, tag or commit of a model that is downloaded.
         kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank.
         tensor_parallel: ranks among which the model is divided, each with a process and a device.
+        progress: told which share of the weights has been quantised, each time it grows.
         options: further fields of ``EngineConfig``.
 
     Raises:
@@ -86,6 +87,7 @@ class LLM:
         kv_memory: str | int = "2GiB",
         max_model_len: int | None = None,
         tensor_parallel: int = 1,
+        progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
         folder = resolve_model(model, revision=revision)
@@ -101,6 +103,7 @@ class LLM:
                 tensor_parallel=tensor_parallel,
                 **{"max_queue": _NO_LIMIT, **options},
             ),
+            progress,
         )
         self._ids = itertools.count()
         self._answers: dict[str, _Answer] = {}

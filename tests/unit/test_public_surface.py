@@ -32,8 +32,8 @@ ROOMS = {
     "unisono.hardware": [
         *("AttentionStep", "DeviceReport", "Facts", "Finding", "Hardware", "HardwareReport"),
         "HostHardware",
-        *("MemoryInfo", "MemoryUse", "OP_TABLE_VERSION", "PortableOps", "discover"),
-        *("find_hardware", "load_hardware"),
+        *("MemoryInfo", "MemoryUse", "OP_TABLE_VERSION", "PackedForm", "PortableOps"),
+        *("discover", "find_hardware", "load_hardware"),
     ],
     "unisono.models": [
         *("Decoder", "FAMILIES", "LoadedModel", "ModelConfig", "RawConfig", "StepContext"),

@@ -35,6 +35,7 @@ class EngineConfig:
     prefix_cache: keep the KV of finished requests and share equal beginnings.
     max_queue: most requests that wait; more are refused.
     weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
+    weight_cache: keep quantised weights on the disk for the next start.
     tensor_parallel: ranks, each a process with a device and a part of the model.
 
     Raises:
@@ -51,6 +52,7 @@ class EngineConfig:
     prefix_cache: bool = True
     max_queue: int = 1024
     weights: str = "auto"
+    weight_cache: bool = True
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:

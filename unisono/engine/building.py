@@ -21,13 +21,17 @@ from unisono.engine.stats import EngineInfo
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.collectives import Group
 from unisono.models import LoadedModel, load_model
+from unisono.models.filling import Progress
 from unisono.models.parallel import Shard
 
 __all__ = ["Part", "build_engine"]
 
 
-def build_engine(folder: Path, config: EngineConfig) -> Engine:
+def build_engine(folder: Path, config: EngineConfig, progress: Progress | None = None) -> Engine:
     """Load the model in ``folder`` and set an engine up around it.
+
+    Args:
+        progress: told which share of the weights has been quantised, each time it grows.
 
     Raises:
         ModelError: the folder cannot be used.
@@ -37,12 +41,12 @@ def build_engine(folder: Path, config: EngineConfig) -> Engine:
     """
     hardware = find_hardware(config.device)
     if config.tensor_parallel == 1:
-        part = Part.load(folder, config, hardware)
+        part = Part.load(folder, config, hardware, progress=progress)
         return _assemble(config, part, part.runner(Runner))
     ranks = Ranks(folder, config, hardware)
     try:
         shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
-        part = Part.load(folder, config, hardware, shard)
+        part = Part.load(folder, config, hardware, shard, progress)
         part.connect(ranks.meet())
         return _assemble(config, part, part.runner(partial(LeadingRunner, ranks=ranks)))
     except BaseException:
@@ -107,7 +111,12 @@ class Part:
 
     @classmethod
     def load(
-        cls, folder: Path, config: EngineConfig, hardware: Hardware, shard: Shard | None = None
+        cls,
+        folder: Path,
+        config: EngineConfig,
+        hardware: Hardware,
+        shard: Shard | None = None,
+        progress: Progress | None = None,
     ) -> Part:
         """Raises what ``build_engine`` raises."""
         loaded = load_model(
@@ -117,6 +126,8 @@ class Part:
             reserve_bytes=config.kv_memory,
             shard=shard,
             weights=config.weights,
+            weight_cache=config.weight_cache,
+            progress=progress,
         )
         layout = _Layout.of(
             loaded.model.layer_caches(loaded.dtype),

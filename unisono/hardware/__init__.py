@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from unisono.hardware.facts import Facts
     from unisono.hardware.findings import Finding
+    from unisono.hardware.packed_form import PackedForm
     from unisono.hardware.portable import OP_TABLE_VERSION, PortableOps
     from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
@@ -34,6 +35,7 @@ __all__ = [
     "MemoryInfo",
     "MemoryUse",
     "OP_TABLE_VERSION",
+    "PackedForm",
     "PortableOps",
     "discover",
     "find_hardware",
@@ -46,6 +48,7 @@ _FILES = {
     "discovery": ("HardwareReport", "discover", "find_hardware", "load_hardware"),
     "facts": ("Facts",),
     "findings": ("Finding",),
+    "packed_form": ("PackedForm",),
     "portable": ("OP_TABLE_VERSION", "PortableOps"),
     "runtime": ("MemoryInfo", "MemoryUse"),
 }

@@ -23,6 +23,7 @@ from unisono.core.weight_format import WeightFormat
 from unisono.hardware import collectives
 from unisono.hardware.attention import AttentionStep
 from unisono.hardware.collectives import Group
+from unisono.hardware.packed_form import PackedForm
 from unisono.hardware.quantized import QuantizedWeight, quantize
 
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
@@ -39,6 +40,9 @@ class PortableOps:
     """How often an op that has a faster form here ran as the reference, by what it was."""
 
     # -- weights ----------------------------------------------------------------------------
+
+    packed_form: PackedForm | None = None
+    """How quantised weights are kept for the next start; None: each start quantises."""
 
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
         """The form in which ``linear`` likes a loaded weight [N, K]: as it is, or quantised.

@@ -13,11 +13,13 @@ from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemory
 from unisono.hardware import Hardware
 from unisono.models.config import RawConfig, read_json
 from unisono.models.decoder import Decoder
+from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
 from unisono.models.registry import find_family
-from unisono.models.weights import load_weights, num_parameters, weight_files
+from unisono.models.weight_cache import WeightCache
+from unisono.models.weights import num_parameters, weight_files
 
 __all__ = ["LoadedModel", "load_model"]
 
@@ -50,6 +52,8 @@ def load_model(
     reserve_bytes: int = 0,
     shard: Shard | None = None,
     weights: str = "auto",
+    weight_cache: bool = True,
+    progress: Progress | None = None,
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
@@ -58,6 +62,9 @@ def load_model(
         reserve_bytes: memory that must be left besides the weights.
         shard: load the part of this rank alone.
         weights: how linear weights are held, as ``WeightFormat.parse`` reads it.
+        weight_cache: keep quantised weights on the disk, and use those that are there.
+        progress: told how many bytes of the checkpoint have been used, of how many, while they are
+            quantised.
 
     Raises:
         ModelError: the folder cannot be used.
@@ -70,13 +77,19 @@ def load_model(
     config = family.read_config(raw)
     eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
-    whole = family(config, hardware.ops, hardware.device)
-    model = (whole if plan is None else _narrowed(family, plan, hardware)).eval()
-    num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
-    weight_files(folder)
+    format = WeightFormat.parse(weights)
+    filling = Filling(family, config, plan, hardware, folder, torch_dtype, format, progress)
+    model, files = filling.empty_model(), weight_files(folder)
+    whole = model if plan is None else family(config, hardware.ops, hardware.device)
+    num_whole = num_parameters(whole)
     _check_memory(_expected_bytes(model, torch_dtype, format), reserve_bytes, hardware, shard)
+    form = hardware.ops.packed_form
     with hardware.activate(), torch.inference_mode():
-        load_weights(model, folder, torch_dtype, hardware, plan, format)
+        if format is None or form is None or not weight_cache:
+            filling.fill(model)
+        else:
+            cache = WeightCache(folder, files, form, format, torch_dtype, shard)
+            model = filling.fill_cached(model, cache)
     step_weight_bytes = _step_weight_bytes(model)
     fuse(model, hardware.ops)
     hardware.settle()
@@ -91,12 +104,6 @@ def load_model(
         eos_token_ids=eos_token_ids,
         plan=plan,
     )
-
-
-def _narrowed(family: type[Decoder], plan: Plan, hardware: Hardware) -> Decoder:
-    model = family(plan.config, hardware.ops, hardware.device)
-    plan.narrow(model)
-    return model
 
 
 def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype:

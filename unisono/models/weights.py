@@ -7,7 +7,7 @@ folder is executed or unpickled, and an index cannot name files outside its fold
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = ["load_weights", "num_parameters", "weight_files"]
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_MAPPED_BYTES = 64 << 20
 _AGAIN = "The download may be incomplete: fetch the model again."
 
 
@@ -103,18 +104,32 @@ def _slots(model: Decoder, plan: Plan | None) -> dict[str, _Slot]:
     """Checkpoint name -> slot, for every tensor the model needs."""
     slots: dict[str, _Slot] = {}
     for path, module in model.named_modules():
-        parent = path.rpartition(".")[0]
         for parameter, _ in module.named_parameters(recurse=False):
             if isinstance(module, Linear):
                 for part in module.parts:
-                    name = f"{parent}.{part}.{parameter}" if parent else f"{part}.{parameter}"
-                    slots[_checkpoint_name(name)] = _Slot.of(path, module, parameter, part, plan)
+                    name = _part_name(path, part, parameter)
+                    slots[name] = _Slot.of(path, module, parameter, part, plan)
             else:
                 name = _checkpoint_name(f"{path}.{parameter}")
                 slots[name] = _Slot.of(path, module, parameter, None, plan)
     if model.config.tie_embeddings:
-        del slots["lm_head.weight"]
+        slots.pop("lm_head.weight", None)
     return slots
+
+
+def _prepared_names(model: Decoder) -> set[str]:
+    """Checkpoint names of the linear weights that ``model`` holds already."""
+    return {
+        _part_name(path, part, "weight")
+        for path, module in model.named_modules()
+        if isinstance(module, Linear) and module.is_prepared
+        for part in module.parts
+    }
+
+
+def _part_name(path: str, part: str, parameter: str) -> str:
+    parent = path.rpartition(".")[0]
+    return _checkpoint_name(f"{parent}.{part}.{parameter}" if parent else f"{part}.{parameter}")
 
 
 def _checkpoint_name(name: str) -> str:
@@ -128,10 +143,16 @@ def load_weights(
     hardware: Hardware,
     plan: Plan | None = None,
     format: WeightFormat | None = None,
+    *,
+    on_prepared: Callable[[Linear], None] | None = None,
 ) -> None:
     """Fill ``model`` from ``folder``, converting to ``dtype`` on the way. Where there is a plan,
     ``model`` is a rank's, and only its parts are read.
-    With a ``format`` linear weights are quantised one by one, as they are complete.
+    With a ``format`` linear weights are quantised one by one, as they are complete. Those that are
+    prepared already stay as they are.
+
+    Args:
+        on_prepared: told of each linear layer when its weight is in its final form.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, or has another shape than the
@@ -139,23 +160,43 @@ def load_weights(
         UnsupportedModelError: a tensor is quantised.
     """
     slots = _slots(model, plan)
+    prepared = _prepared_names(model)
     needed = set(slots)
     filled: dict[tuple[int, str], int] = {}
     for path in weight_files(folder):
-        with _open(path) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - a safetensors handle, not a dict
-                if name in needed:
-                    needed.discard(name)
-                    _fill(slots[name], name, tensors.get_tensor(name), dtype, hardware)
-                    _prepare_if_complete(model, slots[name], filled, format)
-                elif not _ignorable(model, name):
-                    _unexpected(name, path, already=name in slots)
+        names = _names(path)
+        for name in names:
+            if name not in needed and name not in prepared and not _ignorable(model, name):
+                _unexpected(name, path, already=name in slots)
+        for name, tensor in _tensors(path, [name for name in names if name in needed]):
+            needed.discard(name)
+            _fill(slots[name], name, tensor, dtype, hardware)
+            _prepare_if_complete(model, slots[name], filled, format, on_prepared)
     if needed:
         raise CheckpointError(
             f"The checkpoint lacks {len(needed)} tensors, such as {min(needed)}.", hint=_AGAIN
         )
-    if model.config.tie_embeddings:
-        _tie(model, plan, format)
+    if model.config.tie_embeddings and not model.lm_head.is_prepared:
+        _tie(model, plan, format, on_prepared)
+
+
+def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a file. It is opened anew from time to time: a mapping keeps in memory all that
+    was read through it."""
+    at = 0
+    while at < len(names):
+        with _open(path) as file:
+            num_mapped = 0
+            while at < len(names) and num_mapped < _MAPPED_BYTES:
+                tensor = file.get_tensor(names[at])
+                yield names[at], tensor
+                num_mapped += tensor.nbytes
+                at += 1
+
+
+def _names(path: Path) -> list[str]:
+    with _open(path) as file:
+        return list(file.keys())
 
 
 @contextmanager
@@ -179,14 +220,19 @@ def _unexpected(name: str, path: Path, *, already: bool) -> None:
     )
 
 
-def _tie(model: Decoder, plan: Plan | None, format: WeightFormat | None) -> None:
+def _tie(
+    model: Decoder,
+    plan: Plan | None,
+    format: WeightFormat | None,
+    on_prepared: Callable[[Linear], None] | None,
+) -> None:
     """The embedding, or a rank's rows of it, is the head as well."""
     weight, head = model.embed_tokens.weight, model.lm_head
     if plan is not None:
         cut = plan.cut("lm_head", "lm_head", tuple(head.weight.shape))
         weight = weight if cut is None else nn.Parameter(cut.of(weight), requires_grad=False)
     head.weight = weight
-    head.prepare(None if format is None else format.of_head)
+    _prepare(head, None if format is None else format.of_head, on_prepared)
 
 
 def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
@@ -227,6 +273,7 @@ def _prepare_if_complete(
     slot: _Slot,
     filled: dict[tuple[int, str], int],
     format: WeightFormat | None,
+    on_prepared: Callable[[Linear], None] | None,
 ) -> None:
     """Hand a linear weight to the hardware once its last part is there."""
     if not isinstance(slot.module, Linear) or slot.parameter != "weight":
@@ -236,4 +283,12 @@ def _prepare_if_complete(
     if filled[key] == len(slot.module.parts):
         if format is not None and slot.module is model.lm_head:
             format = format.of_head
-        slot.module.prepare(format)
+        _prepare(slot.module, format, on_prepared)
+
+
+def _prepare(
+    linear: Linear, format: WeightFormat | None, on_prepared: Callable[[Linear], None] | None
+) -> None:
+    linear.prepare(format)
+    if on_prepared is not None:
+        on_prepared(linear)

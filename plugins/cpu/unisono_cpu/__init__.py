@@ -20,10 +20,11 @@ from unisono_cpu.ops import (
     silu_mul,
     threads,
 )
-from unisono_cpu.weights import FORMATS, PackedWeight, pack, pack_levels, packed_bytes
+from unisono_cpu.weights import FORMATS, LAYOUT, PackedWeight, pack, pack_levels, packed_bytes
 
 __all__ = [
     "FORMATS",
+    "LAYOUT",
     "DecoderShape",
     "LayerWeights",
     "NativeDecoder",

@@ -15,7 +15,8 @@ from torch import Tensor
 
 import unisono_cpu as native
 from unisono.core import WeightFormat
-from unisono.hardware import AttentionStep, Finding
+from unisono.core.errors import CheckpointError
+from unisono.hardware import AttentionStep, Finding, PackedForm
 from unisono.hardware.cpu import CpuHardware, CpuOps
 from unisono.hardware.quantized import QuantizedWeight, quantize
 from unisono_cpu.library import ISA_VARIABLE
@@ -26,12 +27,36 @@ __all__ = ["NativeCpuHardware", "NativeCpuOps"]
 _COVERED = (torch.bfloat16, torch.float32)
 
 
+class NativeForm(PackedForm):
+    """Packed weights lie in a file as they do in memory."""
+
+    layout = native.LAYOUT
+
+    def __init__(self, ops: NativeCpuOps) -> None:
+        self._ops = ops
+
+    def to_bytes(self, prepared: PackedWeight) -> Tensor:
+        return prepared.blob
+
+    def from_bytes(
+        self, data: Tensor, shape: tuple[int, int], format: WeightFormat
+    ) -> PackedWeight:
+        weight = PackedWeight(data)
+        expected = shape, _library_format(format), format.group_size
+        if (weight.shape, weight.format, weight.group) != expected:
+            raise CheckpointError(f"{weight} where {shape} in {format} is expected.")
+        weight.verify()
+        self._ops.packs = True
+        return weight
+
+
 class NativeCpuOps(CpuOps):
     """Products, attention, choice of tokens, and whole decoders in native code."""
 
     def __init__(self) -> None:
         self.packs = False
         """Whether any weight is in the native form."""
+        self.packed_form = NativeForm(self)
         self.fallbacks: Counter[str] = Counter()
 
     def _fall_back(self, op: str, x: Tensor) -> None:
@@ -108,10 +133,14 @@ class NativeCpuOps(CpuOps):
 
 def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
     """The same levels and scales in the library's layout."""
-    name = "int8" if weight.format.bits == 8 else "int4" if weight.format.symmetric else "int4z"
+    name = _library_format(weight.format)
     return native.pack_levels(
         weight.levels, weight.scales, name, weight.format.group_size, zeros=weight.zeros
     )
+
+
+def _library_format(format: WeightFormat) -> str:
+    return "int8" if format.bits == 8 else "int4" if format.symmetric else "int4z"
 
 
 def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:

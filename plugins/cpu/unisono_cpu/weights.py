@@ -10,10 +10,12 @@ from torch import Tensor
 
 from unisono_cpu.library import WeightInfo, call
 
-__all__ = ["FORMATS", "PackedWeight", "pack", "pack_levels", "packed_bytes"]
+__all__ = ["FORMATS", "LAYOUT", "PackedWeight", "pack", "pack_levels", "packed_bytes"]
 
 FORMATS: Final = {"f32": 0, "bf16": 1, "int8": 2, "int4": 3, "int4z": 4}
 """``int4`` is symmetric, ``int4z`` has zero points."""
+LAYOUT: Final = "unisono-cpu 1"
+"""The version is that of every packed weight's header; all instruction sets share the layout."""
 _NAMES = {code: name for name, code in FORMATS.items()}
 _SOURCES = {torch.bfloat16: 0, torch.float32: 1, torch.float16: 2}
 _ALIGNMENT = 64

@@ -30,8 +30,9 @@ class Linear(nn.Module):
         super().__init__()
         self.ops = ops
         self.parts = dict(parts)
-        self.weight: Any = _unfilled(sum(parts.values()), num_inputs)
-        self.bias = _unfilled(sum(parts.values())) if bias else None
+        self.shape = (sum(parts.values()), num_inputs)
+        self.weight: Any = _unfilled(*self.shape)
+        self.bias = _unfilled(self.shape[0]) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ops.linear(x, self.weight, self.bias)
@@ -49,9 +50,17 @@ class Linear(nn.Module):
         """Give the finished weight the form its hardware likes, quantised where asked."""
         prepared = self.ops.prepare_linear(self.weight, format)
         if prepared is not self.weight:
-            self.weight = None
-            del self._parameters["weight"]
-            self.weight = prepared
+            self.hold(prepared)
+
+    def hold(self, prepared: Any) -> None:
+        """Take a prepared weight in the parameter's place."""
+        self._parameters.pop("weight", None)
+        self.weight = prepared
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the weight is no parameter any more, but in a form of the hardware's."""
+        return "weight" not in self._parameters
 
 
 class Embedding(nn.Module):

@@ -1,0 +1,114 @@
+"""From an empty model to one with weights: from the checkpoint, or from what an earlier start kept.
+
+Whatever is wrong with the kept weights, the checkpoint is read instead, and a line in the log says
+why.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unisono.core import WeightFormat
+from unisono.hardware import Hardware
+from unisono.models.config import ModelConfig
+from unisono.models.decoder import Decoder
+from unisono.models.layers import Linear
+from unisono.models.packed_file import PackedFileError
+from unisono.models.parallel import Plan
+from unisono.models.weight_cache import WeightCache
+from unisono.models.weights import load_weights
+
+__all__ = ["Filling", "Progress"]
+
+Progress = Callable[[float], None]
+"""Told which share of the weights has been quantised."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """All that an empty model needs to get its weights; ``plan`` is of a rank's part."""
+
+    family: type[Decoder]
+    config: ModelConfig
+    plan: Plan | None
+    hardware: Hardware
+    folder: Path
+    dtype: torch.dtype
+    format: WeightFormat | None
+    progress: Progress | None
+
+    def empty_model(self) -> Decoder:
+        """Without weights, the whole or a rank's part."""
+        config = self.config if self.plan is None else self.plan.config
+        model = self.family(config, self.hardware.ops, self.hardware.device)
+        if self.plan is not None:
+            self.plan.narrow(model)
+        return model.eval()
+
+    def fill(self, model: Decoder, take: Callable[[Linear], None] | None = None) -> None:
+        """Read what ``model`` lacks from the checkpoint; raises what ``load_weights`` raises.
+        ``take`` gets each linear layer as soon as its weight is in its final form."""
+        load_weights(
+            model,
+            self.folder,
+            self.dtype,
+            self.hardware,
+            self.plan,
+            self.format,
+            on_prepared=self._reported(take, model),
+        )
+
+    def fill_cached(self, model: Decoder, cache: WeightCache) -> Decoder:
+        """``model``, or one in its place, with its quantised weights in the mapped file of
+        ``cache``, which is made where there is none; in memory where it cannot be made."""
+        try:
+            if self._fill_from(cache, model):
+                return model
+            with cache.draft(model) as draft:
+                self.fill(model, draft.take)
+            if cache.load(model):
+                return model
+            raise PackedFileError("the new file has vanished")
+        except PackedFileError as error:
+            _log.warning("Quantised weights are not kept in %s: %s.", cache.path.parent, error)
+        model = self.empty_model()
+        self.fill(model)
+        return model
+
+    def _fill_from(self, cache: WeightCache, model: Decoder) -> bool:
+        """Whether there was a file that could be used."""
+        try:
+            found = cache.load(model)
+        except PackedFileError as error:
+            _log.warning("%s cannot be used: %s. It is made anew.", cache.path, error)
+            return False
+        if found:
+            self.fill(model)
+        return found
+
+    def _reported(
+        self, take: Callable[[Linear], None] | None, model: Decoder
+    ) -> Callable[[Linear], None] | None:
+        """``take``, with a word on how much of the model has been quantised."""
+        if self.progress is None or self.format is None:
+            return take
+        progress, done = self.progress, 0
+        linears = [module for module in model.modules() if isinstance(module, Linear)]
+        total = sum(math.prod(linear.shape) for linear in linears)
+
+        def take_and_tell(linear: Linear) -> None:
+            nonlocal done
+            if take is not None:
+                take(linear)
+            done += math.prod(linear.shape)
+            progress(done / total)
+
+        return take_and_tell
