@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ def start_model(
     device: str,
     dtype: str,
     weights: str,
+    weight_cache: bool,
     kv_memory: str,
     max_model_len: int | None,
     tensor_parallel: int,
@@ -64,6 +65,7 @@ def start_model(
         "device": device,
         "dtype": dtype,
         "weights": weights,
+        "weight_cache": weight_cache,
         "kv_memory": parse_bytes(kv_memory),
         "max_model_len": max_model_len,
         "tensor_parallel": tensor_parallel,
@@ -72,10 +74,12 @@ def start_model(
     EngineConfig(**options)
     began = time.perf_counter()
     folder = resolve_model(name, revision=revision)
-    with _notice(f"loading {name or _DEMO} ..."), _without_collector():
+    with _notice(f"loading {name or _DEMO} ...") as add, _without_collector():
         from unisono.llm import LLM
 
-        llm = LLM(str(folder), **options)
+        llm = LLM(
+            str(folder), progress=lambda share: add(f"quantising weights, {share:.0%}"), **options
+        )
     return Loaded(name, llm, time.perf_counter() - began)
 
 
@@ -196,13 +200,18 @@ def show(text: str) -> None:
 
 
 @contextmanager
-def _notice(text: str) -> Iterator[None]:
-    """A line on the terminal that vanishes when the work is done."""
+def _notice(text: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that vanishes when the work is done; gives a function that puts
+    something behind it, in place of what it put there before."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda more: None
         return
-    typer.echo(dim(text), err=True, nl=False)
+
+    def write(line: str) -> None:
+        typer.echo(f"\r\033[K{dim(line)}", err=True, nl=False)
+
+    write(text)
     try:
-        yield
+        yield lambda more: write(f"{text} {more}")
     finally:
         typer.echo("\r\033[K", err=True, nl=False)

@@ -16,6 +16,7 @@ from unisono.cli.options import (
     ModelArgument,
     RevisionOption,
     TensorParallelOption,
+    WeightCacheOption,
 )
 from unisono.core.errors import ConfigError
 
@@ -32,6 +33,7 @@ def bench(
             help="Weight formats to measure, with commas: auto, int8, int4, int4-g128, ..."
         ),
     ] = "auto",
+    weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
     generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
@@ -68,6 +70,7 @@ def bench(
                 device=device,
                 dtype=dtype,
                 weights=format,
+                weight_cache=weight_cache,
                 kv_memory=parse_bytes(kv_memory),
                 tensor_parallel=tensor_parallel,
                 max_num_seqs=max(64, *sizes),

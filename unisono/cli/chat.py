@@ -19,6 +19,7 @@ from unisono.cli.options import (
     TensorParallelOption,
     TopKOption,
     TopPOption,
+    WeightCacheOption,
     WeightsOption,
 )
 
@@ -30,6 +31,7 @@ def chat(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     weights: WeightsOption = "auto",
+    weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 1024,
     temperature: TemperatureOption = 0.7,
@@ -61,6 +63,7 @@ def chat(
             device=device,
             dtype=dtype,
             weights=weights,
+            weight_cache=weight_cache,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,

@@ -21,6 +21,7 @@ __all__ = [
     "TensorParallelOption",
     "TopKOption",
     "TopPOption",
+    "WeightCacheOption",
     "WeightsOption",
 ]
 
@@ -60,6 +61,12 @@ WeightsOption = Annotated[
     typer.Option(
         help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and -g32,"
         " -g64 or -g128 behind."
+    ),
+]
+WeightCacheOption = Annotated[
+    bool,
+    typer.Option(
+        "--weight-cache/--no-weight-cache", help="Keep quantised weights for the next start."
     ),
 ]
 RevisionOption = Annotated[

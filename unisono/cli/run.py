@@ -25,6 +25,7 @@ from unisono.cli.options import (
     TensorParallelOption,
     TopKOption,
     TopPOption,
+    WeightCacheOption,
     WeightsOption,
 )
 from unisono.core.errors import ConfigError
@@ -52,6 +53,7 @@ def run(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     weights: WeightsOption = "auto",
+    weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = 512,
     temperature: TemperatureOption = 0.0,
@@ -107,6 +109,7 @@ def run(
             device=device,
             dtype=dtype,
             weights=weights,
+            weight_cache=weight_cache,
             kv_memory=kv_memory,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,

@@ -16,6 +16,7 @@ from unisono.cli.options import (
     ModelArgument,
     RevisionOption,
     TensorParallelOption,
+    WeightCacheOption,
     WeightsOption,
 )
 
@@ -36,6 +37,7 @@ def serve(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     weights: WeightsOption = "auto",
+    weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     kv_memory: KvMemoryOption = "2GiB",
     max_model_len: MaxModelLenOption = None,
@@ -99,6 +101,7 @@ def serve(
             device=device,
             dtype=dtype,
             weights=weights,
+            weight_cache=weight_cache,
             kv_memory=parse_bytes(kv_memory),
             tensor_parallel=tensor_parallel,
             max_model_len=max_model_len,

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["ALIGNMENT", "PackedForm"]
+__all__ = ["ALIGNMENT", "HEAD_BYTES", "PackedForm"]
 
 ALIGNMENT = 64
 """Of each weight's bytes, in a file and in memory."""
+HEAD_BYTES = 128
+"""A weight's checksum is among so many of its first bytes, which the file notes beside its name."""
 
 
 class PackedForm(ABC):
@@ -24,7 +26,8 @@ class PackedForm(ABC):
 
     @abstractmethod
     def to_bytes(self, prepared: Any) -> Tensor:
-        """All of a prepared weight: uint8 [bytes], contiguous, on the host."""
+        """All of a prepared weight, a checksum near its beginning (``HEAD_BYTES``): uint8 [bytes],
+        contiguous, on the host."""
 
     @abstractmethod
     def from_bytes(self, data: Tensor, shape: tuple[int, int], format: WeightFormat) -> Any:

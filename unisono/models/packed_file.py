@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from unisono.hardware.packed_form import ALIGNMENT
+from unisono.hardware.packed_form import ALIGNMENT, HEAD_BYTES
 
 __all__ = ["PackedFileError", "PackedFileWriter", "map_packed_file"]
 
@@ -65,6 +65,7 @@ class PackedFileWriter:
         self._path = path
         self._metadata = dict(metadata)
         self._spans: dict[str, tuple[int, int]] = {}
+        self._heads: dict[str, bytes] = {}
         self._num_bytes = 0
         self._data_start = _data_start(list(names), self._metadata)
         descriptor, draft = tempfile.mkstemp(_DRAFT, f"{path.name}.", path.parent)
@@ -74,16 +75,17 @@ class PackedFileWriter:
 
     def add(self, name: str, data: Tensor) -> None:
         """Append ``data``, uint8 [bytes] on the host."""
-        padding = -data.numel() % ALIGNMENT
+        padding = bytes(-data.numel() % ALIGNMENT)
         self._file.write(data.contiguous().numpy().data)
-        self._file.write(bytes(padding))
-        end = self._num_bytes + data.numel() + padding
+        self._file.write(padding)
+        end = self._num_bytes + data.numel() + len(padding)
         self._spans[name] = self._num_bytes, end
+        self._heads[name] = (data[:HEAD_BYTES].numpy().tobytes() + padding)[:HEAD_BYTES]
         self._num_bytes = end
 
     def finish(self) -> None:
         """Write the header and give the file its name."""
-        header = _header(self._spans, self._metadata)
+        header = _header(self._spans, self._heads, self._metadata)
         room = self._data_start - _LENGTH_BYTES
         assert len(header) <= room
         self._file.seek(0)
@@ -104,20 +106,24 @@ class PackedFileWriter:
 def _data_start(names: list[str], metadata: Mapping[str, str]) -> int:
     """Where the data may begin before the header is known, which comes first."""
     room = sum(len(json.dumps(name)) + _ENTRY_BYTES for name in names)
-    room += len(_header({}, metadata)) + _LENGTH_BYTES
+    room += len(_header({}, {}, metadata)) + _LENGTH_BYTES
     return room + -room % ALIGNMENT
 
 
-def _header(spans: Mapping[str, tuple[int, int]], metadata: Mapping[str, str]) -> bytes:
-    entries: dict[str, Any] = {_METADATA: {**metadata, _TENSORS: _digest(spans)}}
+def _header(
+    spans: Mapping[str, tuple[int, int]], heads: Mapping[str, bytes], metadata: Mapping[str, str]
+) -> bytes:
+    entries: dict[str, Any] = {_METADATA: {**metadata, _TENSORS: _digest(spans, heads)}}
     for name, (start, end) in spans.items():
         entries[name] = {"dtype": "U8", "shape": [end - start], "data_offsets": [start, end]}
     return json.dumps(entries).encode()
 
 
-def _digest(spans: Mapping[str, tuple[int, int]]) -> str:
-    """Of which bytes are which tensor's: bytes say themselves whether they are whole, not whose."""
-    return hashlib.sha256(json.dumps(sorted(spans.items())).encode()).hexdigest()
+def _digest(spans: Mapping[str, tuple[int, int]], heads: Mapping[str, bytes]) -> str:
+    """Of which bytes are which tensor's, and of how each begins: its checksum tells whether it is
+    whole, this whether it belongs here."""
+    tensors = [[name, span, heads[name].hex()] for name, span in sorted(spans.items())]
+    return hashlib.sha256(json.dumps(tensors).encode()).hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -143,13 +149,13 @@ def map_packed_file(
     """The tensors, each a part of the mapped file; writing to one would not change the file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, NotADirectoryError: there is none.
         PackedFileError: it is damaged, someone else's, has other metadata or other tensors.
     """
     try:
         mapped = _map(path)
         spans = _checked_spans(mapped, metadata)
-    except (FileNotFoundError, PackedFileError):
+    except (FileNotFoundError, NotADirectoryError, PackedFileError):
         raise
     except OSError as error:
         raise PackedFileError(error.strerror or str(error)) from error
@@ -189,7 +195,11 @@ def _checked_spans(file: mmap.mmap, metadata: Mapping[str, str]) -> dict[str, tu
     entries: dict[str, Any] = json.loads(file[_LENGTH_BYTES:data_start])
     noted = entries.pop(_METADATA)
     spans = {name: _span(entry["data_offsets"]) for name, entry in entries.items()}
-    if noted.pop(_TENSORS) != _digest(spans):
+    heads = {
+        name: file[data_start + start : data_start + min(stop, start + HEAD_BYTES)]
+        for name, (start, stop) in spans.items()
+    }
+    if noted.pop(_TENSORS) != _digest(spans, heads):
         raise ValueError("other tensors than were written")
     if noted != metadata:
         raise PackedFileError("it was made from another state of the checkpoint")

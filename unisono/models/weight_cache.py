@@ -100,7 +100,7 @@ class WeightCache:
                 )
                 for path, linear in linears.items()
             }
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except CheckpointError as error:
             raise PackedFileError("it is damaged") from error
