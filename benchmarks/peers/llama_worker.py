@@ -1,7 +1,8 @@
 """llama.cpp: ``llama_worker.py MODEL.gguf THREADS``, through its C interface.
 
 A context is made for the number of sequences and tokens at hand, because llama.cpp divides it
-evenly among its sequences. Keys and values are float16, as llama.cpp has it by default.
+evenly among its sequences. Flash attention is on where it was measured to be faster: for prompts
+and for several sequences, not for the decode of one. Keys and values are float16, its default.
 """
 
 from __future__ import annotations
@@ -30,26 +31,27 @@ class LlamaSession:
         self.threads = threads
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
         self._context: Any = None
-        self._shape = (0, 0)
+        self._shape = (0, 0, False)
 
     def describe(self) -> dict[str, Any]:
         return {
             "version": llama_cpp.__version__,
             "system": llama_cpp.llama_print_system_info().decode(),
-            "flash_attention": "auto",
+            "flash_attention": "prefill and batches",
             "kv": "float16",
             "step_bytes": llama_cpp.llama_model_size(self.model),
         }
 
-    def clear(self, batch: int, tokens: int) -> None:
-        if self._shape != (batch, tokens):
+    def clear(self, batch: int, tokens: int, aim: str) -> None:
+        shape = (batch, tokens, batch > 1 or aim == "prefill")
+        if self._shape != shape:
             if self._context:
                 llama_cpp.llama_free(self._context)
-            self._context = self._new_context(batch, tokens)
-            self._shape = (batch, tokens)
+            self._context = self._new_context(*shape)
+            self._shape = shape
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
 
-    def _new_context(self, batch: int, tokens: int) -> Any:
+    def _new_context(self, batch: int, tokens: int, flash: bool) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = batch * (tokens + ROOM_FOR_ANSWER)
         params.n_batch = max(tokens, batch)
@@ -57,7 +59,7 @@ class LlamaSession:
         params.n_seq_max = batch
         params.kv_unified = False
         params.n_threads = params.n_threads_batch = self.threads
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.flash_attn_type = int(flash)
         context = llama_cpp.llama_init_from_model(self.model, params)
         if not context:
             raise RuntimeError(f"llama.cpp gave no context for {batch} x {tokens} tokens.")

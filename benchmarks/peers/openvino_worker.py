@@ -65,7 +65,7 @@ class OpenvinoSession:
             "step_bytes": (self.folder / "openvino_model.bin").stat().st_size,
         }
 
-    def clear(self, batch: int, tokens: int) -> None:
+    def clear(self, batch: int, tokens: int, aim: str) -> None:
         for handle in self._handles:
             handle.stop()
         while self.pipeline.has_non_finished_requests():

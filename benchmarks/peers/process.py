@@ -37,7 +37,8 @@ class WorkerProcess:
             )
         self._turns_s = self._turns_cpu_s = 0.0
         self.about = self.ask("describe")
-        self.watch_idleness()
+        self._turns_s = self._turns_cpu_s = 0.0
+        self._began, self._began_cpu_s = time.perf_counter(), self._cpu_s()
 
     def ask(self, do: str, **fields: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -55,13 +56,8 @@ class WorkerProcess:
         self._turns_cpu_s += self._cpu_s() - cpu_s
         return json.loads(line)
 
-    def watch_idleness(self) -> None:
-        """From now on what ``idle_share`` says is counted."""
-        self._turns_s = self._turns_cpu_s = 0.0
-        self._began, self._began_cpu_s = time.perf_counter(), self._cpu_s()
-
     def idle_share(self) -> float:
-        """Processors it kept busy while it had nothing to do: 0 where it slept."""
+        """Processors it kept busy, since it was loaded, while it had nothing to do."""
         idle_s = time.perf_counter() - self._began - self._turns_s
         idle_cpu_s = self._cpu_s() - self._began_cpu_s - self._turns_cpu_s
         return idle_cpu_s / idle_s

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 __all__ = ["FIGURES", "RATIOS", "ratios", "show", "summary"]
 
@@ -56,52 +57,56 @@ def summary(
     rows: dict[str, list[float]], step_bytes: int, flops_per_token: float, roofs: dict[str, float]
 ) -> dict[str, float]:
     """Median tokens/s of each figure, and how near the machine's roofs two of them are."""
-    medians = {figure: statistics.median(values) for figure, values in rows.items() if values}
-    return {
-        **medians,
-        "decode_share_of_read_rate": medians["decode"] * step_bytes / roofs["read"],
-        "prefill_share_of_matmul_rate": medians["prefill"] * flops_per_token / roofs["matmul"],
-    }
+    found = {figure: statistics.median(values) for figure, values in rows.items() if values}
+    if "prefill" in found:
+        found["prefill_share"] = found["prefill"] * flops_per_token / roofs["matmul"]
+    if "decode" in found:
+        found["decode_share"] = found["decode"] * step_bytes / roofs["read"]
+    return found
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any], stream: TextIO) -> None:
+    lines = [*table(result), "", *ratio_lines(result), "", *remarks(result)]
+    print("\n".join(lines), file=stream)
+
+
+def table(result: dict[str, Any]) -> Iterator[str]:
     work = result["workload"]
-    print(
-        f"| engine and weights | prefill {work['prompt']} tok/s | of the bf16 GEMM rate"
-        f" | decode tok/s | of the read rate | batch-{work['batch']} decode tok/s"
-        f" | decode at {work['long']} tok/s | weights a step, GB | peak RSS, GB |"
-    )
-    print("|---" * 9 + "|")
+    columns = {
+        f"prefill {work['prompt']} tok/s": ("prefill", ".1f"),
+        "of the bf16 GEMM rate": ("prefill_share", ".0%"),
+        f"decode at {work['prompt']} tok/s": ("decode", ".2f"),
+        "of the read rate": ("decode_share", ".0%"),
+        f"batch-{work['batch']} decode tok/s": ("batch_decode", ".1f"),
+        f"decode at {work['long']} tok/s": ("long_decode", ".2f"),
+    }
+    yield f"| engine and weights | {' | '.join(columns)} | weights a step, GB | peak RSS, GB |"
+    yield "|---" * (len(columns) + 3) + "|"
     for name, engine in result["engines"].items():
-        print(table_row(name, engine))
-    print()
+        figures = engine["summary"]
+        cells = [
+            format(figures[key], form) if key in figures else "" for key, form in columns.values()
+        ]
+        sizes = [engine["about"]["step_bytes"], engine["peak_rss_bytes"]]
+        yield f"| {' | '.join([name, *cells, *(f'{size / 1e9:.2f}' for size in sizes)])} |"
+
+
+def ratio_lines(result: dict[str, Any]) -> Iterator[str]:
     for ratio in result["ratios"]:
-        print(
+        yield (
             f"{ratio['figure'].replace('_', ' '):13}{ratio['ours']:>13} / {ratio['theirs']:18}"
             f"{ratio['median']:6.2f}   ({ratio['least']:.2f} to {ratio['greatest']:.2f})"
         )
-    print()
+
+
+def remarks(result: dict[str, Any]) -> Iterator[str]:
     for name, unit in (("read", "GB/s"), ("matmul", "GFLOP/s")):
         values = [roofs[name] / 1e9 for roofs in result["roofs"]]
-        print(
+        yield (
             f"{name} rate {statistics.median(values):.1f} {unit}, "
             f"from {min(values):.1f} to {max(values):.1f}"
         )
+    busiest = max(result["engines"].values(), key=lambda engine: engine["idle_share"])
+    yield f"processors that a waiting engine kept busy: at most {busiest['idle_share']:.3f}"
     for name, reason in result["left_out"].items():
-        print(f"left out: {name}: {reason}")
-
-
-def table_row(name: str, engine: dict[str, Any]) -> str:
-    figures = engine["summary"]
-    cells = [
-        name,
-        f"{figures['prefill']:.1f}",
-        f"{figures['prefill_share_of_matmul_rate']:.0%}",
-        f"{figures['decode']:.2f}",
-        f"{figures['decode_share_of_read_rate']:.0%}",
-        f"{figures['batch_decode']:.1f}" if "batch_decode" in figures else "",
-        f"{figures['long_decode']:.2f}" if "long_decode" in figures else "",
-        f"{engine['about']['step_bytes'] / 1e9:.2f}",
-        f"{engine['peak_rss_bytes'] / 1e9:.2f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+        yield f"left out: {name}: {reason}"

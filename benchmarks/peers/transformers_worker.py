@@ -29,7 +29,7 @@ class TransformersSession:
             "step_bytes": sum(p.nbytes for p in self.model.parameters()),
         }
 
-    def clear(self, batch: int, tokens: int) -> None:
+    def clear(self, batch: int, tokens: int, aim: str) -> None:
         self.cache = DynamicCache(config=self.model.config)
 
     def fill(self, prompts: list[list[int]]) -> None:

@@ -43,7 +43,7 @@ class UnisonoSession:
             "step_bytes": info.step_weight_bytes,
         }
 
-    def clear(self, batch: int, tokens: int) -> None:
+    def clear(self, batch: int, tokens: int, aim: str) -> None:
         for request_id in self._lengths:
             self.engine.abort(request_id)
 

@@ -1,10 +1,11 @@
 """What the workers of compare_cpu.py have in common: a JSON object a line in, one a line out.
 
-    {"do": "fill", "batch": 8, "tokens": 512, "seed": 3}    forget everything, take in fresh prompts
-                                                            and choose a first token for each
-    {"do": "step", "tokens": 16}                            choose so many more for each of them
-    {"do": "roofs"}                                         what the machine gives at this moment
-    {"do": "describe"}                                      what the engine says of itself
+    {"do": "fill", "batch": 8, "tokens": 512, "seed": 3, "aim": "decode"}
+        forget everything, take in fresh prompts and choose a first token for each; "aim" is what
+        is measured, "prefill" or "decode", because one peer is set up differently for the two
+    {"do": "step", "tokens": 16}    choose so many more for each of them
+    {"do": "roofs"}                 what the machine gives at this moment
+    {"do": "describe"}              what the engine says of itself
 
 ``fill`` and ``step`` answer seconds, and fail where the engine did not take in or give out as many
 tokens as it was told. Imports nothing but the standard library: every engine has its own Python.
@@ -31,7 +32,7 @@ class Session(Protocol):
     def describe(self) -> dict[str, Any]:
         """``step_bytes``: weights that a decode step reads; the rest is shown as it is."""
 
-    def clear(self, batch: int, tokens: int) -> None:
+    def clear(self, batch: int, tokens: int, aim: str) -> None:
         """Forget all sequences, and have room for so many new ones of so many tokens."""
 
     def fill(self, prompts: list[list[int]]) -> None:
@@ -53,11 +54,11 @@ class TimedSession:
     def describe(self) -> dict[str, Any]:
         return self.session.describe()
 
-    def fill(self, batch: int, tokens: int, seed: int) -> dict[str, float]:
+    def fill(self, batch: int, tokens: int, seed: int, aim: str) -> dict[str, float]:
         numbers = random.Random(seed)
         vocabulary = range(self.session.vocab_size)
         prompts = [numbers.choices(vocabulary, k=tokens) for _ in range(batch)]
-        self.session.clear(batch, tokens)
+        self.session.clear(batch, tokens, aim)
         seconds = timed(lambda: self.session.fill(prompts))
         lengths = self.session.lengths()
         if len(lengths) != batch or min(lengths) < tokens:
