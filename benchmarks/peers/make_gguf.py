@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,19 @@ def convert(checkpoint: Path, target: Path) -> None:
     writer.close()
 
 
-def quantize(source: Path, target: Path, ftype: int) -> None:
+def quantize(source: Path, ftype: int, target: Path) -> None:
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = ftype
     if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), params):
-        raise RuntimeError(f"llama.cpp could not quantise {source} to {target.name}.")
+        raise RuntimeError(f"llama.cpp could not quantise {source} to {target}.")
+
+
+def make(target: Path, write: Callable[[Path], None]) -> None:
+    """Under another name until it is whole; nothing where it is there already."""
+    if not target.exists():
+        unfinished = target.with_suffix(".part")
+        write(unfinished)
+        unfinished.rename(target)
 
 
 def main() -> None:
@@ -90,12 +99,9 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     source = args.folder / "BF16.gguf"
-    if not source.exists():
-        convert(args.checkpoint, source)
+    make(source, partial(convert, args.checkpoint))
     for name, ftype in FORMATS.items():
-        target = args.folder / f"{name}.gguf"
-        if not target.exists():
-            quantize(source, target, ftype)
+        make(args.folder / f"{name}.gguf", partial(quantize, source, ftype))
 
 
 if __name__ == "__main__":

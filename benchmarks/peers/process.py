@@ -35,10 +35,9 @@ class WorkerProcess:
                 cwd=FOLDER,
                 env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             )
-        self._turns_s = self._turns_cpu_s = 0.0
+        self._start_counting()
         self.about = self.ask("describe")
-        self._turns_s = self._turns_cpu_s = 0.0
-        self._began, self._began_cpu_s = time.perf_counter(), self._cpu_s()
+        self._start_counting()
 
     def ask(self, do: str, **fields: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -55,6 +54,10 @@ class WorkerProcess:
         self._turns_s += time.perf_counter() - began
         self._turns_cpu_s += self._cpu_s() - cpu_s
         return json.loads(line)
+
+    def _start_counting(self) -> None:
+        self._turns_s = self._turns_cpu_s = 0.0
+        self._began, self._began_cpu_s = time.perf_counter(), self._cpu_s()
 
     def idle_share(self) -> float:
         """Processors it kept busy, since it was loaded, while it had nothing to do."""

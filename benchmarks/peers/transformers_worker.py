@@ -16,9 +16,8 @@ class TransformersSession:
     """``generate`` goes on where it stopped, by way of the cache it is handed."""
 
     def __init__(self, checkpoint: Path) -> None:
-        model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
-        self.model = model.eval()
-        self.vocab_size = model.config.vocab_size
+        self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+        self.vocab_size = self.model.config.vocab_size
 
     def describe(self) -> dict[str, Any]:
         return {
