@@ -40,7 +40,7 @@ def greedy() -> genai.GenerationConfig:
     config.ignore_eos = True
     config.eos_token_id = 0
     config.stop_token_ids = {0}
-    config.max_new_tokens = 4096
+    config.max_new_tokens = 512
     return config
 
 

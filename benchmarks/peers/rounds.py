@@ -66,8 +66,9 @@ class Comparison:
 
     def _decode(self, figure: str, batch: int, prompt: int, tokens: int, rounds: int) -> None:
         """Filled once, ``tokens`` more in every round, after two that are not counted."""
-        for worker in self.workers.values():
-            self._fill(worker, batch, prompt, "decode")
+        for name, worker in self.workers.items():
+            seconds = self._fill(worker, batch, prompt, "decode")
+            print(f"  {name}: {batch} x {prompt} tokens in {seconds:.1f} s", file=sys.stderr)
             worker.ask("step", tokens=2)
         for index in range(rounds):
             for name in self._turns(index):

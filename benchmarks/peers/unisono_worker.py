@@ -14,7 +14,7 @@ from unisono.engine import Engine, build_engine
 from unisono.hardware import find_hardware
 
 KV_BYTES = 5 * 2**28
-ANSWER = SamplingParams(temperature=0.0, max_tokens=4096, ignore_eos=True)
+ANSWER = SamplingParams(temperature=0.0, max_tokens=512, ignore_eos=True)
 
 
 class UnisonoSession:
