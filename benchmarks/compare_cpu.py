@@ -4,7 +4,8 @@
     python benchmarks/compare_cpu.py /tmp/compare
     python benchmarks/compare_cpu.py /tmp/compare --quick --engines unisono-int4,llama-q4_0
 
-``--prepare`` makes the model and the peers' environments (a C++ compiler, 10 GB of disk, minutes).
+``--prepare`` makes the model and the peers' environments (a C++ compiler, 10 GB of disk, minutes;
+pip's variables count, such as ``PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu``).
 Run it with the Python that has unisono, torch and transformers, and unisono-cpu for its kernels.
 
 Every engine is a process with a Python of its own (``--llama-python``, ``--openvino-python``,

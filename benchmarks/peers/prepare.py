@@ -16,7 +16,7 @@ __all__ = ["prepare"]
 FOLDER = Path(__file__).parent
 LLAMA_PACKAGES = ["--no-binary=llama-cpp-python", "llama-cpp-python", "gguf"]
 LLAMA_BUILD = {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
-OPENVINO_PACKAGES = ["openvino-genai", "optimum-intel", "nncf", "torch"]
+OPENVINO_PACKAGES = ["openvino-genai", "optimum-intel", "nncf"]
 USELESS = ["torchvision"]
 """Comes along, and breaks transformers where it was built for another torch."""
 INT4 = ["--weight-format", "int4", "--sym", "--group-size", "128", "--ratio", "1.0"]
@@ -34,10 +34,16 @@ def prepare(home: Path, llama_python: Path, openvino_python: Path, unisono_pytho
         install(llama_python, LLAMA_PACKAGES, LLAMA_BUILD)
     run(llama_python, FOLDER / "make_gguf.py", home / "model", home / "gguf")
     if not imports(openvino_python, "openvino_genai, optimum.intel"):
-        install(openvino_python, OPENVINO_PACKAGES)
+        install(openvino_python, [*OPENVINO_PACKAGES, tested_torch()])
         run(openvino_python, "-m", "pip", "uninstall", "--yes", *USELESS)
     if not (home / "openvino-int4").exists():
         export_openvino(openvino_python, home)
+
+
+def tested_torch() -> str:
+    """The version that this repository is tested with."""
+    constraints = (FOLDER.parents[1] / "constraints.txt").read_text()
+    return next(line for line in constraints.splitlines() if line.startswith("torch=="))
 
 
 def imports(python: Path, names: str) -> bool:
