@@ -1,0 +1,98 @@
+// A few rows of queries, as when decoding: keys and values pass through registers once, on their
+// way from the cache to the sums. Every sum is the same chain of additions as in attend_panels.h.
+
+template <FloatKind kind>
+INLINE F add_product(F sum, I words, uint32_t x) {
+  if (kind == kPairs) return dot_pairs(sum, words, i_set(int(x)));
+  float value;
+  __builtin_memcpy(&value, &x, 4);
+  return f_fma(f_from_bits(words), f_set(value), sum);
+}
+
+// Two times 16 keys, so that one's chains hide the other's latency.
+template <FloatKind kind, bool whole, int rows>
+INLINE void score_32(const Attending& a, const uint32_t* const* keys, float* scores,
+                     Ahead* ahead) {
+  const long steps = row_words<kind>(a);
+  const int share = int((kKeyBlock / 4 * kLanes + steps - 1) / steps);
+  F sums[2][rows];
+  UNROLL for (int m = 0; m < rows; ++m) sums[0][m] = sums[1][m] = f_zero();
+  const uint32_t* q = a.queries;
+  for (long s = 0; s < steps; s += kLanes) {
+    UNROLL for (int half = 0; half < 2; ++half) {
+      I words[kLanes];
+      load_columns<whole>(a, keys + half * kLanes, s, words);
+      UNROLL for (int j = 0; j < kLanes; ++j) {
+        UNROLL for (int m = 0; m < rows; ++m) {
+          sums[half][m] = add_product<kind>(sums[half][m], words[j], q[j * rows + m]);
+        }
+      }
+    }
+    q += kLanes * rows;
+    ahead->some(share);
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    f_store(scores + m * kKeyBlock, sums[0][m]);
+    f_store(scores + m * kKeyBlock + kLanes, sums[1][m]);
+  }
+}
+
+// `pairs` times 32 dimensions from d on.
+template <FloatKind kind, bool whole, int rows, int pairs>
+INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int d,
+                          Ahead* ahead) {
+  constexpr int per_step = kind == kPairs ? 2 : 1;
+  F sums[rows][pairs][2];
+  float* out = a.part.out + d;
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int i = 0; i < pairs; ++i) {
+      sums[m][i][0] = f_load(out + m * a.dim + i * kPanelRows);
+      sums[m][i][1] = f_load(out + m * a.dim + i * kPanelRows + kLanes);
+    }
+  }
+  const uint32_t* p = a.weights;
+  for (int s = 0; s < kKeyBlock / per_step; ++s) {
+    UNROLL for (int i = 0; i < pairs; ++i) {
+      I low, high;
+      load_value_pair<kind, whole>(a, values, d + i * kPanelRows, &low, &high);
+      UNROLL for (int m = 0; m < rows; ++m) {
+        sums[m][i][0] = add_product<kind>(sums[m][i][0], low, p[m]);
+        sums[m][i][1] = add_product<kind>(sums[m][i][1], high, p[m]);
+      }
+    }
+    values += per_step;
+    p += rows;
+    if (s % 2 == 0 || kind == kPairs) ahead->some(1);
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int i = 0; i < pairs; ++i) {
+      f_store(out + m * a.dim + i * kPanelRows, sums[m][i][0]);
+      f_store(out + m * a.dim + i * kPanelRows + kLanes, sums[m][i][1]);
+    }
+  }
+}
+
+template <FloatKind kind, bool whole, int rows = kDirectRows>
+static void score_few(const Attending& a, const HeadRows& keys, Ahead* ahead) {
+  if constexpr (rows > 1) {
+    if (a.rows < rows) return score_few<kind, whole, rows - 1>(a, keys, ahead);
+  }
+  for (int first = 0; first < kKeyBlock; first += 2 * kLanes) {
+    score_32<kind, whole, rows>(a, keys.at + first, a.scores + first, ahead);
+  }
+}
+
+template <FloatKind kind, bool whole, int rows = kDirectRows>
+static void add_values_few(const Attending& a, const HeadRows& values, Ahead* ahead) {
+  if constexpr (rows > 1) {
+    if (a.rows < rows) return add_values_few<kind, whole, rows - 1>(a, values, ahead);
+  }
+  constexpr int fitting = kDirectSums / (2 * rows), pairs = fitting > 4 ? 4 : fitting;
+  int d = 0;
+  for (; d + pairs * kPanelRows <= a.dim; d += pairs * kPanelRows) {
+    add_values_at<kind, whole, rows, pairs>(a, values.at, d, ahead);
+  }
+  for (; d < a.dim; d += kPanelRows) {
+    add_values_at<kind, whole, rows, 1>(a, values.at, d, ahead);
+  }
+}
