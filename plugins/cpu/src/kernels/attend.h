@@ -24,7 +24,7 @@ template <FloatKind kind>
 static void lay_out_queries(const Attending& a) {
   const AttentionTile& job = a.job;
   const long steps = row_words<kind>(a);
-  for_tiles(a.rows, [&](long first, long rows) {
+  for_tiles(a.rows, a.few() ? kDirectRows : kScoreRows, [&](long first, long rows) {
     for (long r = 0; r < rows; ++r) {
       const long query = (first + r) / job.group, head = (first + r) % job.group;
       const size_t at = query * job.query_stride + a.offset() + head * job.head_dim;
@@ -95,7 +95,7 @@ static void soften_row(const Attending& a, int row, long start) {
 template <FloatKind kind>
 static void lay_out_weights(const Attending& a) {
   constexpr long steps = kKeyBlock / (kind == kPairs ? 2 : 1);
-  for_tiles(a.rows, [&](long first, long rows) {
+  for_tiles(a.rows, a.few() ? kDirectRows : kFloatRows, [&](long first, long rows) {
     for (long r = 0; r < rows; ++r) {
       tile_row<kind>(a.scores + (first + r) * kKeyBlock, first, rows, r, steps, a.weights);
     }
@@ -105,11 +105,10 @@ static void lay_out_weights(const Attending& a) {
 template <FloatKind kind, bool whole>
 static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead, long start) {
   const HeadRows keys(a, block, 0), values(a, block, a.job.to_values);
-  const bool few = a.rows <= kDirectRows;
-  few ? score_few<kind, whole>(a, keys, ahead) : score_panels<kind, whole>(a, keys, ahead);
+  a.few() ? score_few<kind, whole>(a, keys, ahead) : score_panels<kind, whole>(a, keys, ahead);
   for (int r = 0; r < a.rows; ++r) soften_row(a, r, start);
   lay_out_weights<kind>(a);
-  few ? add_values_few<kind, whole>(a, values, ahead)
+  a.few() ? add_values_few<kind, whole>(a, values, ahead)
       : add_value_panels<kind, whole>(a, values, ahead);
 }
 

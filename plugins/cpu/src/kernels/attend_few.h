@@ -9,31 +9,27 @@ INLINE F add_product(F sum, I words, uint32_t x) {
   return f_fma(f_from_bits(words), f_set(value), sum);
 }
 
-// Two times 16 keys, so that one's chains hide the other's latency.
+// 16 keys times the queries.
 template <FloatKind kind, bool whole, int rows>
-INLINE void score_32(const Attending& a, const uint32_t* const* keys, float* scores,
-                     Ahead* ahead) {
+INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* scores, Ahead* ahead) {
   const long steps = row_words<kind>(a);
-  const int share = int((kKeyBlock / 4 * kLanes + steps - 1) / steps);
-  F sums[2][rows];
-  UNROLL for (int m = 0; m < rows; ++m) sums[0][m] = sums[1][m] = f_zero();
+  const int share = int((kKeyBlock / 8 * kLanes + steps - 1) / steps);
   const uint32_t* q = a.queries;
+  F sums[rows][2];
+  UNROLL for (int m = 0; m < rows; ++m) sums[m][0] = sums[m][1] = f_zero();
   for (long s = 0; s < steps; s += kLanes) {
-    UNROLL for (int half = 0; half < 2; ++half) {
-      I words[kLanes];
-      load_columns<whole>(a, keys + half * kLanes, s, words);
-      UNROLL for (int j = 0; j < kLanes; ++j) {
-        UNROLL for (int m = 0; m < rows; ++m) {
-          sums[half][m] = add_product<kind>(sums[half][m], words[j], q[j * rows + m]);
-        }
+    I words[kLanes];
+    load_columns<whole>(a, keys, s, words);
+    UNROLL for (int j = 0; j < kLanes; ++j) {
+      UNROLL for (int m = 0; m < rows; ++m) {
+        sums[m][j % 2] = add_product<kind>(sums[m][j % 2], words[j], q[j * rows + m]);
       }
     }
     q += kLanes * rows;
     ahead->some(share);
   }
   UNROLL for (int m = 0; m < rows; ++m) {
-    f_store(scores + m * kKeyBlock, sums[0][m]);
-    f_store(scores + m * kKeyBlock + kLanes, sums[1][m]);
+    f_store(scores + m * kKeyBlock, f_add(sums[m][0], sums[m][1]));
   }
 }
 
@@ -77,8 +73,8 @@ static void score_few(const Attending& a, const HeadRows& keys, Ahead* ahead) {
   if constexpr (rows > 1) {
     if (a.rows < rows) return score_few<kind, whole, rows - 1>(a, keys, ahead);
   }
-  for (int first = 0; first < kKeyBlock; first += 2 * kLanes) {
-    score_32<kind, whole, rows>(a, keys.at + first, a.scores + first, ahead);
+  for (int i = 0; i < kKeyBlock; i += kLanes) {
+    score_16<kind, whole, rows>(a, keys.at + i, a.scores + i, ahead);
   }
 }
 

@@ -56,6 +56,7 @@ struct Attending {
     total = part_at(take(room, floats), rows, dim);
   }
 
+  bool few() const { return rows <= kDirectRows; }
   size_t element() const { return job.kv_dtype == kFloat32 ? 4 : 2; }
   size_t head_bytes() const { return job.head_dim * element(); }
   // Elements from the tile's first query head to this one's.
