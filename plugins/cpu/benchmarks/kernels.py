@@ -1,7 +1,8 @@
 """Every kernel with its time and its share of the roof, all measured in the same rounds.
 
 Memory: a plain read of the same bytes by the same threads. Arithmetic: torch's own bfloat16 product
-of the same shape, in oneDNN's layout; for attention, of as many sums. Shapes are Qwen3-0.6B's. Weights are larger than the caches.
+of the same shape, in oneDNN's layout; for attention, of as many sums. Shapes are Qwen3-0.6B's.
+Weights are larger than the caches.
 
 python benchmarks/kernels.py [--rounds 15] [--threads N] [--only gemv,gemm,...] [--json]
 """
@@ -154,12 +155,13 @@ def prefill_attention(kv: torch.Tensor) -> Iterator[Case]:
         query = torch.randn(queries, NUM_HEADS, HEAD_DIM).bfloat16()
         seen = sum(context - queries + i + 1 for i in range(queries))
         flops = 4.0 * seen * NUM_HEADS * HEAD_DIM
-        x, weight = torch.randn(512, 2048), torch.randn(round(flops / (2 * 512 * 2048)), 2048)
-        theirs = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16(), None)
+        x = torch.randn(512, 2048).bfloat16()
+        weight = torch.randn(round(flops / (2 * 512 * 2048)), 2048).bfloat16()
+        theirs = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         yield Case(
             f"attention {queries} of {context}",
             lambda query=query, step=step: uc.attention(query, kv, step, scale=0.09),
-            lambda x=x.bfloat16(), theirs=theirs: torch.ops.mkldnn._linear_pointwise(
+            lambda x=x, theirs=theirs: torch.ops.mkldnn._linear_pointwise(
                 x, theirs, None, "none", [], ""
             ),
             2.0 * TOKEN_BYTES * context,

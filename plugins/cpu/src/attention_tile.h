@@ -52,8 +52,8 @@ constexpr size_t part_floats(int rows, int head_dim) {
 // rows: queries times query heads, all of the tile.
 constexpr size_t attention_scratch_floats(int rows, int head_dim) {
   const size_t d = whole_panels(head_dim);
-  // Queries, weights, scores, two parts; keys, values and zeros.
-  return size_t(rows) * (d + 2 * kKeyBlock) + 2 * part_floats(rows, head_dim) +
+  // Queries, scores, two parts; keys, values and zeros.
+  return size_t(rows) * (d + kKeyBlock) + 2 * part_floats(rows, head_dim) +
          (2 * kKeyBlock + 1) * d;
 }
 

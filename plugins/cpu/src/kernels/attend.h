@@ -3,38 +3,22 @@
 // Sums begin anew at multiples of kPartKeys and are merged in order, so that parts may be someone
 // else's work.
 
-// Rows of floats [rows][steps * 2 or steps] to tiles, as the product likes them.
-template <FloatKind kind>
-INLINE void tile_row(const float* row, long first, long rows, long inside, long steps,
-                     uint32_t* tiled) {
-  uint32_t* out = tiled + first * steps + inside;
-  for (long s = 0; s < steps; s += kLanes) {
-    uint32_t chunk[kLanes];
-    if (kind == kPairs) {
-      f_store_bf16(reinterpret_cast<uint16_t*>(chunk), f_load(row + 2 * s));
-      f_store_bf16(reinterpret_cast<uint16_t*>(chunk) + kLanes, f_load(row + 2 * s + kLanes));
-    } else {
-      f_store(reinterpret_cast<float*>(chunk), f_load(row + s));
-    }
-    for (int i = 0; i < kLanes; ++i) out[(s + i) * rows] = chunk[i];
-  }
-}
-
 template <FloatKind kind>
 static void lay_out_queries(const Attending& a) {
   const AttentionTile& job = a.job;
-  const long steps = row_words<kind>(a);
-  for_tiles(a.rows, a.few() ? kDirectRows : kScoreRows, [&](long first, long rows) {
-    for (long r = 0; r < rows; ++r) {
-      const long query = (first + r) / job.group, head = (first + r) % job.group;
-      const size_t at = query * job.query_stride + a.offset() + head * job.head_dim;
-      for (int d = 0; d < a.dim; d += kLanes) {
-        const int left = job.head_dim - d;
-        f_store(a.part.out + d, load_some(job.query, job.query_dtype, at + d, left > 0 ? left : 0));
-      }
-      tile_row<kind>(a.part.out, first, rows, r, steps, a.queries);
+  const auto load = [&](size_t at, int d) {
+    const int left = job.head_dim - d;
+    return load_some(job.query, job.query_dtype, at + d, left > 0 ? left : 0);
+  };
+  uint32_t* to = a.queries;
+  for (int r = 0; r < a.rows; ++r) {
+    const long query = r / job.group, head = r % job.group;
+    const size_t at = query * job.query_stride + a.offset() + head * job.head_dim;
+    for (int d = 0; d < a.dim; d += 2 * kLanes) {
+      store_words<kind>(to, load(at, d), load(at, d + kLanes));
+      to += kind == kPairs ? kLanes : 2 * kLanes;
     }
-  });
+  }
 }
 
 INLINE F cap_scores(F scores, float softcap) {
@@ -55,34 +39,45 @@ static void scale_row(float* row, int count, float factor) {
   for (int d = 0; d < count; d += kLanes) f_store(row + d, f_mul(f_load(row + d), f_set(factor)));
 }
 
-// Scores of one row to weights; what came before is scaled to the new maximum.
-static void soften_row(const Attending& a, int row, long start) {
-  const AttentionTile& job = a.job;
-  const long position = job.position + row / job.group;
-  const F from = f_set(float(position - job.window + 1 > start ? position - job.window + 1 - start
-                                                               : 0));
-  const F until = f_set(float(position + 1 - start < kKeyBlock ? position + 1 - start : kKeyBlock));
-  const F nothing = f_set(-__builtin_inff());
+// Scores of keys that a row does not see become -inf: it sees those in [from, until) of a block.
+INLINE void hide(F* scores, long from, long until) {
   static const float kCount[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const F nothing = f_set(-__builtin_inff());
   F index = f_load(kCount);
-  float* scores = a.scores + size_t(row) * kKeyBlock;
-  F s[kKeyBlock / kLanes], most = nothing;
   UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) {
-    s[v] = cap_scores(f_mul(f_load(scores + v * kLanes), f_set(job.scale)), job.softcap);
-    s[v] = f_where_at_least(index, from, s[v], nothing);
-    s[v] = f_where_at_least(index, until, nothing, s[v]);
-    most = f_max(s[v], most);
+    scores[v] = f_where_at_least(index, f_set(float(from)), scores[v], nothing);
+    scores[v] = f_where_at_least(index, f_set(float(until)), nothing, scores[v]);
     index = f_add(index, f_set(float(kLanes)));
   }
+}
+
+// Scores of one row to weights; what came before is scaled to the new maximum.
+template <FloatKind kind>
+static void soften_row(const Attending& a, int row, long start) {
+  const AttentionTile& job = a.job;
+  float* scores = a.scores + size_t(row) * kKeyBlock;
+  F s[kKeyBlock / kLanes];
+  UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) {
+    s[v] = cap_scores(f_mul(f_load(scores + v * kLanes), f_set(job.scale)), job.softcap);
+  }
+  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
+  if (from > 0 || until < kKeyBlock) {
+    hide(s, from > 0 ? from : 0, until < kKeyBlock ? until : kKeyBlock);
+  }
+  F most = f_set(-__builtin_inff());
+  UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) most = f_max(s[v], most);
   const float before = a.part.maxima[row], here = f_largest(most);
   const float maximum = here > before ? here : before;
   const F shift = f_set(maximum == -__builtin_inff() ? 0.0f : maximum);
   F sum = f_zero();
   UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) {
     s[v] = f_exp(f_sub(s[v], shift));
-    f_store(scores + v * kLanes, s[v]);
     sum = f_add(sum, s[v]);
   }
+  uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
+  constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
+  store_words<kind>(weights, s[0], s[1]);
+  store_words<kind>(weights + words, s[2], s[3]);
   if (maximum != before) {
     const float factor = exp_one(before - maximum);
     a.part.sums[row] *= factor;
@@ -92,24 +87,16 @@ static void soften_row(const Attending& a, int row, long start) {
   a.part.sums[row] += f_sum(sum);
 }
 
-template <FloatKind kind>
-static void lay_out_weights(const Attending& a) {
-  constexpr long steps = kKeyBlock / (kind == kPairs ? 2 : 1);
-  for_tiles(a.rows, a.few() ? kDirectRows : kFloatRows, [&](long first, long rows) {
-    for (long r = 0; r < rows; ++r) {
-      tile_row<kind>(a.scores + (first + r) * kKeyBlock, first, rows, r, steps, a.weights);
-    }
-  });
-}
-
 template <FloatKind kind, bool whole>
 static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead, long start) {
   const HeadRows keys(a, block, 0), values(a, block, a.job.to_values);
-  a.few() ? score_few<kind, whole>(a, keys, ahead) : score_panels<kind, whole>(a, keys, ahead);
-  for (int r = 0; r < a.rows; ++r) soften_row(a, r, start);
-  lay_out_weights<kind>(a);
-  a.few() ? add_values_few<kind, whole>(a, values, ahead)
-      : add_value_panels<kind, whole>(a, values, ahead);
+  const long left = (a.job.end - start + kLanes - 1) / kLanes * kLanes;
+  const int num_keys = left < kKeyBlock ? int(left) : kKeyBlock;
+  a.few() ? score_few<kind, whole>(a, keys, num_keys, ahead)
+          : score_panels<kind, whole>(a, keys, num_keys, ahead);
+  for (int r = 0; r < a.rows; ++r) soften_row<kind>(a, r, start);
+  a.few() ? add_values_few<kind, whole>(a, values, num_keys, ahead)
+          : add_value_panels<kind, whole>(a, values, num_keys, ahead);
 }
 
 // total becomes what both give together.
@@ -169,13 +156,14 @@ INLINE void for_heads(const AttentionTile& job, const Attending* heads, const Fu
 // All heads take a block before the next one: a token's heads lie side by side in memory.
 template <FloatKind kind, bool whole>
 static void attend_heads(const AttentionTile& job, const Attending* heads) {
+  long start = job.begin / kKeyBlock * kKeyBlock;
+  KeyRows block(job, start);
+  Ahead(heads[0], block).some(kKeyBlock * job.num_kv_heads);
   for_heads(job, heads, [](const Attending& head) {
     lay_out_queries<kind>(head);
     clear_part(head.total, head.rows, head.dim);
     clear_part(head.part, head.rows, head.dim);
   });
-  long start = job.begin / kKeyBlock * kKeyBlock;
-  KeyRows block(job, start);
   for (bool first = true; start < job.end; start += kKeyBlock, first = false) {
     if (start % kPartKeys == 0 && !first) for_heads(job, heads, close_part);
     const KeyRows next(job, start + kKeyBlock);

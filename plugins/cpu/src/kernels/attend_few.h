@@ -1,20 +1,10 @@
 // A few rows of queries, as when decoding: keys and values pass through registers once, on their
 // way from the cache to the sums. Every sum is the same chain of additions as in attend_panels.h.
 
-template <FloatKind kind>
-INLINE F add_product(F sum, I words, uint32_t x) {
-  if (kind == kPairs) return dot_pairs(sum, words, i_set(int(x)));
-  float value;
-  __builtin_memcpy(&value, &x, 4);
-  return f_fma(f_from_bits(words), f_set(value), sum);
-}
-
 // 16 keys times the queries.
 template <FloatKind kind, bool whole, int rows>
 INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* scores, Ahead* ahead) {
   const long steps = row_words<kind>(a);
-  const int share = int((kKeyBlock / 8 * kLanes + steps - 1) / steps);
-  const uint32_t* q = a.queries;
   F sums[rows][2];
   UNROLL for (int m = 0; m < rows; ++m) sums[m][0] = sums[m][1] = f_zero();
   for (long s = 0; s < steps; s += kLanes) {
@@ -22,11 +12,11 @@ INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* sco
     load_columns<whole>(a, keys, s, words);
     UNROLL for (int j = 0; j < kLanes; ++j) {
       UNROLL for (int m = 0; m < rows; ++m) {
-        sums[m][j % 2] = add_product<kind>(sums[m][j % 2], words[j], q[j * rows + m]);
+        sums[m][j % 2] =
+            add_product<kind>(sums[m][j % 2], words[j], a.queries[m * steps + s + j]);
       }
     }
-    q += kLanes * rows;
-    ahead->some(share);
+    ahead->some(2);
   }
   UNROLL for (int m = 0; m < rows; ++m) {
     f_store(scores + m * kKeyBlock, f_add(sums[m][0], sums[m][1]));
@@ -35,7 +25,7 @@ INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* sco
 
 // `pairs` times 32 dimensions from d on.
 template <FloatKind kind, bool whole, int rows, int pairs>
-INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int d,
+INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int num_keys, int d,
                           Ahead* ahead) {
   constexpr int per_step = kind == kPairs ? 2 : 1;
   F sums[rows][pairs][2];
@@ -46,18 +36,16 @@ INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int
       sums[m][i][1] = f_load(out + m * a.dim + i * kPanelRows + kLanes);
     }
   }
-  const uint32_t* p = a.weights;
-  for (int s = 0; s < kKeyBlock / per_step; ++s) {
+  const uint32_t* weights = a.weights();
+  for (int s = 0; s < num_keys / per_step; ++s) {
     UNROLL for (int i = 0; i < pairs; ++i) {
       I low, high;
-      load_value_pair<kind, whole>(a, values, d + i * kPanelRows, &low, &high);
+      load_value_pair<kind, whole>(a, values + s * per_step, d + i * kPanelRows, &low, &high);
       UNROLL for (int m = 0; m < rows; ++m) {
-        sums[m][i][0] = add_product<kind>(sums[m][i][0], low, p[m]);
-        sums[m][i][1] = add_product<kind>(sums[m][i][1], high, p[m]);
+        sums[m][i][0] = add_product<kind>(sums[m][i][0], low, weights[m * kKeyBlock + s]);
+        sums[m][i][1] = add_product<kind>(sums[m][i][1], high, weights[m * kKeyBlock + s]);
       }
     }
-    values += per_step;
-    p += rows;
     if (s % 2 == 0 || kind == kPairs) ahead->some(1);
   }
   UNROLL for (int m = 0; m < rows; ++m) {
@@ -69,26 +57,27 @@ INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int
 }
 
 template <FloatKind kind, bool whole, int rows = kDirectRows>
-static void score_few(const Attending& a, const HeadRows& keys, Ahead* ahead) {
+static void score_few(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
   if constexpr (rows > 1) {
-    if (a.rows < rows) return score_few<kind, whole, rows - 1>(a, keys, ahead);
+    if (a.rows < rows) return score_few<kind, whole, rows - 1>(a, keys, num_keys, ahead);
   }
-  for (int i = 0; i < kKeyBlock; i += kLanes) {
+  for (int i = 0; i < num_keys; i += kLanes) {
     score_16<kind, whole, rows>(a, keys.at + i, a.scores + i, ahead);
   }
 }
 
 template <FloatKind kind, bool whole, int rows = kDirectRows>
-static void add_values_few(const Attending& a, const HeadRows& values, Ahead* ahead) {
+static void add_values_few(const Attending& a, const HeadRows& values, int num_keys,
+                           Ahead* ahead) {
   if constexpr (rows > 1) {
-    if (a.rows < rows) return add_values_few<kind, whole, rows - 1>(a, values, ahead);
+    if (a.rows < rows) return add_values_few<kind, whole, rows - 1>(a, values, num_keys, ahead);
   }
   constexpr int fitting = kDirectSums / (2 * rows), pairs = fitting > 4 ? 4 : fitting;
   int d = 0;
   for (; d + pairs * kPanelRows <= a.dim; d += pairs * kPanelRows) {
-    add_values_at<kind, whole, rows, pairs>(a, values.at, d, ahead);
+    add_values_at<kind, whole, rows, pairs>(a, values.at, num_keys, d, ahead);
   }
   for (; d < a.dim; d += kPanelRows) {
-    add_values_at<kind, whole, rows, 1>(a, values.at, d, ahead);
+    add_values_at<kind, whole, rows, 1>(a, values.at, num_keys, d, ahead);
   }
 }

@@ -13,41 +13,40 @@ INLINE void for_tiles(int rows, int max_rows, const Function& function) {
 }
 
 template <FloatKind kind, bool whole>
-static void lay_out_keys(const Attending& a, const HeadRows& keys, Ahead* ahead) {
+static void lay_out_keys(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
   const long steps = row_words<kind>(a);
-  for (int first = 0; first < kKeyBlock; first += kLanes) {
+  for (int first = 0; first < num_keys; first += kLanes) {
     uint8_t* lane = a.stage.keys + (first / kPanelRows) * steps * kBytesPerStep +
                     (first % kPanelRows) * 4;
     for (long s = 0; s < steps; s += kLanes) {
       I words[kLanes];
       load_columns<whole>(a, keys.at + first, s, words);
       UNROLL for (int j = 0; j < kLanes; ++j) i_store(lane + (s + j) * kBytesPerStep, words[j]);
+      ahead->some(2);
     }
-    ahead->some(kLanes / 2);
   }
 }
 
 template <FloatKind kind, bool whole>
-static void lay_out_values(const Attending& a, const HeadRows& values, Ahead* ahead) {
+static void lay_out_values(const Attending& a, const HeadRows& values, int num_keys,
+                           Ahead* ahead) {
   constexpr int per_step = kind == kPairs ? 2 : 1;
-  constexpr long steps = kKeyBlock / per_step;
-  for (int s = 0; s < steps; ++s) {
+  for (int s = 0; s < num_keys / per_step; ++s) {
     if (s % 2 == 0 || kind == kPairs) ahead->some(1);
     for (int d = 0; d < a.dim; d += kPanelRows) {
       I low, high;
       load_value_pair<kind, whole>(a, values.at + s * per_step, d, &low, &high);
-      uint8_t* to = a.stage.values + ((d / kPanelRows) * steps + s) * kBytesPerStep;
+      uint8_t* to = a.stage.values + (d * kKeyBlock / per_step / kPanelRows + s) * kBytesPerStep;
       i_store(to, low);
       i_store(to + 64, high);
     }
   }
 }
 
-// q: [steps][rows]; keys: the first vector's first step. A score is two chains of additions, of even
+// q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of even
 // and of odd steps.
 template <FloatKind kind, int rows>
-INLINE void score_tile(const uint32_t* q, const uint8_t* keys, size_t pitch, long steps,
-                       float* scores) {
+INLINE void score_tile(const uint32_t* q, const uint8_t* keys, long steps, float* scores) {
   F sums[rows][kFloatVectors][2];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v][0] = sums[m][v][1] = f_zero();
@@ -56,11 +55,10 @@ INLINE void score_tile(const uint32_t* q, const uint8_t* keys, size_t pitch, lon
     UNROLL for (int chain = 0; chain < 2; ++chain) {
       UNROLL for (int m = 0; m < rows; ++m) {
         UNROLL for (int v = 0; v < kFloatVectors; ++v) {
-          sums[m][v][chain] = multiply_add<kind>(sums[m][v][chain],
-                                                 keys + (v % 2) * 64 + (v / 2) * pitch, q[m]);
+          sums[m][v][chain] = add_product<kind>(sums[m][v][chain], i_load(keys + v * 64),
+                                                q[m * steps + s + chain]);
         }
       }
-      q += rows;
       keys += kBytesPerStep;
     }
   }
@@ -72,41 +70,72 @@ INLINE void score_tile(const uint32_t* q, const uint8_t* keys, size_t pitch, lon
 }
 
 template <FloatKind kind, int rows = kScoreRows>
-static void score_tile_of(long num_rows, const uint32_t* q, const uint8_t* keys, size_t pitch,
-                          long steps, float* scores) {
+static void score_tile_of(long num_rows, const uint32_t* q, const uint8_t* keys, long steps,
+                          float* scores) {
+  if constexpr (rows > 1) {
+    if (num_rows < rows) return score_tile_of<kind, rows - 1>(num_rows, q, keys, steps, scores);
+  }
+  score_tile<kind, rows>(q, keys, steps, scores);
+}
+
+// weights: [rows][kKeyBlock]; values: the first vector's first step.
+template <FloatKind kind, int rows>
+INLINE void value_tile(const uint32_t* weights, const uint8_t* values, long steps, float* out,
+                       int dim) {
+  F sums[rows][kFloatVectors];
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v] = f_load(out + m * dim + v * kLanes);
+  }
+  for (long s = 0; s < steps; ++s) {
+    UNROLL for (int m = 0; m < rows; ++m) {
+      UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+        sums[m][v] =
+            add_product<kind>(sums[m][v], i_load(values + v * 64), weights[m * kKeyBlock + s]);
+      }
+    }
+    values += kBytesPerStep;
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) f_store(out + m * dim + v * kLanes, sums[m][v]);
+  }
+}
+
+template <FloatKind kind, int rows = kFloatRows>
+static void value_tile_of(long num_rows, const uint32_t* weights, const uint8_t* values, long steps,
+                          float* out, int dim) {
   if constexpr (rows > 1) {
     if (num_rows < rows) {
-      return score_tile_of<kind, rows - 1>(num_rows, q, keys, pitch, steps, scores);
+      return value_tile_of<kind, rows - 1>(num_rows, weights, values, steps, out, dim);
     }
   }
-  score_tile<kind, rows>(q, keys, pitch, steps, scores);
+  value_tile<kind, rows>(weights, values, steps, out, dim);
 }
 
 template <FloatKind kind, bool whole>
-static void score_panels(const Attending& a, const HeadRows& keys, Ahead* ahead) {
-  lay_out_keys<kind, whole>(a, keys, ahead);
+static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
+  lay_out_keys<kind, whole>(a, keys, num_keys, ahead);
   const long steps = row_words<kind>(a);
-  const size_t pitch = steps * kBytesPerStep;
   for_tiles(a.rows, kScoreRows, [&](long first, long rows) {
-    for (int v = 0; v < kKeyBlock / kLanes; v += kFloatVectors) {
-      score_tile_of<kind>(rows, a.queries + first * steps,
-                          a.stage.keys + (v / 2) * pitch + (v % 2) * 64, pitch, steps,
-                          a.scores + first * kKeyBlock + v * kLanes);
+    for (int i = 0; i < num_keys; i += kFloatVectors * kLanes) {
+      score_tile_of<kind>(
+          rows, a.queries + first * steps,
+          a.stage.keys + (i / kPanelRows) * steps * kBytesPerStep + (i % kPanelRows) * 4, steps,
+          a.scores + first * kKeyBlock + i);
     }
   });
 }
 
 template <FloatKind kind, bool whole>
-static void add_value_panels(const Attending& a, const HeadRows& values, Ahead* ahead) {
-  lay_out_values<kind, whole>(a, values, ahead);
-  constexpr long steps = kKeyBlock / (kind == kPairs ? 2 : 1);
-  constexpr size_t pitch = steps * kBytesPerStep;
+static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys,
+                             Ahead* ahead) {
+  lay_out_values<kind, whole>(a, values, num_keys, ahead);
+  constexpr int per_step = kind == kPairs ? 2 : 1;
   for_tiles(a.rows, kFloatRows, [&](long first, long rows) {
     for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
-      float_tile_of<kind, kFloatRows, kFloatVectors>(
-          rows, a.weights + first * steps,
-          a.stage.values + (d / kPanelRows) * pitch + (d % kPanelRows) * 4, pitch, steps,
-          Sums{a.part.out + first * a.dim + d, size_t(a.dim), true});
+      value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,
+                          a.stage.values + (d / kPanelRows) * (kKeyBlock / per_step) * kBytesPerStep +
+                              (d % kPanelRows) * 4,
+                          num_keys / per_step, a.part.out + first * a.dim + d, a.dim);
     }
   });
 }

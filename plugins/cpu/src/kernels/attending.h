@@ -39,9 +39,8 @@ struct Attending {
   const Stage& stage;
   int head;           // Of the tile.
   int rows, dim;      // Queries times the heads of the group; head_dim in whole panels.
-  uint32_t* queries;  // Tiled as activations.
-  uint32_t* weights;  // Of one block, tiled.
-  float* scores;      // [rows][kKeyBlock].
+  uint32_t* queries;  // [rows][row_words].
+  float* scores;      // [rows][kKeyBlock] of one block; then its weights, as words.
   Part part;          // Of the keys since the last multiple of kPartKeys.
   Part total;         // Of those before.
 
@@ -49,7 +48,6 @@ struct Attending {
       : job(job), stage(stage), head(head), rows(job.num_queries * job.group),
         dim(whole_panels(job.head_dim)) {
     queries = reinterpret_cast<uint32_t*>(take(room, size_t(rows) * dim));
-    weights = reinterpret_cast<uint32_t*>(take(room, size_t(rows) * kKeyBlock));
     scores = take(room, size_t(rows) * kKeyBlock);
     const size_t floats = part_floats(rows, job.head_dim);
     part = part_at(job.parts ? job.parts + head * job.part_stride : take(room, floats), rows, dim);
@@ -59,6 +57,7 @@ struct Attending {
   bool few() const { return rows <= kDirectRows; }
   size_t element() const { return job.kv_dtype == kFloat32 ? 4 : 2; }
   size_t head_bytes() const { return job.head_dim * element(); }
+  const uint32_t* weights() const { return reinterpret_cast<const uint32_t*>(scores); }
   // Elements from the tile's first query head to this one's.
   size_t offset() const { return size_t(head) * job.group * job.head_dim; }
 };
@@ -67,6 +66,25 @@ struct Attending {
 template <FloatKind kind>
 INLINE long row_words(const Attending& a) {
   return kind == kPairs ? a.dim / 2 : a.dim;
+}
+
+template <FloatKind kind>
+INLINE F add_product(F sum, I words, uint32_t x) {
+  if (kind == kPairs) return dot_pairs(sum, words, i_set(int(x)));
+  float value;
+  __builtin_memcpy(&value, &x, 4);
+  return f_fma(f_from_bits(words), f_set(value), sum);
+}
+
+// 32 floats as words: rounded to 16 pairs of bfloat16, or as they are.
+template <FloatKind kind>
+INLINE void store_words(uint32_t* to, F low, F high) {
+  if (kind == kPairs) {
+    i_store(to, i_bf16_pairs(low, high));
+  } else {
+    i_store(to, i_from_bits(low));
+    i_store(to + kLanes, i_from_bits(high));
+  }
 }
 
 // Where the keys of a block lie; null for those that the tile does not attend to.

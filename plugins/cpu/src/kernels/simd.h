@@ -32,6 +32,13 @@ INLINE void f_store_bf16(uint16_t* p, F x) {
   const F infinity = f_from_bits(i_set(0x7f800000));
   i_store_u16(p, i_from_bits(f_where_at_least(infinity, f_abs(x), finite, quiet)));
 }
+// 32 floats, rounded.
+INLINE I i_bf16_pairs(F low, F high) {
+  uint16_t halves[2 * kLanes];
+  f_store_bf16(halves, low);
+  f_store_bf16(halves + kLanes, high);
+  return i_load(halves);
+}
 #endif
 
 INLINE float bf16_to_float(uint16_t bits) {

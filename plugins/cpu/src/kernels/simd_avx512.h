@@ -80,6 +80,8 @@ INLINE F dot_pairs(F sum, I weights, I x) {
 INLINE void f_store_bf16(uint16_t* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
 }
+// 32 floats, rounded.
+INLINE I i_bf16_pairs(F low, F high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 #else
 #define UC_GENERIC_BF16
 #endif
