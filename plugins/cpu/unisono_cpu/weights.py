@@ -94,7 +94,11 @@ def pack(
     """Pack, and quantise, a weight [N, K] of bfloat16, float32 or float16.
 
     Groups of 32, 64 or 128 inputs share a scale; for int8, None gives each output row one. ``out``
-    (uint8) takes the bytes, at a multiple of 64, say of a mapped file.
+    (uint8) takes the bytes, at a multiple of 64, say of a mapped file. Levels, scales and zeros are
+    those of ``unisono.hardware.quantized``, bit for bit.
+
+    Raises:
+        CheckpointError: a weight that is to be quantised is not finite.
     """
     if weight.dim() != 2 or weight.dtype not in _SOURCES or weight.device.type != "cpu":
         raise ValueError("weight must be [N, K], bfloat16, float32 or float16, on the CPU.")

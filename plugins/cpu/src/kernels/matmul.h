@@ -72,7 +72,7 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
   for (long p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
-      const IntPanel panel{base, base + layout.groups_offset, first, layout.scale_bytes,
+      const IntPanel panel{base, first, layout.scale_bytes, layout.zero_bytes,
                            layout.scale_dtype, layout.group_cols / layout.x_group};
       for (long tile = 0; tile < num_tiles(job.x.rows, kIntRows); ++tile) {
         const long row = tile_start(job.x.rows, kIntRows, tile);

@@ -3,18 +3,17 @@
 // float32, so an output does not depend on the size of the tile.
 
 struct IntPanel {
-  const uint8_t* zeros;
   const uint8_t* groups;
   int first;           // Vector of the panel.
-  size_t scale_bytes;
+  size_t scale_bytes, zero_bytes;
   int scale_dtype;
   long x_groups;       // Groups of activations that share a scale of weights.
 
   INLINE_MEMBER F scale(const uint8_t* scales, int v) const {
     return load_as(scales, scale_dtype, (first + v) * kLanes);
   }
-  INLINE_MEMBER F zero(long group, int v) const {
-    return f_from_int(i_load_u8(zeros + group * kPanelRows + kLanes * (first + v)));
+  INLINE_MEMBER F zero(const uint8_t* scales, int v) const {
+    return f_from_int(i_load_u8(scales + scale_bytes + kLanes * (first + v)));
   }
 };
 
@@ -70,7 +69,7 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
   for (long g = 0, next = 0; g < groups; ++g) {
     if (g == next) {
       scales = w;
-      w += panel.scale_bytes;
+      w += panel.scale_bytes + panel.zero_bytes;
       next += panel.x_groups;
     }
     I dots[rows][vectors];
@@ -84,7 +83,7 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
       const F scale = panel.scale(scales, v);
       UNROLL for (int m = 0; m < rows; ++m) {
         F dot = f_from_int(dots[m][v]);
-        if (with_zeros) dot = f_fnma(panel.zero(g, v), f_set(float(x_sums[m])), dot);
+        if (with_zeros) dot = f_fnma(panel.zero(scales, v), f_set(float(x_sums[m])), dot);
         sums[m][v] = f_fma(dot, f_mul(scale, f_set(x_scales[m])), sums[m][v]);
       }
     }
