@@ -203,9 +203,8 @@ Status pack(const Matrix& source, const Layout& layout, void* blob) {
   const Status status = parallel([&](const Team& team) {
     float* own = rows + row_floats * team.id;
     std::memset(own, 0, row_floats * sizeof(float));
-    long begin, end;
-    team.share(layout.panels, &begin, &end);
-    for (long panel = begin; panel < end; ++panel) {
+    Pieces pieces(team, layout.panels, 1);
+    for (long panel, end; pieces.next(&panel, &end);) {
       const long first = panel * kPanelRows;
       const long count = std::min<long>(kPanelRows, layout.rows - first);
       if (count < kPanelRows) std::memset(own, 0, row_floats * sizeof(float));

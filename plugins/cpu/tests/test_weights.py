@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,23 @@ def test_damage_is_found() -> None:
         uc.PackedWeight(blob[:-1])
     with pytest.raises(CheckpointError):
         uc.PackedWeight(blob[:10])
+
+
+def test_weights_share_memory_that_goes_with_the_last_of_them() -> None:
+    arena = uc.weights._Arena()
+    first, second = arena.take(100), arena.take(1000)
+    assert second.data_ptr() == first.data_ptr() + 128
+    memory = arena._memory()
+    assert memory is not None
+    large = arena.take(len(memory) + 1)
+    assert arena._memory() is not memory
+    assert large.numel() == len(memory) + 1
+    dies = weakref.ref(memory)
+    del memory, first
+    second.fill_(7)
+    assert dies() is not None
+    del second
+    assert dies() is None
 
 
 def test_bad_requests() -> None:

@@ -39,7 +39,7 @@ static void float_panel(const MatmulJob& job, long panel, int first) {
     const long rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
     LinearTile out(job, row, column);
     float_tile_of<kind, max_rows, vectors>(rows, job.x.steps + row * steps, w, layout.panel_bytes,
-                                           steps, out.target(vectors));
+                                           steps, out.target(vectors), tile == 0);
     out.finish(rows, vectors);
   }
 }
@@ -72,9 +72,10 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
   for (long p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
-      const IntPanel panel{base, first, layout.scale_bytes, layout.zero_bytes,
-                           layout.scale_dtype, layout.group_cols / layout.x_group};
+      IntPanel panel{base, first, false, layout.scale_bytes, layout.zero_bytes,
+                     layout.scale_dtype, layout.group_cols / layout.x_group};
       for (long tile = 0; tile < num_tiles(job.x.rows, kIntRows); ++tile) {
+        panel.ahead = tile == 0 && first == 0;
         const long row = tile_start(job.x.rows, kIntRows, tile);
         const long rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
         LinearTile out(job, row, p * kPanelRows + first * kLanes);

@@ -5,6 +5,7 @@
 struct IntPanel {
   const uint8_t* groups;
   int first;           // Vector of the panel.
+  bool ahead;          // Whether to bring what lies ahead to the cache.
   size_t scale_bytes, zero_bytes;
   int scale_dtype;
   long x_groups;       // Groups of activations that share a scale of weights.
@@ -30,12 +31,13 @@ INLINE void int_dots(I (&dots)[rows][vectors], const uint32_t* a, const I (&byte
   }
 }
 
-template <int format, int rows, int vectors>
+template <int format, int rows, int vectors, bool ahead>
 INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
   const I low = i_set(0x0f0f0f0f);
   for (int s = 0; s < steps; ++s) {
-    if (rows <= 2) {
-      UNROLL for (int v = 0; v < vectors; ++v) __builtin_prefetch(w + v * 64 + kAhead);
+    if (ahead) {
+      __builtin_prefetch(w + kAhead);
+      __builtin_prefetch(w + kAhead + 64);
     }
     I bytes[vectors];
     UNROLL for (int v = 0; v < vectors; ++v) {
@@ -78,7 +80,12 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
         dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
       }
     }
-    int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
+    if (panel.ahead) {
+      __builtin_prefetch(scales + kAhead);
+      int_steps<format, rows, vectors, true>(dots, a, w + panel.first * 64, steps);
+    } else {
+      int_steps<format, rows, vectors, false>(dots, a, w + panel.first * 64, steps);
+    }
     UNROLL for (int v = 0; v < vectors; ++v) {
       const F scale = panel.scale(scales, v);
       UNROLL for (int m = 0; m < rows; ++m) {
