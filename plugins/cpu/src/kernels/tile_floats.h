@@ -12,10 +12,7 @@ INLINE F multiply_add(F sum, const uint8_t* weights, uint32_t x) {
 }
 
 // How far ahead of a stream of weights that is read once.
-#ifndef XAHEAD
-#define XAHEAD 8192
-#endif
-constexpr size_t kAhead = XAHEAD;
+constexpr size_t kAhead = 8192;
 
 // Where a tile's sums go: float32 rows `stride` apart; added to what is there, if asked.
 struct Sums {

@@ -5,7 +5,8 @@
 struct IntPanel {
   const uint8_t* groups;
   int first;           // Vector of the panel.
-  bool ahead;          // Whether to bring what lies ahead to the cache.
+  const uint8_t* ahead;  // What to bring to the cache meanwhile, so many lines with each group.
+  int lines_ahead;
   size_t scale_bytes, zero_bytes;
   int scale_dtype;
   long x_groups;       // Groups of activations that share a scale of weights.
@@ -31,14 +32,10 @@ INLINE void int_dots(I (&dots)[rows][vectors], const uint32_t* a, const I (&byte
   }
 }
 
-template <int format, int rows, int vectors, bool ahead>
+template <int format, int rows, int vectors>
 INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
   const I low = i_set(0x0f0f0f0f);
   for (int s = 0; s < steps; ++s) {
-    if (ahead) {
-      __builtin_prefetch(w + kAhead);
-      __builtin_prefetch(w + kAhead + 64);
-    }
     I bytes[vectors];
     UNROLL for (int v = 0; v < vectors; ++v) {
       bytes[v] = i_load(w + v * 64);
@@ -67,6 +64,7 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
   }
   const uint8_t* w = panel.groups;
   const uint8_t* scales = w;
+  const uint8_t* ahead = panel.ahead;
   const int words = steps * (format == kInt8 ? rows : 2 * rows);
   for (long g = 0, next = 0; g < groups; ++g) {
     if (g == next) {
@@ -80,12 +78,8 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
         dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
       }
     }
-    if (panel.ahead) {
-      __builtin_prefetch(scales + kAhead);
-      int_steps<format, rows, vectors, true>(dots, a, w + panel.first * 64, steps);
-    } else {
-      int_steps<format, rows, vectors, false>(dots, a, w + panel.first * 64, steps);
-    }
+    for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+    int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
     UNROLL for (int v = 0; v < vectors; ++v) {
       const F scale = panel.scale(scales, v);
       UNROLL for (int m = 0; m < rows; ++m) {
