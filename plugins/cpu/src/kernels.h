@@ -70,7 +70,8 @@ struct Kernels {
   void (*tile_ints)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
   void (*matmul)(const MatmulJob& job, long panel_begin, long panel_end);
 
-  void (*quantize_panel)(const Layout& layout, const float* rows, long num_rows, uint8_t* panel);
+  bool (*pack_panel)(const Layout& layout, float* rows, long num_rows, float* columns,
+                     uint8_t* panel);
   void (*unpack_row)(const Weight& weight, long row, float* out);
 
   void (*norm_row)(const NormJob& job, long row);

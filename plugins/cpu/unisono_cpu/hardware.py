@@ -17,7 +17,6 @@ import unisono_cpu as native
 from unisono.core import WeightFormat
 from unisono.hardware import AttentionStep, Finding
 from unisono.hardware.cpu import CpuHardware, CpuOps
-from unisono.hardware.quantized import QuantizedWeight, quantize
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 
@@ -42,7 +41,7 @@ class NativeCpuOps(CpuOps):
             return super().prepare_linear(weight, format)
         self.packs = True
         if format is not None:
-            return pack_quantized(quantize(weight, format))
+            return native.pack(weight.detach(), _format_name(format), format.group_size)
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
@@ -106,14 +105,6 @@ class NativeCpuOps(CpuOps):
         return makers[kind](self, module) if kind in makers and _all_packed(module) else None
 
 
-def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
-    """The same levels and scales in the library's layout."""
-    name = "int8" if weight.format.bits == 8 else "int4" if weight.format.symmetric else "int4z"
-    return native.pack_levels(
-        weight.levels, weight.scales, name, weight.format.group_size, zeros=weight.zeros
-    )
-
-
 def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
     """gate_up, silu and product, down: one call."""
     weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
@@ -168,6 +159,12 @@ def _layer(layer: Any) -> Any:
         gate_up_bias=_float(mlp.gate_up_proj.bias),
         down_bias=_float(mlp.down_proj.bias),
     )
+
+
+def _format_name(format: WeightFormat) -> str:
+    if format.bits == 8:
+        return "int8"
+    return "int4" if format.symmetric else "int4z"
 
 
 def _all_packed(module: Any) -> bool:

@@ -46,7 +46,7 @@ const Kernels table = {
     tile_floats,
     tile_ints,
     matmul,
-    quantize_panel,
+    pack_panel,
     unpack_row,
     norm_row,
     silu_mul,
