@@ -14,7 +14,7 @@ import unisono_cpu as native
 from unisono.core import WeightFormat
 from unisono.hardware import AttentionStep
 from unisono.hardware.cpu import CpuHardware, CpuOps
-from unisono.hardware.quantized import QuantizedWeight, quantize
+from unisono.hardware.quantized import QuantizedWeight
 from unisono_cpu.weights import PackedWeight
 
 __all__ = ["NativeCpuHardware", "NativeCpuOps"]
@@ -26,11 +26,12 @@ class NativeCpuOps(CpuOps):
     """Products, attention, choice of tokens, and whole decoders in native code."""
 
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
-        if format is not None:
-            return pack_quantized(quantize(weight, format))
-        if weight.dtype not in _COVERED:
+        if format is not None or weight.dtype not in _COVERED:
             return super().prepare_linear(weight, format)
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
+
+    def prepare_quantized(self, weight: QuantizedWeight) -> PackedWeight:
+        return pack_quantized(weight)
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         if not isinstance(weight, PackedWeight):
@@ -91,8 +92,14 @@ class NativeCpuOps(CpuOps):
 def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
     """The same levels and scales in the library's layout."""
     name = "int8" if weight.format.bits == 8 else "int4" if weight.format.symmetric else "int4z"
+    exact = torch.equal(weight.scales, weight.scales.bfloat16().float())
     return native.pack_levels(
-        weight.levels, weight.scales, name, weight.format.group_size, zeros=weight.zeros
+        weight.levels,
+        weight.scales,
+        name,
+        weight.format.group_size,
+        zeros=weight.zeros,
+        scale_dtype=torch.bfloat16 if exact else torch.float32,
     )
 
 
