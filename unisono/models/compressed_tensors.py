@@ -141,12 +141,12 @@ def _to_words(levels: Tensor, bits: int) -> Tensor:
     padded = F.pad(levels, (0, missing)) if missing else levels
     if bits == 4:
         padded = padded[:, 0::2] | padded[:, 1::2] << 4
-    return padded.contiguous().view(torch.int32)
+    return padded.flatten().view(torch.int32).view(len(levels), -1)
 
 
 def _from_words(words: Tensor, bits: int, columns: int) -> Tensor:
     """The reverse: the first ``columns`` levels of each row."""
-    octets = words.contiguous().view(torch.uint8)
+    octets = words.flatten().view(torch.uint8).view(len(words), -1)
     if bits == 4:
         octets = torch.stack((octets & 15, octets >> 4), dim=-1).flatten(1)
     return octets[:, :columns]

@@ -41,6 +41,8 @@ class QuantizedCheckpoint:
                 for piece in stored.pieces
                 if f"{module}.{piece}" in headers
             }
+            if shapes and name in headers:
+                raise CheckpointError(f"{name} is there twice, quantised and as it was.")
             if shapes:
                 self._shapes[name], self._wanted[name] = shape, frozenset(shapes)
                 self._formats[name] = stored.format_of(name, shape, shapes)

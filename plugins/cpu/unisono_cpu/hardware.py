@@ -86,7 +86,7 @@ class NativeCpuOps(CpuOps):
 
     def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
         makers = {"decoder": fused_decoder, "mlp": fused_mlp}
-        return makers[kind](self, module) if kind in makers and _all_packed(module) else None
+        return makers[kind](self, module) if kind in makers and _is_covered(module) else None
 
 
 def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
@@ -109,6 +109,8 @@ def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
     biases = _float(mlp.gate_up_proj.bias), _float(mlp.down_proj.bias)
 
     def forward(x: Tensor) -> Tensor:
+        if x.dtype not in _COVERED:
+            return forward(x.float()).to(x.dtype)
         return native.mlp(x, *weights, *biases)
 
     return forward
@@ -157,9 +159,11 @@ def _layer(layer: Any) -> Any:
     )
 
 
-def _all_packed(module: Any) -> bool:
+def _is_covered(module: Any) -> bool:
+    """Whether all products are the library's, and so are the dtypes of the rest."""
     weights = [m.weight for m in module.modules() if hasattr(m, "parts")]
-    return bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    packed = bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    return packed and all(rest.dtype in _COVERED for rest in module.parameters())
 
 
 def _float(x: Tensor | None) -> Any:
