@@ -31,7 +31,9 @@ def weight(*shape: int) -> torch.Tensor:
 
 
 def stored(format: WeightFormat) -> CompressedTensors:
-    found = find_stored_format(RawConfig({"quantization_config": quantization_config(format, None)}))
+    found = find_stored_format(
+        RawConfig({"quantization_config": quantization_config(format, None)})
+    )
     assert isinstance(found, CompressedTensors)
     return found
 
@@ -41,7 +43,7 @@ def signed(number: int) -> int:
 
 
 def test_four_bits_by_hand() -> None:
-    """Input 0 in the lowest bits of word 0, input 8 in those of word 1; rows of a zero point, too."""
+    """Input 0 in the lowest bits of word 0, input 8 in those of word 1; zeros so along rows."""
     levels = torch.arange(32, dtype=torch.uint8).remainder(16).unsqueeze(0).repeat(9, 1)
     zeros = torch.tensor([[1], [2], [3], [4], [5], [6], [7], [8], [15]], dtype=torch.uint8)
     scales = torch.full((9, 1), -0.5)

@@ -58,7 +58,9 @@ def test_several_files_and_an_index(tmp_path: Path) -> None:
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == sum(t.nbytes for t in TENSORS.values())
     files = sorted(set(index["weight_map"].values()))
-    assert files == [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
+    assert files == [
+        f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)
+    ]
     assert len(files) > 1
     for file in files:
         found = load_file(tmp_path / file)
@@ -68,5 +70,8 @@ def test_several_files_and_an_index(tmp_path: Path) -> None:
 
 
 def test_a_tensor_that_was_forgotten(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="not written"), TensorWriter(tmp_path, SPECS) as writer:
+    with (
+        pytest.raises(AssertionError, match="not written"),
+        TensorWriter(tmp_path, SPECS) as writer,
+    ):
         writer.write("wide", TENSORS["wide"])
