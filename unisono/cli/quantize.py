@@ -27,9 +27,10 @@ _DEMO = "built-in demo model"
 
 def quantize(
     model: ModelArgument = None,
+    *,
     out: Annotated[
         str, typer.Option("--out", "-o", help="The folder to write; it must not be there yet.")
-    ] = ...,  # type: ignore[assignment]
+    ],
     weights: Annotated[
         str,
         typer.Option(help="int4 or int8; also int4-asym, and -g32, -g64 or -g128 behind."),
