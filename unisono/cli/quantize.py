@@ -40,8 +40,8 @@ def quantize(
 ) -> None:
     """Write a model folder with its linear weights rounded to 4 or 8 bits.
 
-    The answers are those of `--weights int4` on the original, bit for bit; the folder is a quarter
-    of the size and loads in less time. Its form is compressed-tensors, which transformers and
+    The answers are those of the same `--weights` on the original, bit for bit, and nothing is left
+    to round when the folder is loaded. Its form is compressed-tensors, which transformers and
     others read. One tensor at a time is in memory.
 
     \b
