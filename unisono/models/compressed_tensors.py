@@ -29,17 +29,18 @@ from unisono.hardware.quantized import QuantizedWeight
 from unisono.models.config import RawConfig
 from unisono.models.stored_weights import StoredFormat, StoredWeight
 
-__all__ = ["CompressedTensors", "Scheme", "pack", "quantization_config"]
+__all__ = ["CompressedTensors", "Scheme", "pack", "packed_tensors", "quantization_config"]
 
 _FORM = "pack-quantized"
 _BITS_PER_WORD = 32
 _HELD_GROUPS = (128, 64, 32)
-_DTYPES = {
+_DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "weight_packed": (torch.int32,),
     "weight_scale": (torch.bfloat16, torch.float16, torch.float32),
     "weight_zero_point": (torch.int32,),
     "weight_shape": (torch.int64, torch.int32),
 }
+"""Those that are read; the first is what is written."""
 _SUPPORTED = (
     "Read are weights of 4 bits, and symmetric ones of 8, in groups of 32, 64, 128 or a multiple"
     " of these, or by row; activations as they are."
@@ -99,6 +100,14 @@ def pack(weight: QuantizedWeight) -> dict[str, Tensor]:
     if weight.zeros is not None:
         tensors["weight_zero_point"] = _to_words(weight.zeros.T, bits).T.contiguous()
     return tensors
+
+
+def packed_tensors(
+    format: WeightFormat, shape: tuple[int, ...]
+) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Dtype and shape of what ``pack`` makes of a weight [N, K]."""
+    layout = Scheme.of(format).layout(shape)
+    return {piece: (_DTYPES[piece][0], dimensions) for piece, dimensions in layout.items()}
 
 
 def quantization_config(layers: WeightFormat, head: WeightFormat | None) -> dict[str, Any]:

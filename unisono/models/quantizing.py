@@ -22,7 +22,7 @@ from unisono.core import WeightFormat, format_bytes
 from unisono.core.errors import CheckpointError, ConfigError, ModelError, UnsupportedModelError
 from unisono.hardware import PortableOps
 from unisono.hardware.quantized import quantize
-from unisono.models.compressed_tensors import Scheme, pack, quantization_config
+from unisono.models.compressed_tensors import pack, packed_tensors, quantization_config
 from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
 from unisono.models.model_card import model_card
@@ -49,12 +49,6 @@ _DTYPES = {
     "F64": torch.float64,
 }
 _HEAD = "lm_head.weight"
-_PIECE_DTYPES = {
-    "weight_packed": torch.int32,
-    "weight_scale": torch.bfloat16,
-    "weight_zero_point": torch.int32,
-    "weight_shape": torch.int64,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,11 +112,9 @@ class QuantizePlan:
         source = self._sources[name]
         if name not in self._formats:
             return {name: TensorSpec(_DTYPES[source.dtype], source.shape)}
-        layout = Scheme.of(self._formats[name]).layout(source.shape)
-        return {
-            f"{name.removesuffix('weight')}{piece}": TensorSpec(_PIECE_DTYPES[piece], shape)
-            for piece, shape in layout.items()
-        }
+        pieces = packed_tensors(self._formats[name], source.shape)
+        module = name.removesuffix("weight")
+        return {f"{module}{piece}": TensorSpec(*spec) for piece, spec in pieces.items()}
 
     @property
     def tensor_names(self) -> list[str]:

@@ -301,3 +301,35 @@ def test_a_configuration_of_another_format(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="json does not state"):
         engine(folder)
+
+
+def mixed(original: Path, root: Path, ends: tuple[str, ...]) -> Path:
+    """A folder of 4 bits, in which modules with these ends of names have 8."""
+    quantized(original, "int4", root / "int4")
+    quantized(original, "int8", root / "int8")
+
+    def swap(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in load_file(root / "int8" / "model.safetensors").items():
+            if name.rpartition(".")[0].endswith(ends):
+                tensors[name] = tensor
+
+    rewrite(root / "int4", swap)
+    config = json.loads((root / "int4" / "config.json").read_text())
+    groups = json.loads((root / "int8" / "config.json").read_text())["quantization_config"]
+    config["quantization_config"]["config_groups"]["group_2"] = groups["config_groups"]["group_0"]
+    (root / "int4" / "config.json").write_text(json.dumps(config))
+    return root / "int4"
+
+
+def test_layers_of_several_formats(original: Path, tmp_path: Path) -> None:
+    folder = mixed(original, tmp_path, ("down_proj", "o_proj"))
+    less, more = all_logits(original, weights="int4"), all_logits(original)
+    error, between = (all_logits(folder) - more).norm(), (less - more).norm()
+    assert 0 < error < between
+    assert engine(folder).info.weight_format == "int4-g32"
+
+
+def test_parts_of_a_layer_of_several_formats(original: Path, tmp_path: Path) -> None:
+    folder = mixed(original, tmp_path, ("q_proj",))
+    with pytest.raises(UnsupportedModelError, match=r"q_proj.weight: int8-g32.*k_proj.*int4-g32"):
+        engine(folder)
