@@ -33,7 +33,7 @@ class QuantizedWeight:
     levels: Tensor
     """uint8 [N, K]."""
     scales: Tensor
-    """float32 [N, groups], each a bfloat16 number."""
+    """float32 [N, groups]; bfloat16 numbers, unless a checkpoint brought others."""
     zeros: Tensor | None
     """uint8 [N, groups]; None where the zero is the middle level."""
 

@@ -16,7 +16,9 @@ from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
+from unisono.models.quantized_checkpoint import QuantizedCheckpoint
 from unisono.models.registry import find_family
+from unisono.models.stored_weights import find_stored_format
 from unisono.models.weights import load_weights, num_parameters, weight_files
 
 __all__ = ["LoadedModel", "load_model"]
@@ -57,15 +59,17 @@ def load_model(
         dtype: ``auto`` is the checkpoint's own, where the device has it.
         reserve_bytes: memory that must be left besides the weights.
         shard: load the part of this rank alone.
-        weights: how linear weights are held, as ``WeightFormat.parse`` reads it.
+        weights: how linear weights are held, as ``WeightFormat.parse`` reads it; those of a
+            quantised checkpoint stay as they are.
 
     Raises:
         ModelError: the folder cannot be used.
-        ConfigError: the model does not divide among so many ranks.
+        ConfigError: the model does not divide among so many ranks; or a quantised checkpoint is
+            asked for in another format.
         InsufficientMemoryError: weights and reserve do not fit.
     """
     raw = RawConfig.load(folder)
-    family = find_family(raw)
+    family, stored = find_family(raw), find_stored_format(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     config = family.read_config(raw)
     eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
@@ -74,9 +78,14 @@ def load_model(
     model = (whole if plan is None else _narrowed(family, plan, hardware)).eval()
     num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
     weight_files(folder)
-    _check_memory(_expected_bytes(model, torch_dtype, format), reserve_bytes, hardware, shard)
+    quantized = None if stored is None else QuantizedCheckpoint(stored, folder, whole)
+    if quantized is None:
+        num_bytes = _expected_bytes(model, torch_dtype, format)
+    else:
+        format, num_bytes = quantized.agreed(weights), quantized.num_bytes(model, torch_dtype)
+    _check_memory(num_bytes, reserve_bytes, hardware, shard)
     with hardware.activate(), torch.inference_mode():
-        load_weights(model, folder, torch_dtype, hardware, plan, format)
+        load_weights(model, folder, torch_dtype, hardware, plan, format, quantized)
     step_weight_bytes = _step_weight_bytes(model)
     fuse(model, hardware.ops)
     hardware.settle()

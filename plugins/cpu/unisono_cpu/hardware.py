@@ -17,6 +17,7 @@ import unisono_cpu as native
 from unisono.core import WeightFormat
 from unisono.hardware import AttentionStep, Finding
 from unisono.hardware.cpu import CpuHardware, CpuOps
+from unisono.hardware.quantized import QuantizedWeight
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 
@@ -43,6 +44,10 @@ class NativeCpuOps(CpuOps):
         if format is not None:
             return native.pack(weight.detach(), _format_name(format), format.group_size)
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
+
+    def prepare_quantized(self, weight: QuantizedWeight) -> PackedWeight:
+        self.packs = True
+        return pack_quantized(weight)
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         if not isinstance(weight, PackedWeight):
@@ -102,7 +107,20 @@ class NativeCpuOps(CpuOps):
 
     def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
         makers = {"decoder": fused_decoder, "mlp": fused_mlp}
-        return makers[kind](self, module) if kind in makers and _all_packed(module) else None
+        return makers[kind](self, module) if kind in makers and _is_covered(module) else None
+
+
+def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
+    """The same levels and scales in the library's layout."""
+    exact = torch.equal(weight.scales, weight.scales.bfloat16().float())
+    return native.pack_levels(
+        weight.levels,
+        weight.scales,
+        _format_name(weight.format),
+        weight.format.group_size,
+        zeros=weight.zeros,
+        scale_dtype=torch.bfloat16 if exact else torch.float32,
+    )
 
 
 def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
@@ -111,6 +129,8 @@ def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
     biases = _float(mlp.gate_up_proj.bias), _float(mlp.down_proj.bias)
 
     def forward(x: Tensor) -> Tensor:
+        if x.dtype not in _COVERED:
+            return forward(x.float()).to(x.dtype)
         return native.mlp(x, *weights, *biases)
 
     return forward
@@ -135,8 +155,6 @@ def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
 
     def forward(token_ids: Tensor, step: Any) -> Tensor:
         plans = [attention.plan for attention in step.attention]
-        if not all(isinstance(plan, native.PagedStep) for plan in plans):
-            return type(decoder).forward(decoder, token_ids, step)
         x = decoder.embed_tokens(token_ids)
         return stack.run(x, decoder.rope(step.positions), plans, step.kv)[0]
 
@@ -167,9 +185,11 @@ def _format_name(format: WeightFormat) -> str:
     return "int4" if format.symmetric else "int4z"
 
 
-def _all_packed(module: Any) -> bool:
+def _is_covered(module: Any) -> bool:
+    """Whether all products are the library's, and so are the dtypes of the rest."""
     weights = [m.weight for m in module.modules() if hasattr(m, "parts")]
-    return bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    packed = bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    return packed and all(rest.dtype in _COVERED for rest in module.parameters())
 
 
 def _float(x: Tensor | None) -> Any:
