@@ -1,20 +1,16 @@
-"""What holds for every test."""
+"""The CPU of these tests is plain torch, the reference, even where native kernels are installed;
+``UNISONO_IGNORE_PACKAGES=''`` runs them with those. Quantised weights that are kept for the next
+start are not kept in the cache of whoever runs tests."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
+os.environ.setdefault("UNISONO_IGNORE_PACKAGES", "unisono-cpu")
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _weights_of_tests_stay_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Quantised weights are kept for the next start: not in the cache of whoever runs tests."""
-    before = os.environ.get("UNISONO_WEIGHT_CACHE")
+def _weights_of_tests_stay_here(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["UNISONO_WEIGHT_CACHE"] = str(tmp_path_factory.mktemp("weights"))
-    yield
-    if before is None:
-        del os.environ["UNISONO_WEIGHT_CACHE"]
-    else:
-        os.environ["UNISONO_WEIGHT_CACHE"] = before

@@ -120,6 +120,30 @@ def test_run_prints_the_answer_and_nothing_else_on_stdout(checkpoint: Path) -> N
     assert as_json.stderr == b""
 
 
+def test_a_quantised_folder_answers_as_the_original_does(tmp_path: Path) -> None:
+    out = tmp_path / "int8"
+    made = unisono("quantize", "--weights", "int8", "-o", str(out), "--json")
+    assert made.returncode == 0, made.stderr
+    record = json.loads(made.stdout)
+    assert (record["format"], record["folder"]) == ("int8-g32", str(out))
+    assert record["bytes_after"] < record["bytes_before"]
+    assert {path.name for path in out.iterdir()} == {
+        *("config.json", "model.safetensors", "README.md", "generation_config.json"),
+        *("tokenizer.json", "tokenizer_config.json"),
+    }
+    assert "built-in demo model" in (out / "README.md").read_text()
+    message = ["Charge of 12 EUR on 3 May.", "--json", "--max-tokens", "16", "--kv-memory", "64MiB"]
+    ours = unisono("run", str(out), *message)
+    theirs = unisono("run", *message, "--weights", "int8")
+    assert (ours.returncode, theirs.returncode) == (0, 0), ours.stderr + theirs.stderr
+    assert json.loads(ours.stdout)["token_ids"] == json.loads(theirs.stdout)["token_ids"]
+    refused(unisono("run", str(out), *message, "--weights", "int4"), "int8-g32", "hint: ")
+    refused(unisono("quantize", str(out), "-o", str(tmp_path / "again")), "quantised already")
+    table = unisono("quantize", "-o", str(tmp_path / "int4"))
+    assert table.returncode == 0
+    assert f"unisono run {tmp_path / 'int4'}" in table.stdout.decode()
+
+
 def test_run_reads_standard_input_and_repeats_itself_by_seed(checkpoint: Path) -> None:
     words = ["run", str(checkpoint), "--raw", "--json", "--temperature", "1", "--seed", "5"]
     answers = [

@@ -14,6 +14,7 @@ from unisono.cli.chat import chat
 from unisono.cli.check import check
 from unisono.cli.devices import devices
 from unisono.cli.doctor import doctor
+from unisono.cli.quantize import quantize
 from unisono.cli.run import run
 from unisono.cli.serve import serve
 from unisono.cli.specs import specs
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for _verb in (run, chat, serve, bench, devices, check, doctor, specs):
+for _verb in (run, chat, serve, bench, quantize, devices, check, doctor, specs):
     app.command()(_verb)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.conformance.bounds import (
@@ -15,7 +16,15 @@ from unisono.conformance.bounds import (
 )
 from unisono.conformance.comparing import Expected
 
-__all__ = ["add_rms_norm", "linear", "rms_norm", "rope", "silu_mul", "softmax"]
+__all__ = [
+    "add_rms_norm",
+    "linear",
+    "quantized_linear",
+    "rms_norm",
+    "rope",
+    "silu_mul",
+    "softmax",
+]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Expected:
@@ -33,6 +42,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Expected:
     if exact and dtype == torch.float32:
         bound = torch.zeros_like(bound)
     return Expected(values, bound + (0.0 if exact else underflow(dtype)))
+
+
+def quantized_linear(x: Tensor, values: Tensor, group_size: int) -> Expected:
+    """x W^T for the values of a quantised W [N, K]: beside the sum, x may be rounded to 8 bits by
+    the largest of each group of inputs, and the values to the dtype of x."""
+    exact = linear(x, values)
+    rows, magnitudes = x.double().abs(), values.double().abs()
+    missing = -rows.shape[-1] % group_size
+    groups = torch.unflatten(F.pad(rows, (0, missing)), -1, (-1, group_size))
+    halves = (groups.amax(-1, keepdim=True) / 254).expand_as(groups).flatten(-2)
+    moved = halves[..., : rows.shape[-1]] * 1.001 + unit_roundoff(x.dtype) * rows
+    return Expected(exact.values, exact.bound + moved @ magnitudes.T)
 
 
 def _sums_exactly(x: Tensor, weight: Tensor, magnitudes: Tensor) -> bool:

@@ -50,7 +50,12 @@ class PortableOps:
         Called once a weight, when it is complete; the result takes the weight's place. One that is
         no tensor has ``num_bytes``.
         """
-        return weight if format is None else quantize(weight, format)
+        return weight if format is None else self.prepare_quantized(quantize(weight, format))
+
+    def prepare_quantized(self, weight: QuantizedWeight) -> Any:
+        """The form in which ``linear`` likes levels and scales: quantised here, or as a checkpoint
+        holds them. ``linear`` may round activations to 8 bits, by the groups of the weight."""
+        return weight
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         """x [..., K] @ weight[N, K]^T + bias [N]; the weight object decides how."""

@@ -21,6 +21,7 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers import Linear
 from unisono.models.packed_file import PackedFileError
 from unisono.models.parallel import Plan
+from unisono.models.quantized_checkpoint import QuantizedCheckpoint
 from unisono.models.weight_cache import WeightCache
 from unisono.models.weights import load_weights
 
@@ -43,6 +44,7 @@ class Filling:
     folder: Path
     dtype: torch.dtype
     format: WeightFormat | None
+    quantized: QuantizedCheckpoint | None
     progress: Progress | None
 
     def empty_model(self) -> Decoder:
@@ -63,6 +65,7 @@ class Filling:
             self.hardware,
             self.plan,
             self.format,
+            self.quantized,
             on_prepared=self._reported(take, model),
         )
 

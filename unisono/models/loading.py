@@ -17,7 +17,9 @@ from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
+from unisono.models.quantized_checkpoint import QuantizedCheckpoint
 from unisono.models.registry import find_family
+from unisono.models.stored_weights import find_stored_format
 from unisono.models.weight_cache import WeightCache
 from unisono.models.weights import num_parameters, weight_files
 
@@ -61,31 +63,45 @@ def load_model(
         dtype: ``auto`` is the checkpoint's own, where the device has it.
         reserve_bytes: memory that must be left besides the weights.
         shard: load the part of this rank alone.
-        weights: how linear weights are held, as ``WeightFormat.parse`` reads it.
-        weight_cache: keep quantised weights on the disk, and use those that are there.
-        progress: told how many bytes of the checkpoint have been used, of how many, while they are
-            quantised.
+        weights: how linear weights are held, as ``WeightFormat.parse`` reads it; those of a
+            quantised checkpoint stay as they are.
+        weight_cache: keep weights that are quantised here on the disk, and use those that are
+            there.
+        progress: told which share of the weights has been quantised.
 
     Raises:
         ModelError: the folder cannot be used.
-        ConfigError: the model does not divide among so many ranks.
+        ConfigError: the model does not divide among so many ranks; or a quantised checkpoint is
+            asked for in another format.
         InsufficientMemoryError: weights and reserve do not fit.
     """
     raw = RawConfig.load(folder)
-    family = find_family(raw)
+    family, stored = find_family(raw), find_stored_format(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     config = family.read_config(raw)
     eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
-    format = WeightFormat.parse(weights)
-    filling = Filling(family, config, plan, hardware, folder, torch_dtype, format, progress)
-    model, files = filling.empty_model(), weight_files(folder)
-    whole = model if plan is None else family(config, hardware.ops, hardware.device)
-    num_whole = num_parameters(whole)
-    _check_memory(_expected_bytes(model, torch_dtype, format), reserve_bytes, hardware, shard)
-    form = hardware.ops.packed_form
+    whole = family(config, hardware.ops, hardware.device)
+    num_whole, format, files = (
+        num_parameters(whole),
+        WeightFormat.parse(weights),
+        weight_files(folder),
+    )
+    quantized = None if stored is None else QuantizedCheckpoint(stored, folder, whole)
+    if quantized is not None:
+        format = quantized.agreed(weights)
+    filling = Filling(
+        family, config, plan, hardware, folder, torch_dtype, format, quantized, progress
+    )
+    model = filling.empty_model()
+    if quantized is None:
+        num_bytes = _expected_bytes(model, torch_dtype, format)
+    else:
+        num_bytes = quantized.num_bytes(model, torch_dtype)
+    _check_memory(num_bytes, reserve_bytes, hardware, shard)
+    form = None if quantized is not None or not weight_cache else hardware.ops.packed_form
     with hardware.activate(), torch.inference_mode():
-        if format is None or form is None or not weight_cache:
+        if format is None or form is None:
             filling.fill(model)
         else:
             cache = WeightCache(folder, files, form, format, torch_dtype, shard)

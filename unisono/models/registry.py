@@ -22,15 +22,8 @@ def find_family(raw: RawConfig) -> type[Decoder]:
     """The family named in ``architectures``.
 
     Raises:
-        UnsupportedModelError: unknown (the hint lists the known), or quantised.
+        UnsupportedModelError: unknown; the hint lists the known.
     """
-    quantization = raw.mapping("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method", "unknown")
-        raise UnsupportedModelError(
-            f"Quantised checkpoints ({method}) cannot be read yet.",
-            hint="Use the checkpoint in bfloat16, float16 or float32.",
-        )
     names = raw.list_of("architectures", str)
     for name in names:
         if name in FAMILIES:

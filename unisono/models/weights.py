@@ -7,11 +7,11 @@ folder is executed or unpickled, and an index cannot name files outside its fold
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,12 +20,30 @@ from torch import Tensor, nn
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import Hardware
+from unisono.hardware.quantized import QuantizedWeight
 from unisono.models.config import read_json
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Embedding, Linear
 from unisono.models.parallel import Cut, Plan
+from unisono.models.stored_weights import StoredWeight, join
 
-__all__ = ["load_weights", "num_parameters", "weight_files"]
+if TYPE_CHECKING:
+    from unisono.models.quantized_checkpoint import QuantizedCheckpoint
+
+__all__ = [
+    "TensorHeader",
+    "check_complete",
+    "check_shape",
+    "is_ignorable",
+    "linear_parts",
+    "load_weights",
+    "num_parameters",
+    "open_tensors",
+    "read_headers",
+    "refuse_unexpected",
+    "tensor_shapes",
+    "weight_files",
+]
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -71,6 +89,33 @@ def weight_files(folder: Path) -> list[Path]:
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}.", hint=_AGAIN)
     return [folder / name for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """A tensor of a checkpoint, unread."""
+
+    path: Path
+    dtype: str
+    """As safetensors names it: ``BF16``."""
+    shape: tuple[int, ...]
+
+
+def read_headers(folder: Path) -> dict[str, TensorHeader]:
+    """Every tensor of a checkpoint by name, in the order of its files.
+
+    Raises:
+        CheckpointError: a file is missing or truncated; a tensor is there twice.
+    """
+    headers: dict[str, TensorHeader] = {}
+    for path in weight_files(folder):
+        with open_tensors(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - a safetensors handle, not a dict
+                if name in headers:
+                    refuse_unexpected(name, path, already=True)
+                tensor = tensors.get_slice(name)
+                headers[name] = TensorHeader(path, tensor.get_dtype(), tuple(tensor.get_shape()))
+    return headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +177,20 @@ def _part_name(path: str, part: str, parameter: str) -> str:
     return _checkpoint_name(f"{parent}.{part}.{parameter}" if parent else f"{part}.{parameter}")
 
 
+def tensor_shapes(model: Decoder) -> dict[str, tuple[int, ...]]:
+    """Checkpoint name -> shape, of every tensor the model needs."""
+    return {name: slot.shape for name, slot in _slots(model, None).items()}
+
+
+def linear_parts(model: Decoder) -> list[dict[str, tuple[int, ...]]]:
+    """For each linear layer, the checkpoint's weights that are stacked in it, and their shapes."""
+    layers: dict[int, dict[str, tuple[int, ...]]] = {}
+    for name, slot in _slots(model, None).items():
+        if isinstance(slot.module, Linear) and slot.parameter == "weight":
+            layers.setdefault(id(slot.module), {})[name] = slot.shape
+    return list(layers.values())
+
+
 def _checkpoint_name(name: str) -> str:
     return name if name.startswith("lm_head.") else f"model.{name}"
 
@@ -143,16 +202,18 @@ def load_weights(
     hardware: Hardware,
     plan: Plan | None = None,
     format: WeightFormat | None = None,
+    quantized: QuantizedCheckpoint | None = None,
     *,
     on_prepared: Callable[[Linear], None] | None = None,
 ) -> None:
     """Fill ``model`` from ``folder``, converting to ``dtype`` on the way. Where there is a plan,
     ``model`` is a rank's, and only its parts are read.
-    With a ``format`` linear weights are quantised one by one, as they are complete. Those that are
-    prepared already stay as they are.
+    With a ``format`` linear weights are quantised one by one, as they are complete; those of a
+    ``quantized`` checkpoint are taken as they are, and ``format`` is for a tied head alone. Those
+    that are prepared already stay as they are.
 
     Args:
-        on_prepared: told of each linear layer when its weight is in its final form.
+        on_prepared: told of each linear layer when its weight has been quantised here.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, or has another shape than the
@@ -163,21 +224,32 @@ def load_weights(
     prepared = _prepared_names(model)
     needed = set(slots)
     filled: dict[tuple[int, str], int] = {}
+    parts: dict[int, dict[int, QuantizedWeight]] = {}
     for path in weight_files(folder):
         names = _names(path)
+        wanted = [name for name in names if _owner(name, quantized) in needed]
+        known = prepared.union(wanted)
         for name in names:
-            if name not in needed and name not in prepared and not _ignorable(model, name):
-                _unexpected(name, path, already=name in slots)
-        for name, tensor in _tensors(path, [name for name in names if name in needed]):
-            needed.discard(name)
-            _fill(slots[name], name, tensor, dtype, hardware)
-            _prepare_if_complete(model, slots[name], filled, format, on_prepared)
-    if needed:
-        raise CheckpointError(
-            f"The checkpoint lacks {len(needed)} tensors, such as {min(needed)}.", hint=_AGAIN
-        )
+            if name not in known and not is_ignorable(model, name):
+                refuse_unexpected(name, path, already=name in slots)
+        for name, tensor in _tensors(path, wanted):
+            if name in needed:
+                needed.discard(name)
+                _fill(slots[name], name, tensor, dtype, hardware)
+                own_format = None if quantized else format
+                _prepare_if_complete(model, slots[name], filled, own_format, on_prepared)
+            elif quantized is not None and (weight := quantized.add(name, tensor)) is not None:
+                owner = _owner(name, quantized)
+                needed.discard(owner)
+                _fill_quantized(slots[owner], owner, weight, parts, hardware)
+    check_complete(needed)
     if model.config.tie_embeddings and not model.lm_head.is_prepared:
         _tie(model, plan, format, on_prepared)
+
+
+def _owner(name: str, quantized: QuantizedCheckpoint | None) -> str:
+    """The weight that a tensor of the checkpoint is, or is a part of."""
+    return (None if quantized is None else quantized.owner(name)) or name
 
 
 def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
@@ -185,7 +257,7 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
     was read through it."""
     at = 0
     while at < len(names):
-        with _open(path) as file:
+        with open_tensors(path) as file:
             num_mapped = 0
             while at < len(names) and num_mapped < _MAPPED_BYTES:
                 tensor = file.get_tensor(names[at])
@@ -195,12 +267,34 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _names(path: Path) -> list[str]:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return list(file.keys())
 
 
+def check_complete(missing: Collection[str]) -> None:
+    """Raises CheckpointError: tensors that the model needs are missing."""
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint lacks {len(missing)} tensors, such as {min(missing)}.", hint=_AGAIN
+        )
+
+
+def check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raises CheckpointError: another shape than the configuration says."""
+    if found != expected:
+        raise CheckpointError(
+            f"{name} has shape {list(found)}, the configuration says {list(expected)}.",
+            hint="config.json and the weights are not of the same model.",
+        )
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def open_tensors(path: Path) -> Iterator[Any]:
+    """A safetensors file, mapped.
+
+    Raises:
+        CheckpointError: truncated, or no such file.
+    """
     try:
         with safe_open(path, framework="pt", device="cpu") as tensors:
             yield tensors
@@ -208,12 +302,14 @@ def _open(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"{path} cannot be read ({error}).", hint=_AGAIN) from error
 
 
-def _ignorable(model: Decoder, name: str) -> bool:
+def is_ignorable(model: Decoder, name: str) -> bool:
+    """Whether a checkpoint's tensor carries nothing that the model needs."""
     tied_head = model.config.tie_embeddings and name == "lm_head.weight"
     return tied_head or name.endswith(model.ignored_weights)
 
 
-def _unexpected(name: str, path: Path, *, already: bool) -> None:
+def refuse_unexpected(name: str, path: Path, *, already: bool) -> NoReturn:
+    """Raises CheckpointError: a tensor of an unknown name, or one that was there ``already``."""
     what = "holds twice" if already else "has a tensor that the configuration does not know:"
     raise CheckpointError(
         f"{path} {what} {name}.", hint="config.json and the weights are not of the same model."
@@ -236,12 +332,7 @@ def _tie(
 
 
 def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
-    if tuple(source.shape) != slot.checkpoint_shape:
-        raise CheckpointError(
-            f"{name} has shape {list(source.shape)}, the configuration says "
-            f"{list(slot.checkpoint_shape)}.",
-            hint="config.json and the weights are not of the same model.",
-        )
+    check_shape(name, tuple(source.shape), slot.checkpoint_shape)
     if source.dtype not in _DTYPES:
         raise UnsupportedModelError(
             f"{name} is stored as {str(source.dtype).removeprefix('torch.')}.",
@@ -262,6 +353,23 @@ def _fill(slot: _Slot, name: str, source: Tensor, dtype: torch.dtype, hardware: 
         place.zero_()
     else:
         place.copy_(slot.cut.of(source))
+
+
+def _fill_quantized(
+    slot: _Slot,
+    name: str,
+    weight: StoredWeight,
+    parts: dict[int, dict[int, QuantizedWeight]],
+    hardware: Hardware,
+) -> None:
+    """Put a part with the others of its layer; hand them to the hardware once all are there."""
+    assert isinstance(slot.module, Linear)
+    weight = weight if slot.cut is None else weight.cut(slot.cut, name)
+    own = parts.setdefault(id(slot.module), {})
+    own[0 if slot.rows is None else slot.rows.start] = weight.hold(hardware.device)
+    if len(own) == len(slot.module.parts):
+        del parts[id(slot.module)]
+        slot.module.prepare_quantized(join([own[start] for start in sorted(own)]))
 
 
 def _assign(slot: _Slot, tensor: Tensor) -> None:

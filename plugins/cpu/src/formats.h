@@ -37,8 +37,8 @@ struct alignas(128) Header {
 };
 static_assert(sizeof(Header) == 128, "part of the format");
 
-// Where things lie, derived from the header. A panel holds 32 rows: zeros, then group after group
-// of columns, each its scales and its steps. Float formats are one group without scales.
+// Where things lie, derived from the header. A panel holds 32 rows, group after group of columns,
+// each its scales, its zeros and its steps. Float formats are one group of steps alone.
 struct Layout {
   int format;
   int scale_dtype;
@@ -49,12 +49,13 @@ struct Layout {
   long panels;
   long group_cols;    // padded_cols where the group is the whole row.
   long num_scales;    // Per row.
-  size_t scale_bytes, group_bytes;  // Of a group in a panel: its scales, all of it.
-  size_t groups_offset, panel_bytes;
+  size_t scale_bytes, zero_bytes, group_bytes;  // Of a group in a panel; the last is all of it.
+  size_t panel_bytes;
 
-  size_t scales_of(long group) const { return groups_offset + size_t(group) * group_bytes; }
+  size_t scales_of(long group) const { return size_t(group) * group_bytes; }
+  size_t zeros_of(long group) const { return scales_of(group) + scale_bytes; }
   size_t step_of(long col) const {
-    return scales_of(col / group_cols) + scale_bytes +
+    return zeros_of(col / group_cols) + zero_bytes +
            size_t(col % group_cols / step_cols(format)) * kBytesPerStep;
   }
   size_t total_bytes() const { return sizeof(Header) + size_t(panels) * panel_bytes; }

@@ -70,7 +70,8 @@ struct Kernels {
   void (*tile_ints)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
   void (*matmul)(const MatmulJob& job, long panel_begin, long panel_end);
 
-  void (*quantize_panel)(const Layout& layout, const float* rows, long num_rows, uint8_t* panel);
+  bool (*pack_panel)(const Layout& layout, float* rows, long num_rows, float* columns,
+                     uint8_t* panel);
   void (*unpack_row)(const Weight& weight, long row, float* out);
 
   void (*norm_row)(const NormJob& job, long row);
@@ -79,6 +80,7 @@ struct Kernels {
   void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, long count);
 
   void (*attend)(const AttentionTile& tile);
+  void (*merge_parts)(const AttentionTile& tile, int count);
 
   void (*largest)(const float* x, long count, float* value);
   void (*exponentials)(const float* x, long count, float shift, float* out, double* sum);

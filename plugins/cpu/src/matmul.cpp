@@ -3,6 +3,16 @@
 #include <algorithm>
 
 namespace uc {
+namespace {
+
+// Many enough that handing them out costs nothing, so few that no member waits long for another.
+// With few rows of x the time is the weights', else the products'.
+long panels_in_piece(const Layout& layout, long rows) {
+  constexpr size_t kBytes = 128 << 10;
+  return std::max<long>(rows <= 8 ? 2 : 1, long(kBytes / (layout.panel_bytes * size_t(rows))));
+}
+
+}  // namespace
 
 void XBuffer::fit(const Layout& layout, long rows) {
   const size_t copies = rows == 1 ? size_t(num_threads()) : size_t(rows);
@@ -28,9 +38,9 @@ TiledX XBuffer::open(const Layout& layout, long rows, const Team& team) const {
 
 void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,
               const Target& y) {
-  long begin, end;
-  team.share(weight.layout.panels, &begin, &end);
-  kernels().matmul(MatmulJob{&weight, x, bias, y}, begin, end);
+  const MatmulJob job{&weight, x, bias, y};
+  Pieces pieces(team, weight.layout.panels, panels_in_piece(weight.layout, x.rows));
+  for (long begin, end; pieces.next(&begin, &end);) kernels().matmul(job, begin, end);
 }
 
 Status linear(const Weight& weight, const Source& x, long rows, const float* bias,

@@ -34,7 +34,7 @@ void prepare_x(const Team& team, const Layout& layout, const TiledX& tiled,
   if (tiled.rows > 1) team.barrier();
 }
 
-// This member's share of the panels; no barrier.
+// Panels as the members take them; no barrier.
 void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,
               const Target& y);
 

@@ -12,7 +12,7 @@ namespace uc {
 namespace {
 
 constexpr char kMagic[8] = {'U', 'N', 'I', 'S', 'O', 'C', 'P', 'U'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 float half_to_float(uint16_t bits) {
   const uint32_t sign = uint32_t(bits & 0x8000) << 16;
@@ -39,12 +39,6 @@ void widen_row(const Matrix& source, long row, float* out) {
   } else {
     std::memcpy(out, static_cast<const float*>(source.data) + at, sizeof(float) * source.cols);
   }
-}
-
-bool all_finite(const float* x, long count) {
-  float sum = 0.0f;
-  for (long i = 0; i < count; ++i) sum += x[i] * 0.0f;
-  return sum == 0.0f;
 }
 
 uint64_t mix(uint64_t sum, uint64_t word) {
@@ -75,16 +69,18 @@ Fault put_scales(const Layout& layout, int row, const float* scales, uint8_t* pa
   return kNone;
 }
 
-// As place_of of kernels/quantize.h, one row at a time.
-Fault put_levels(const Layout& layout, int row, const uint8_t* levels, uint8_t* panel) {
+// As place_of of kernels/quantize.h, one row at a time. Columns beyond the last get the zero.
+Fault put_levels(const Layout& layout, int row, const uint8_t* levels, const uint8_t* zeros,
+                 uint8_t* panel) {
   const int shift = layout.format == kInt8 ? 2 : 3, most = num_levels(layout.format) - 1;
   uint8_t* lane = panel + (row / 16) * 64 + (row % 16) * 4;
   int largest = 0;
   for (long first = 0; first < layout.padded_cols; first += layout.group_cols) {
     uint8_t* group = lane + layout.step_of(first);
+    const int zero = zeros ? zeros[first / layout.group_cols] : middle_level(layout.format);
     for (long i = 0; i < layout.group_cols; ++i) {
       const long k = first + i;
-      const int level = k < layout.cols ? levels[k] : middle_level(layout.format);
+      const int level = k < layout.cols ? levels[k] : zero;
       largest = std::max(largest, level);
       const int nibble = shift == 3 ? int(i & 4) : 0;
       group[(i >> shift) * kBytesPerStep + (i & 3)] |= uint8_t(level << nibble);
@@ -115,14 +111,13 @@ Status make_layout(int format, int group, int scale_dtype, long rows, long cols,
   const long num_scales = !integer ? 0 : group ? padded / group : 1;
   const size_t scale_bytes = !integer ? 0 : kPanelRows * (scale_dtype == kFloat32 ? 4 : 2);
   const long group_cols = group ? group : padded;
+  const size_t zero_bytes = format == kInt4Zero ? kPanelRows : 0;
   const size_t group_bytes =
-      scale_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
-  const size_t zeros = format == kInt4Zero ? size_t(num_scales) * kPanelRows : 0;
-  const size_t groups_offset = round_up(zeros, kBytesPerStep);
-  const size_t panel_bytes = groups_offset + size_t(padded / group_cols) * group_bytes;
+      scale_bytes + zero_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
+  const size_t panel_bytes = size_t(padded / group_cols) * group_bytes;
   *layout = Layout{format, scale_dtype, group, x_group, rows, cols, padded,
                    (rows + kPanelRows - 1) / kPanelRows, group_cols, num_scales, scale_bytes,
-                   group_bytes, groups_offset, round_up(panel_bytes, kAlignment)};
+                   zero_bytes, group_bytes, round_up(panel_bytes, kAlignment)};
   return kOk;
 }
 
@@ -197,34 +192,33 @@ Status verify_checksum(const void* blob, size_t bytes) {
 
 Status pack(const Matrix& source, const Layout& layout, void* blob) {
   PoolLock lock;
-  float* scratch = nullptr;
-  const size_t panel_floats = size_t(kPanelRows) * layout.padded_cols;
+  float *rows = nullptr, *columns = nullptr;
+  const size_t row_floats = size_t(kPanelRows) * layout.padded_cols, column_floats = row_floats / 2;
   Workspace workspace;
-  workspace.want(&scratch, panel_floats * num_threads());
+  workspace.want(&rows, row_floats * num_threads());
+  workspace.want(&columns, column_floats * num_threads());
   if (Status status = workspace.place()) return status;
   uint8_t* panels = static_cast<uint8_t*>(blob) + sizeof(Header);
   bool finite = true;
   const Status status = parallel([&](const Team& team) {
-    float* rows = scratch + panel_floats * team.id;
-    std::memset(rows, 0, panel_floats * sizeof(float));
-    long begin, end;
-    team.share(layout.panels, &begin, &end);
-    for (long panel = begin; panel < end; ++panel) {
+    float* own = rows + row_floats * team.id;
+    std::memset(own, 0, row_floats * sizeof(float));
+    Pieces pieces(team, layout.panels, 1);
+    for (long panel, end; pieces.next(&panel, &end);) {
       const long first = panel * kPanelRows;
       const long count = std::min<long>(kPanelRows, layout.rows - first);
-      if (count < kPanelRows) std::memset(rows, 0, panel_floats * sizeof(float));
+      if (count < kPanelRows) std::memset(own, 0, row_floats * sizeof(float));
       for (long r = 0; r < count; ++r) {
-        widen_row(source, first + r, rows + r * layout.padded_cols);
-        if (is_integer(layout.format) &&
-            !all_finite(rows + r * layout.padded_cols, layout.cols)) {
-          __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
-        }
+        widen_row(source, first + r, own + r * layout.padded_cols);
       }
-      kernels().quantize_panel(layout, rows, count, panels + panel * layout.panel_bytes);
+      if (!kernels().pack_panel(layout, own, count, columns + column_floats * team.id,
+                                panels + panel * layout.panel_bytes)) {
+        __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+      }
     }
   });
   if (status) return status;
-  if (!finite) return fail(kBadArgument, "weights that are not finite cannot be quantised");
+  if (!finite) return fail(kNotFinite, "a weight that is not finite cannot be quantised");
   finish_blob(layout, blob);
   return kOk;
 }
@@ -246,11 +240,12 @@ Status pack_levels(const Layout& layout, const uint8_t* levels, const float* sca
       uint8_t* panel = panels + row / kPanelRows * layout.panel_bytes;
       const int inside = int(row % kPanelRows);
       const long groups = layout.num_scales;
+      const uint8_t* row_zeros = zeros ? zeros + row * groups : nullptr;
       int found = put_scales(layout, inside, scales + row * groups, panel) |
-                  put_levels(layout, inside, levels + row * layout.cols, panel);
+                  put_levels(layout, inside, levels + row * layout.cols, row_zeros, panel);
       for (long g = 0; zeros && g < groups; ++g) {
-        panel[g * kPanelRows + inside] = zeros[row * groups + g];
-        if (zeros[row * groups + g] > 15) found |= kLevel;
+        panel[layout.zeros_of(g) + inside] = row_zeros[g];
+        if (row_zeros[g] > 15) found |= kLevel;
       }
       if (found) __atomic_fetch_or(&fault, found, __ATOMIC_RELAXED);
     }

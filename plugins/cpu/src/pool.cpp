@@ -72,6 +72,13 @@ class Signal {
   std::atomic<int> sleepers_{0};
 };
 
+// What a member has handed out of its share. Two jobs in turn: while one runs, the owner clears the
+// other's count, which nobody reads between the barriers around the job.
+struct alignas(128) Share {
+  std::atomic<long> taken[2]{};
+  int turn = 0;
+};
+
 struct alignas(128) State {
   alignas(128) Signal work;
   alignas(128) Signal phase;
@@ -83,6 +90,7 @@ struct alignas(128) State {
   int started = 1;
   int spins = kSpins;
   pthread_t threads[kMaxThreads];
+  Share shares[kMaxThreads];
   std::recursive_mutex mutex;
 };
 
@@ -142,6 +150,10 @@ Status start() {
   (void)registered;
   // Spinning threads that share a processor only keep one another from working.
   s.spins = s.wanted <= num_processors() ? kSpins : 0;
+  for (Share& share : s.shares) {
+    share.turn = 0;
+    share.taken[0] = share.taken[1] = 0;
+  }
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -172,6 +184,28 @@ void Team::barrier() const {
   } else {
     s.phase.wait_beyond(phase, s.spins);
   }
+}
+
+Pieces::Pieces(const Team& team, long count, long grain)
+    : team_(team), count_(count), grain_(grain) {
+  Share& own = state().shares[team.id];
+  turn_ = own.turn;
+  own.turn = 1 - turn_;
+  own.taken[own.turn].store(0, std::memory_order_relaxed);
+}
+
+bool Pieces::next(long* begin, long* end) {
+  for (; helped_ < team_.size; ++helped_) {
+    const Team owner((team_.id + helped_) % team_.size, team_.size);
+    owner.share(count_, begin, end);
+    std::atomic<long>& taken = state().shares[owner.id].taken[turn_];
+    *begin += taken.fetch_add(grain_, std::memory_order_relaxed);
+    if (*begin < *end) {
+      *end = *begin + grain_ < *end ? *begin + grain_ : *end;
+      return true;
+    }
+  }
+  return false;
 }
 
 Status set_num_threads(int count) {

@@ -19,6 +19,22 @@ class Team {
   const int size;
 };
 
+// Pieces of [0, count) for the members of a team, each once: a member takes its own share from the
+// front, and then what others have left of theirs. Which member takes a piece must not matter.
+// Every member makes one for the same job, and a barrier lies between two jobs.
+class Pieces {
+ public:
+  // `grain` items in a piece; the last of a share may have fewer.
+  Pieces(const Team& team, long count, long grain);
+  bool next(long* begin, long* end);
+
+ private:
+  const Team& team_;
+  const long count_, grain_;
+  int turn_;
+  int helped_ = 0;  // Members whose shares are used up.
+};
+
 Status set_num_threads(int count);
 int num_threads();
 

@@ -14,7 +14,14 @@ extern "C" {
 
 #define UC_ABI_VERSION 1
 
-enum { UC_OK = 0, UC_BAD_ARGUMENT = 1, UC_NO_MEMORY = 2, UC_UNSUPPORTED = 3, UC_CORRUPT = 4 };
+enum {
+  UC_OK = 0,
+  UC_BAD_ARGUMENT = 1,
+  UC_NO_MEMORY = 2,
+  UC_UNSUPPORTED = 3,
+  UC_CORRUPT = 4,
+  UC_NOT_FINITE = 5
+};
 enum { UC_BFLOAT16 = 0, UC_FLOAT32 = 1, UC_FLOAT16 = 2 };
 enum { UC_F32 = 0, UC_BF16 = 1, UC_INT8 = 2, UC_INT4 = 3, UC_INT4_ZERO = 4 };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class NativeDecoder:
         )  # fmt: skip
         call("uc_decoder_new", spec, ctypes.byref(self._handle))
         self._steps = (library.LayerStep * len(self.layers))()
+        self._kv: tuple[Tensor, ...] = ()
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -89,6 +91,18 @@ class NativeDecoder:
             native_linear(layer.gate_up, layer.gate_up_bias),
             native_linear(layer.down, layer.down_bias),
         )
+
+    def _place(self, steps: Sequence[PagedStep], kv: Sequence[Tensor]) -> None:
+        """Fill the layers' structures; caches that are those of the last run stay."""
+        if not all(map(operator.is_, kv, self._kv)) or len(self._kv) != len(kv):
+            for at, cache in zip(self._steps, kv, strict=True):
+                at.cache = cache_of(cache)
+            self._kv = tuple(kv)
+        previous = None
+        for at, step in zip(self._steps, steps, strict=True):
+            if step is not previous:
+                previous, pointer = step, ctypes.pointer(step.native)
+            at.step = pointer
 
     def run(
         self,
@@ -113,8 +127,7 @@ class NativeDecoder:
             raise ValueError("The residual stream must be as x.")
         if len(steps) != len(self.layers) or len(kv) != len(self.layers):
             raise ValueError(f"steps and kv must have {len(self.layers)} entries.")
-        for at, step, cache in zip(self._steps, steps, kv, strict=True):
-            at.step, at.cache = ctypes.pointer(step.native), cache_of(cache)
+        self._place(steps, kv)
         half = self.shape.rotary_half
         cos = floats(rope[0], "cos", tokens, half)
         sin = floats(rope[1], "sin", tokens, half)

@@ -18,7 +18,7 @@ from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware import AttentionStep, Finding, PackedForm
 from unisono.hardware.cpu import CpuHardware, CpuOps
-from unisono.hardware.quantized import QuantizedWeight, quantize
+from unisono.hardware.quantized import QuantizedWeight
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 
@@ -42,7 +42,7 @@ class NativeForm(PackedForm):
         self, data: Tensor, shape: tuple[int, int], format: WeightFormat
     ) -> PackedWeight:
         weight = PackedWeight(data)
-        expected = shape, _library_format(format), format.group_size
+        expected = shape, _format_name(format), format.group_size
         if (weight.shape, weight.format, weight.group) != expected:
             raise CheckpointError(f"{weight} where {shape} in {format} is expected.")
         weight.verify()
@@ -67,8 +67,12 @@ class NativeCpuOps(CpuOps):
             return super().prepare_linear(weight, format)
         self.packs = True
         if format is not None:
-            return pack_quantized(quantize(weight, format))
+            return native.pack(weight.detach(), _format_name(format), format.group_size)
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
+
+    def prepare_quantized(self, weight: QuantizedWeight) -> PackedWeight:
+        self.packs = True
+        return pack_quantized(weight)
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         if not isinstance(weight, PackedWeight):
@@ -128,19 +132,20 @@ class NativeCpuOps(CpuOps):
 
     def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
         makers = {"decoder": fused_decoder, "mlp": fused_mlp}
-        return makers[kind](self, module) if kind in makers and _all_packed(module) else None
+        return makers[kind](self, module) if kind in makers and _is_covered(module) else None
 
 
 def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
     """The same levels and scales in the library's layout."""
-    name = _library_format(weight.format)
+    exact = torch.equal(weight.scales, weight.scales.bfloat16().float())
     return native.pack_levels(
-        weight.levels, weight.scales, name, weight.format.group_size, zeros=weight.zeros
+        weight.levels,
+        weight.scales,
+        _format_name(weight.format),
+        weight.format.group_size,
+        zeros=weight.zeros,
+        scale_dtype=torch.bfloat16 if exact else torch.float32,
     )
-
-
-def _library_format(format: WeightFormat) -> str:
-    return "int8" if format.bits == 8 else "int4" if format.symmetric else "int4z"
 
 
 def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
@@ -149,6 +154,8 @@ def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
     biases = _float(mlp.gate_up_proj.bias), _float(mlp.down_proj.bias)
 
     def forward(x: Tensor) -> Tensor:
+        if x.dtype not in _COVERED:
+            return forward(x.float()).to(x.dtype)
         return native.mlp(x, *weights, *biases)
 
     return forward
@@ -173,8 +180,6 @@ def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
 
     def forward(token_ids: Tensor, step: Any) -> Tensor:
         plans = [attention.plan for attention in step.attention]
-        if not all(isinstance(plan, native.PagedStep) for plan in plans):
-            return type(decoder).forward(decoder, token_ids, step)
         x = decoder.embed_tokens(token_ids)
         return stack.run(x, decoder.rope(step.positions), plans, step.kv)[0]
 
@@ -199,9 +204,17 @@ def _layer(layer: Any) -> Any:
     )
 
 
-def _all_packed(module: Any) -> bool:
+def _format_name(format: WeightFormat) -> str:
+    if format.bits == 8:
+        return "int8"
+    return "int4" if format.symmetric else "int4z"
+
+
+def _is_covered(module: Any) -> bool:
+    """Whether all products are the library's, and so are the dtypes of the rest."""
     weights = [m.weight for m in module.modules() if hasattr(m, "parts")]
-    return bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    packed = bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
+    return packed and all(rest.dtype in _COVERED for rest in module.parameters())
 
 
 def _float(x: Tensor | None) -> Any:

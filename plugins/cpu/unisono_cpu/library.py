@@ -174,11 +174,18 @@ def _corrupt(message: str) -> Exception:
     return CheckpointError(f"unisono-cpu: {message}.", hint="Delete the file; it is made anew.")
 
 
+def _not_finite(message: str) -> Exception:
+    return CheckpointError(
+        f"{message[0].upper()}{message[1:]}.", hint="Load it as it is, with --weights auto."
+    )
+
+
 _ERRORS: dict[int, Callable[[str], Exception]] = {
     1: ValueError,
     2: _no_memory,
     3: _unsupported,
     4: _corrupt,
+    5: _not_finite,
 }
 
 

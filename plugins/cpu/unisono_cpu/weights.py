@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import weakref
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from unisono.core.errors import InsufficientMemoryError
 from unisono_cpu.library import WeightInfo, call
 
 __all__ = ["FORMATS", "LAYOUT", "PackedWeight", "pack", "pack_levels", "packed_bytes"]
 
 FORMATS: Final = {"f32": 0, "bf16": 1, "int8": 2, "int4": 3, "int4z": 4}
 """``int4`` is symmetric, ``int4z`` has zero points."""
-LAYOUT: Final = "unisono-cpu 1"
+LAYOUT: Final = "unisono-cpu 2"
 """The version is that of every packed weight's header; all instruction sets share the layout."""
 _NAMES = {code: name for name, code in FORMATS.items()}
 _SOURCES = {torch.bfloat16: 0, torch.float32: 1, torch.float16: 2}
 _ALIGNMENT = 64
+_ARENA_BYTES = 64 << 20
 
 
 class PackedWeight:
@@ -76,13 +81,47 @@ def packed_bytes(
     return int(_describe(format, group, scale_dtype, shape).bytes)
 
 
+class _Arena:
+    """Memory for packed weights, one behind the other on large pages, which are read faster. It
+    lives as long as any of them."""
+
+    def __init__(self) -> None:
+        self._memory: Callable[[], mmap.mmap | None] = lambda: None
+        self._used = 0
+
+    def take(self, num_bytes: int) -> Tensor:
+        """uint8 [num_bytes] at a multiple of the alignment."""
+        memory = self._memory()
+        if memory is None or self._used + num_bytes > len(memory):
+            memory = _mapped(max(num_bytes, _ARENA_BYTES))
+            self._memory, self._used = weakref.ref(memory), 0
+        start = self._used
+        self._used += -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+        return torch.frombuffer(memory, dtype=torch.uint8, count=num_bytes, offset=start)
+
+
+def _mapped(num_bytes: int) -> mmap.mmap:
+    try:
+        memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise InsufficientMemoryError(
+            f"No memory for {num_bytes} bytes of packed weights: {error.strerror}.",
+            hint="Quantise more, with --weights int4, or use a smaller model.",
+        ) from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+_arena = _Arena()
+
+
 def _room(num_bytes: int, out: Tensor | None) -> Tensor:
-    if out is not None:
-        if out.dtype != torch.uint8 or not out.is_contiguous() or out.numel() < num_bytes:
-            raise ValueError(f"out must be uint8, contiguous, of at least {num_bytes} bytes.")
-        return out.view(-1)
-    room = torch.empty(num_bytes + _ALIGNMENT, dtype=torch.uint8)
-    return room[-room.data_ptr() % _ALIGNMENT :][:num_bytes]
+    if out is None:
+        return _arena.take(num_bytes)
+    if out.dtype != torch.uint8 or not out.is_contiguous() or out.numel() < num_bytes:
+        raise ValueError(f"out must be uint8, contiguous, of at least {num_bytes} bytes.")
+    return out.view(-1)
 
 
 def pack(
@@ -96,7 +135,11 @@ def pack(
     """Pack, and quantise, a weight [N, K] of bfloat16, float32 or float16.
 
     Groups of 32, 64 or 128 inputs share a scale; for int8, None gives each output row one. ``out``
-    (uint8) takes the bytes, at a multiple of 64, say of a mapped file.
+    (uint8) takes the bytes, at a multiple of 64, say of a mapped file. Levels, scales and zeros are
+    those of ``unisono.hardware.quantized``, bit for bit.
+
+    Raises:
+        CheckpointError: a weight that is to be quantised is not finite.
     """
     if weight.dim() != 2 or weight.dtype not in _SOURCES or weight.device.type != "cpu":
         raise ValueError("weight must be [N, K], bfloat16, float32 or float16, on the CPU.")

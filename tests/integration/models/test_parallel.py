@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
 
 from tests import checkpoints
+from tests.passes import groups, logits, on_each
 from unisono.core.errors import ConfigError, InsufficientMemoryError, UnsupportedModelError
-from unisono.hardware import AttentionStep, Hardware, MemoryInfo, find_hardware
+from unisono.hardware import MemoryInfo, find_hardware
 from unisono.hardware.collectives import Group
-from unisono.hardware.rendezvous import join_group
-from unisono.models import LoadedModel, RawConfig, StepContext, find_family, load_model
+from unisono.models import LoadedModel, RawConfig, find_family, load_model
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
 
-T = TypeVar("T")
 LENGTH = 40
 WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -47,44 +43,6 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "qwen3-tied": ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}, 2),
     "mistral-window": ("mistral", {"sliding_window": 9}, 2),
 }
-
-
-def on_each(size: int, work: Callable[[int], T]) -> list[T]:
-    """What ``work`` gives on each rank, all at the same time."""
-    with ThreadPoolExecutor(size) as threads:
-        return list(threads.map(work, range(size)))
-
-
-@contextmanager
-def groups(hardware: Hardware, folder: Path, size: int) -> Iterator[list[Group]]:
-    found = on_each(size, lambda rank: join_group(hardware, folder, rank=rank, size=size))
-    yield found
-    for group in found:
-        group.leave()
-
-
-def logits(loaded: LoadedModel, hardware: Hardware, token_ids: list[int]) -> torch.Tensor:
-    """All logits of one sequence in one pass."""
-    config = loaded.model.config
-    num_blocks = 2 + len(token_ids) // 4
-    shape = (2, num_blocks, 4, config.num_kv_heads, config.head_dim)
-    kv = [torch.zeros(shape, dtype=loaded.dtype) for _ in range(config.num_layers)]
-    steps = [
-        AttentionStep(
-            query_lens=[len(token_ids)],
-            context_lens=[len(token_ids)],
-            block_tables=[list(range(1, num_blocks))],
-            slots=torch.arange(4, 4 + len(token_ids)),
-            block_size=4,
-            window=window,
-        )
-        for window in config.windows
-    ]
-    for step in steps:
-        step.plan = hardware.ops.plan_attention(step, kv[0])
-    with torch.inference_mode():
-        context = StepContext(torch.arange(len(token_ids)), kv, steps)
-        return loaded.model.logits(loaded.model(torch.tensor(token_ids), context))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unisono.core import WeightFormat
+from unisono.core.errors import CheckpointError
 from unisono.hardware import PortableOps
 from unisono.hardware.quantized import quantize
 
@@ -64,6 +65,36 @@ def test_zeros_stay_zeros_and_one_sided_groups_work(text: str) -> None:
     values = quantize(w, format).dequantize()
     assert values.isfinite().all()
     torch.testing.assert_close(values[:3], w[:3], rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("text", FORMATS)
+@pytest.mark.parametrize("size", [1e-45, 2.0**-118, 1e30, 3e38])
+def test_the_ends_of_the_range_stay_finite(text: str, size: float) -> None:
+    w = weight(8, 64).clamp(-1, 1) * size
+    q = quantize(w, parsed(text))
+    normal = q.scales[q.scales != 0].abs()
+    assert (normal >= 2.0**-126).all()
+    assert normal.numel() or size < 1e-40
+    assert q.dequantize().isfinite().all()
+
+
+@pytest.mark.parametrize("signs", [(1, -1), (-1, 1)])
+def test_the_first_of_the_largest_decides_the_sign(signs: tuple[int, int]) -> None:
+    w = torch.zeros(1, 32)
+    w[0, 3], w[0, 20] = signs[0] * 2.0, signs[1] * 2.0
+    for text in ("int8", "int4"):
+        q = quantize(w, parsed(text))
+        assert int(q.levels[0, 3]) == 0
+        assert q.scales.sign().item() == -signs[0]
+
+
+@pytest.mark.parametrize("text", FORMATS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_refused(text: str, bad: float) -> None:
+    w = weight(4, 64)
+    w[2, 40] = bad
+    with pytest.raises(CheckpointError, match="not finite"):
+        quantize(w, parsed(text))
 
 
 def test_rows_do_not_depend_on_their_neighbours() -> None:

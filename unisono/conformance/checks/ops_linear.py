@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from unisono.conformance import expected, inputs
 from unisono.conformance.comparing import Expected
 from unisono.conformance.context import Context
 from unisono.conformance.registry import check
+from unisono.core import WeightFormat
+from unisono.hardware.quantized import QuantizedWeight, quantize
 
-__all__ = ["exact_sums", "linear", "long_sums", "nan_rows", "vocabulary"]
+__all__ = ["exact_sums", "linear", "long_sums", "nan_rows", "quantized", "vocabulary"]
 
 _ROWS = (1, 2, 3, 17, 31, 32, 33, 64, 65, 127, 129, 257)
 _WIDTHS = (
@@ -21,6 +23,7 @@ _WIDTHS = (
     *((128, 128), (31, 129), (1024, 64), (65, 511)),
 )
 _VOCABULARY = 248_320
+_FORMATS = ("int8", "int8-g128", "int4", "int4-g64", "int4-g128", "int4-asym")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,33 @@ def _large_head(context: Context, dtype: torch.dtype) -> None:
     with context.case(f"{_name(dtype)} M=1 N={_VOCABULARY} K={k}"):
         weight = context.ops.prepare_linear(context.put(base)[context.put(rows)])
         context.verify(context.ops.linear, want, dtype=dtype, given=(context.put(x), weight))
+
+
+@check(
+    "ops.linear_quantized",
+    "products with weights of 4 and 8 bits; activations may be rounded to 8 bits",
+    covers=("prepare_quantized",),
+)
+def quantized(context: Context) -> None:
+    for text in _FORMATS:
+        format = WeightFormat.parse(text)
+        assert format is not None
+        for dtype in context.dtypes:
+            for m, (n, k) in ((1, (67, 256)), (5, (33, 384)), (40, (16, 100))):
+                x = inputs.normal(m, k, dtype=dtype, seed=17)
+                held = quantize(inputs.normal(n, k, seed=18), format)
+                with context.case(f"{_name(dtype)} {text} M={m} N={n} K={k}"):
+                    weight = context.ops.prepare_quantized(_put(context, held))
+                    want = expected.quantized_linear(x, held.dequantize(), format.group_size)
+                    given = context.put(x), weight
+                    context.verify(context.ops.linear, want, dtype=dtype, given=given)
+
+
+def _put(context: Context, weight: QuantizedWeight) -> QuantizedWeight:
+    zeros = None if weight.zeros is None else context.put(weight.zeros)
+    return replace(
+        weight, levels=context.put(weight.levels), scales=context.put(weight.scales), zeros=zeros
+    )
 
 
 @check("ops.linear_nan", "NaN and infinity in a row reach the results of that row, and no other")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unisono.core import WeightFormat
 from unisono.hardware import PortableOps
+from unisono.hardware.quantized import QuantizedWeight
 
 __all__ = ["Embedding", "Linear", "RMSNorm"]
 
@@ -48,7 +49,13 @@ class Linear(nn.Module):
 
     def prepare(self, format: WeightFormat | None = None) -> None:
         """Give the finished weight the form its hardware likes, quantised where asked."""
-        prepared = self.ops.prepare_linear(self.weight, format)
+        self._hold(self.ops.prepare_linear(self.weight, format))
+
+    def prepare_quantized(self, weight: QuantizedWeight) -> None:
+        """The same for a weight that comes as levels and scales."""
+        self._hold(self.ops.prepare_quantized(weight))
+
+    def _hold(self, prepared: Any) -> None:
         if prepared is not self.weight:
             self.hold(prepared)
 

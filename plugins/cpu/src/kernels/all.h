@@ -27,6 +27,12 @@ namespace UC_ISA {
 
 #include "kernels/elementwise.h"
 
+#include "kernels/attending.h"
+
+#include "kernels/attend_panels.h"
+
+#include "kernels/attend_few.h"
+
 #include "kernels/attend.h"
 
 #include "kernels/choose.h"
@@ -40,13 +46,14 @@ const Kernels table = {
     tile_floats,
     tile_ints,
     matmul,
-    quantize_panel,
+    pack_panel,
     unpack_row,
     norm_row,
     silu_mul,
     rope_head,
     convert,
     attend,
+    merge_parts,
     largest,
     exponentials,
     read,

@@ -39,7 +39,7 @@ static void float_panel(const MatmulJob& job, long panel, int first) {
     const long rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
     LinearTile out(job, row, column);
     float_tile_of<kind, max_rows, vectors>(rows, job.x.steps + row * steps, w, layout.panel_bytes,
-                                           steps, out.target(vectors));
+                                           steps, out.target(vectors), tile == 0);
     out.finish(rows, vectors);
   }
 }
@@ -63,20 +63,38 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
   }
 }
 
+// Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
+// keep a panel in the cache for long, those of the next panel.
+INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, long pass,
+                       long passes, IntPanel* out) {
+  const long lines = long(layout.panel_bytes / 64) / groups;
+  if (passes == 1) {
+    out->ahead = panel + kAhead;
+    out->lines_ahead = int(lines + 1);
+    return;
+  }
+  out->lines_ahead = int(lines / passes) + 1;
+  const size_t start = size_t(pass) * groups * out->lines_ahead * 64;
+  out->ahead = panel + layout.panel_bytes + start;
+  if (start >= layout.panel_bytes) out->lines_ahead = 0;
+}
+
 template <int format>
 static void int_panels(const MatmulJob& job, long begin, long end) {
   const Layout& layout = job.weight->layout;
   const long groups = layout.padded_cols / layout.x_group;
   const int steps = layout.x_group / step_cols(format);
-  const long words = layout.padded_cols / 4;
+  const long words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
   for (long p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
-      const IntPanel panel{base, base + layout.groups_offset, first, layout.scale_bytes,
-                           layout.scale_dtype, layout.group_cols / layout.x_group};
-      for (long tile = 0; tile < num_tiles(job.x.rows, kIntRows); ++tile) {
+      IntPanel panel{base, first, base, 0, layout.scale_bytes, layout.zero_bytes,
+                     layout.scale_dtype, layout.group_cols / layout.x_group};
+      for (long tile = 0; tile < tiles; ++tile) {
         const long row = tile_start(job.x.rows, kIntRows, tile);
         const long rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
+        look_ahead(layout, base, groups, first / kIntVectors * tiles + tile,
+                   tiles * 2 / kIntVectors, &panel);
         LinearTile out(job, row, p * kPanelRows + first * kLanes);
         int_tile_of<format, kIntRows, kIntVectors>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * groups,

@@ -1,77 +1,213 @@
-// Rows of float32 to a packed panel, and a row back.
+// Rows of float32 to a packed panel, and a row back. Sixteen rows lie side by side, one a lane, so
+// that levels and scales come from the very operations of unisono/hardware/quantized.py, each
+// rounded as there.
 
-struct Levels {
-  float scale;
-  int zero;
+constexpr float kSmallestScale = 1.17549435e-38f;
+constexpr double kShrink[3] = {0.95, 0.9, 0.85};
+constexpr int kMostGroupColumns = 128;  // Of the formats that search for their scales.
+
+// What a group's levels mean, for 16 rows.
+struct Span {
+  F scale, zero;
 };
 
-INLINE float as_scale(float scale, uint32_t dtype) {
-  return dtype == kFloat32 ? scale : bf16_to_float(bf16_from_float(scale));
-}
+// A group of 16 rows: x [count][16].
+struct GroupColumns {
+  const float* x;
+  long count;
 
-// Nearest levels of x at a scale, as whole numbers; `low` and `high` inclusive.
-INLINE F nearest_level(F x, float inverse, float zero, float low, float high) {
-  const F level = f_from_int(i_nearest(f_mul(x, f_set(inverse))));
-  return f_min(f_max(f_add(level, f_set(zero)), f_set(low)), f_set(high));
-}
-
-static float squared_error(const float* x, int count, Levels levels, int most) {
-  const float inverse = levels.scale != 0.0f ? 1.0f / levels.scale : 0.0f;
-  F error = f_zero();
-  for (int i = 0; i < count; i += kLanes) {
-    const F value = f_load(x + i);
-    const F level = nearest_level(value, inverse, float(levels.zero), 0.0f, float(most));
-    const F off = f_fnma(f_sub(level, f_set(float(levels.zero))), f_set(levels.scale), value);
-    error = f_fma(off, off, error);
-  }
-  return f_sum(error);
-}
-
-struct Range {
-  float low, high;
+  INLINE_MEMBER F at(long column) const { return f_load(x + column * kLanes); }
 };
 
-static Range find_range(const float* x, long count) {
-  F low = f_zero(), high = f_zero();
-  for (long i = 0; i < count; i += kLanes) {
-    low = f_max(f_sub(f_zero(), f_load(x + i)), low);
-    high = f_max(f_load(x + i), high);
-  }
-  return {-f_largest(low), f_largest(high)};
+INLINE F as_scale(F x, int dtype) {
+  const F scale = dtype == kFloat32 ? x : f_from_bits(i_shift_left<16>(bf16_bits(x)));
+  return f_where_at_least(f_abs(scale), f_set(kSmallestScale), scale, f_zero());
 }
 
-// The scale with the smallest squared error among some that cut the ends off a little.
-static Levels search_levels(const float* x, int count, float widest, Range range, bool with_zero,
-                            uint32_t scale_dtype) {
-  Levels best{0.0f, with_zero ? 0 : 8};
-  float least = __builtin_inff();
-  for (int i = 0; i < 10; ++i) {
-    Levels levels{as_scale(widest * (1.0f - 0.04f * float(i)), scale_dtype), 8};
-    if (with_zero && levels.scale != 0.0f) {
-      const float zero = __builtin_floorf(-range.low / levels.scale + 0.5f);
-      levels.zero = zero < 0.0f ? 0 : zero > 15.0f ? 15 : int(zero);
+INLINE F inverse_of(F scale) {
+  return f_where_at_least(f_abs(scale), f_set(kSmallestScale), f_div(f_set(1.0f), scale), f_zero());
+}
+
+INLINE F clamp(F x, F low, F high) { return f_min(f_max(x, low), high); }
+
+INLINE F level_of(F x, F inverse, F zero, F top) {
+  return clamp(f_from_int(i_nearest(f_add(f_mul(x, inverse), zero))), f_zero(), top);
+}
+
+static F first_largest(const GroupColumns& group) {
+  F largest = group.at(0), magnitude = f_abs(largest);
+  for (long i = 1; i < group.count; ++i) {
+    const F x = group.at(i);
+    largest = f_where_at_least(magnitude, f_abs(x), largest, x);
+    magnitude = f_max(f_abs(x), magnitude);
+  }
+  return largest;
+}
+
+// `share` of the range; the range is found once for all shares.
+class SpanChooser {
+ public:
+  SpanChooser(const Layout& layout, const GroupColumns& group)
+      : dtype_(layout.scale_dtype), top_(num_levels(layout.format) - 1),
+        middle_(middle_level(layout.format)), with_zero_(layout.format == kInt4Zero) {
+    if (!with_zero_) {
+      largest_ = first_largest(group);
+      return;
     }
-    const float error = squared_error(x, count, levels, 15);
-    if (error < least) {
-      least = error;
-      best = levels;
+    low_ = high_ = f_zero();
+    for (long i = 0; i < group.count; ++i) {
+      low_ = f_min(group.at(i), low_);
+      high_ = f_max(group.at(i), high_);
     }
+  }
+
+  Span choose(double share) const {
+    if (!with_zero_) {
+      return {as_scale(f_mul(largest_, f_set(float(share / -middle_))), dtype_), f_set(middle_)};
+    }
+    const F part = f_set(float(share / top_));
+    const F scale = as_scale(f_sub(f_mul(high_, part), f_mul(low_, part)), dtype_);
+    const F below = f_mul(f_sub(f_zero(), low_), f_set(float(share)));
+    const F zero = f_from_int(i_nearest(f_div(below, scale)));
+    return {scale, f_where_at_least(scale, f_set(kSmallestScale),
+                                    clamp(zero, f_zero(), f_set(top_)), f_zero())};
+  }
+
+ private:
+  const int dtype_;
+  const float top_, middle_;
+  const bool with_zero_;
+  F largest_, low_, high_;
+};
+
+// The second half onto the first, until one is left.
+static F squared_error(const GroupColumns& group, const Span& span, float top) {
+  const F inverse = inverse_of(span.scale);
+  const auto square = [&](long i) {
+    const F level = level_of(group.at(i), inverse, span.zero, f_set(top));
+    const F off = f_sub(f_mul(f_sub(level, span.zero), span.scale), group.at(i));
+    return f_mul(off, off);
+  };
+  F sums[kMostGroupColumns / 2];
+  long size = group.count / 2;
+  for (long i = 0; i < size; ++i) sums[i] = f_add(square(i), square(i + size));
+  while (size > 1) {
+    size /= 2;
+    for (long i = 0; i < size; ++i) sums[i] = f_add(sums[i], sums[i + size]);
+  }
+  return sums[0];
+}
+
+static Span choose_span(const Layout& layout, const GroupColumns& group) {
+  const SpanChooser chooser(layout, group);
+  Span best = chooser.choose(1.0);
+  if (layout.format == kInt8) return best;
+  const float top = num_levels(layout.format) - 1;
+  F least = squared_error(group, best, top);
+  for (int i = 0; i < 3; ++i) {
+    const Span narrower = chooser.choose(kShrink[i]);
+    const F error = squared_error(group, narrower, top);
+    best.scale = f_where_at_least(error, least, best.scale, narrower.scale);
+    best.zero = f_where_at_least(error, least, best.zero, narrower.zero);
+    least = f_where_at_least(error, least, least, error);
   }
   return best;
 }
 
-static Levels choose_levels(const Layout& layout, const float* x, long count) {
-  const Range range = find_range(x, count);
-  const float most = range.high > -range.low ? range.high : -range.low;
-  if (!(most > 1e-30f)) return {0.0f, middle_level(layout.format)};
-  const uint32_t dtype = uint32_t(layout.scale_dtype);
-  if (layout.format == kInt8) return {as_scale(most / 127.0f, dtype), 128};
-  if (layout.format == kInt4Zero) {
-    return search_levels(x, int(count), (range.high - range.low) / 15.0f, range, true, dtype);
+// The steps of a group of 16 rows; lanes that are not `live` become 0.
+template <int format>
+static void put_levels(const GroupColumns& group, const Span& span, I live, uint8_t* steps) {
+  const F inverse = inverse_of(span.scale), top = f_set(num_levels(format) - 1);
+  const auto level = [&](long i) {
+    return i_nearest(level_of(group.at(i), inverse, span.zero, top));
+  };
+  for (long i = 0; i < group.count; i += step_cols(format)) {
+    I word = i_or(i_or(level(i), i_shift_left<8>(level(i + 1))),
+                  i_or(i_shift_left<16>(level(i + 2)), i_shift_left<24>(level(i + 3))));
+    if (format != kInt8) {
+      word = i_or(word, i_or(i_or(i_shift_left<4>(level(i + 4)), i_shift_left<12>(level(i + 5))),
+                             i_or(i_shift_left<20>(level(i + 6)), i_shift_left<28>(level(i + 7)))));
+    }
+    i_store(steps + i / step_cols(format) * kBytesPerStep, i_and(word, live));
   }
-  // The end that lies farther out gets the level -8; the scale may be negative for that.
-  const float extreme = range.high > -range.low ? range.high : range.low;
-  return search_levels(x, int(count), extreme / -8.0f, range, false, dtype);
+}
+
+// columns [padded_cols][16]: rows half * 16 and on of the panel.
+static void put_half(const Layout& layout, const float* columns, int half, I live,
+                     uint8_t* panel) {
+  for (long first = 0; first < layout.padded_cols; first += layout.group_cols) {
+    const GroupColumns group{columns + first * kLanes, layout.group_cols};
+    const Span span = choose_span(layout, group);
+    const long g = first / layout.group_cols;
+    store_as(panel + layout.scales_of(g), layout.scale_dtype, size_t(half) * kLanes, span.scale);
+    uint8_t* steps = panel + layout.step_of(first) + half * 64;
+    if (layout.format == kInt8) {
+      put_levels<kInt8>(group, span, live, steps);
+      continue;
+    }
+    put_levels<kInt4>(group, span, live, steps);
+    if (layout.format == kInt4Zero) {
+      i_store_s8(reinterpret_cast<int8_t*>(panel + layout.zeros_of(g) + half * kLanes),
+                 i_nearest(span.zero));
+    }
+  }
+}
+
+// Words `at` to `at + 15` of 16 rows become rows of `out`.
+INLINE void transpose_words(const uint32_t* const* rows, long at, uint32_t* out, size_t stride) {
+  I words[kLanes];
+  UNROLL for (int i = 0; i < kLanes; ++i) words[i] = i_load(rows[i] + at);
+  transpose16(words);
+  UNROLL for (int i = 0; i < kLanes; ++i) i_store(out + i * stride, words[i]);
+}
+
+// Words of 16 rows to the steps of a panel.
+static void put_words(const uint32_t* const* rows, long num_words, int half, uint8_t* panel) {
+  uint32_t* out = reinterpret_cast<uint32_t*>(panel + half * 64);
+  for (long s = 0; s < num_words; s += kLanes) {
+    transpose_words(rows, s, out + s * kPanelRows, kPanelRows);
+  }
+}
+
+static void round_in_place(float* row, long count) {
+  uint16_t* halves = reinterpret_cast<uint16_t*>(row);
+  for (long k = 0; k < count; k += kLanes) i_store_u16(halves + k, bf16_bits(f_load(row + k)));
+}
+
+static bool all_finite(const float* x, long count) {
+  F poison = f_zero();
+  for (long i = 0; i < count; i += kLanes) poison = f_fma(f_load(x + i), f_zero(), poison);
+  return f_sum(poison) == 0.0f;
+}
+
+// rows [32][padded_cols], zero beyond num_rows and the columns, overwritten; columns: room for half
+// as many. False where integers were asked of what is not finite.
+static bool pack_panel(const Layout& layout, float* rows, long num_rows, float* columns,
+                       uint8_t* panel) {
+  const long cols = layout.padded_cols;
+  const bool integer = is_integer(layout.format);
+  if (integer && !all_finite(rows, num_rows * cols)) return false;
+  memset(panel, 0, layout.panel_bytes);
+  static const int32_t kLive[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, -1, -1, -1};
+  for (int half = 0; half < 2 && half * kLanes < num_rows; ++half) {
+    const uint32_t* words[kLanes];
+    for (int r = 0; r < kLanes; ++r) {
+      float* row = rows + (half * kLanes + r) * cols;
+      if (layout.format == kBf16) round_in_place(row, cols);
+      words[r] = reinterpret_cast<const uint32_t*>(row);
+    }
+    if (!integer) {
+      put_words(words, cols / step_cols(layout.format), half, panel);
+      continue;
+    }
+    for (long k = 0; k < cols; k += kLanes) {
+      transpose_words(words, k, reinterpret_cast<uint32_t*>(columns) + k * kLanes, kLanes);
+    }
+    const long live = num_rows - half * kLanes < kLanes ? num_rows - half * kLanes : kLanes;
+    put_half(layout, columns, half, i_load(kLive + kLanes - live), panel);
+  }
+  return true;
 }
 
 struct Place {
@@ -89,62 +225,6 @@ INLINE Place place_of(const Layout& layout, int row, long col) {
   }
 }
 
-INLINE void put_scale(const Layout& layout, uint8_t* panel, int row, long group, float scale) {
-  store_one(panel + layout.scales_of(group), layout.scale_dtype, size_t(row), scale);
-}
-
-static void put_group(const Layout& layout, const float* x, int row, long group, long first,
-                      long count, uint8_t* panel) {
-  const Levels levels = choose_levels(layout, x, count);
-  put_scale(layout, panel, row, group, levels.scale);
-  if (layout.format == kInt4Zero) {
-    panel[size_t(group) * kPanelRows + row] = uint8_t(levels.zero);
-  }
-  const float inverse = levels.scale != 0.0f ? 1.0f / levels.scale : 0.0f;
-  const float lowest = layout.format == kInt8 ? 1.0f : 0.0f;
-  const int shift = layout.format == kInt8 ? 2 : 3;
-  uint8_t* lane = panel + place_of(layout, row, first).byte;
-  float level[kLanes];
-  for (long i = 0; i < count; i += kLanes) {
-    f_store(level, nearest_level(f_load(x + i), inverse, float(levels.zero), lowest,
-                                 float(num_levels(layout.format) - 1)));
-    for (int j = 0; j < kLanes; ++j) {
-      const int nibble = shift == 3 ? j & 4 : 0;
-      lane[((i + j) >> shift) * kBytesPerStep + (j & 3)] |= uint8_t(int(level[j]) << nibble);
-    }
-  }
-}
-
-static void put_floats(const Layout& layout, const float* x, int row, uint8_t* panel) {
-  const int per_step = step_cols(layout.format);
-  uint8_t* lane = panel + place_of(layout, row, 0).byte;
-  for (long s = 0; s < layout.padded_cols / per_step; ++s) {
-    if (layout.format == kBf16) {
-      const uint16_t pair[2] = {bf16_from_float(x[2 * s]), bf16_from_float(x[2 * s + 1])};
-      memcpy(lane + s * kBytesPerStep, pair, 4);
-    } else {
-      memcpy(lane + s * kBytesPerStep, x + s, 4);
-    }
-  }
-}
-
-// rows: [num_rows, padded_cols], zero beyond the columns. Rows beyond num_rows become zero.
-static void quantize_panel(const Layout& layout, const float* rows, long num_rows,
-                           uint8_t* panel) {
-  memset(panel, 0, layout.panel_bytes);
-  const long group = layout.group_cols;
-  for (int row = 0; row < num_rows; ++row) {
-    const float* x = rows + size_t(row) * layout.padded_cols;
-    if (!is_integer(layout.format)) {
-      put_floats(layout, x, row, panel);
-      continue;
-    }
-    for (long k = 0; k < layout.padded_cols; k += group) {
-      put_group(layout, x + k, row, k / group, k, group, panel);
-    }
-  }
-}
-
 static float unpack_one(const Layout& layout, const uint8_t* panel, int row, long col) {
   const Place place = place_of(layout, row, col);
   const uint8_t* at = panel + place.byte;
@@ -152,9 +232,8 @@ static float unpack_one(const Layout& layout, const uint8_t* panel, int row, lon
   if (layout.format == kBf16) return load_one(at, kBfloat16, 0);
   const long group = col / layout.group_cols;
   const int level = layout.format == kInt8 ? *at : (*at >> place.shift) & 15;
-  const int zero = layout.format == kInt4Zero
-                       ? panel[size_t(group) * kPanelRows + row]
-                       : middle_level(layout.format);
+  const int zero = layout.format == kInt4Zero ? panel[layout.zeros_of(group) + row]
+                                              : middle_level(layout.format);
   const float scale = load_one(panel + layout.scales_of(group), layout.scale_dtype, row);
   return float(level - zero) * scale;
 }

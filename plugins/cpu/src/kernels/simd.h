@@ -16,38 +16,30 @@ constexpr int kLanes = 16;
 
 INLINE F f_load_bf16(const uint16_t* p) { return f_from_bits(i_shift_left<16>(i_load_u16(p))); }
 
+// bfloat16 numbers as integers: to nearest, to even at halves; NaN stays NaN. No number is too small,
+// unlike for the processor's own conversion.
+INLINE I bf16_bits(F x) {
+  const I bits = i_from_bits(x);
+  const I odd = i_and(i_shift_right<16>(bits), i_set(1));
+  const I rounded = i_shift_right<16>(i_add(bits, i_add(odd, i_set(0x7fff))));
+  const F quiet = f_from_bits(i_or(i_shift_right<16>(bits), i_set(0x40)));
+  const F infinity = f_from_bits(i_set(0x7f800000));
+  return i_from_bits(f_where_at_least(infinity, f_abs(x), f_from_bits(rounded), quiet));
+}
+
 #if defined(UC_GENERIC_BF16)
 INLINE F dot_pairs(F sum, I weights, I x) {
   const I high = i_set(int(0xffff0000u));
   sum = f_fma(f_from_bits(i_shift_left<16>(weights)), f_from_bits(i_shift_left<16>(x)), sum);
   return f_fma(f_from_bits(i_and(weights, high)), f_from_bits(i_and(x, high)), sum);
 }
-// To nearest, to even at halves; NaN stays NaN.
-INLINE void f_store_bf16(uint16_t* p, F x) {
-  const I bits = i_from_bits(x);
-  const I odd = i_and(i_shift_right<16>(bits), i_set(1));
-  const I rounded = i_shift_right<16>(i_add(bits, i_add(odd, i_set(0x7fff))));
-  const F quiet = f_from_bits(i_or(i_shift_right<16>(bits), i_set(0x40)));
-  const F finite = f_from_bits(rounded);
-  const F infinity = f_from_bits(i_set(0x7f800000));
-  i_store_u16(p, i_from_bits(f_where_at_least(infinity, f_abs(x), finite, quiet)));
-}
-#endif
-
-#if defined(UC_GENERIC_TRANSPOSE)
-// 32 pairs of 16-bit values, one of each row.
-INLINE void interleave32(const void* first, const void* second, uint8_t* out) {
-  const uint16_t* low = static_cast<const uint16_t*>(first);
-  const uint16_t* high = static_cast<const uint16_t*>(second);
-  for (int i = 0; i < 2; ++i) {
-    const I highs = i_shift_left<16>(i_load_u16(high + kLanes * i));
-    i_store(out + 64 * i, i_or(i_load_u16(low + kLanes * i), highs));
-  }
-}
-INLINE void transpose16(const uint32_t* const* rows, size_t at, uint32_t* out, size_t out_stride) {
-  for (int i = 0; i < 16; ++i) {
-    for (int j = 0; j < 16; ++j) out[j * out_stride + i] = rows[i][at + j];
-  }
+INLINE void f_store_bf16(uint16_t* p, F x) { i_store_u16(p, bf16_bits(x)); }
+// 32 floats, rounded.
+INLINE I i_bf16_pairs(F low, F high) {
+  uint16_t halves[2 * kLanes];
+  f_store_bf16(halves, low);
+  f_store_bf16(halves + kLanes, high);
+  return i_load(halves);
 }
 #endif
 

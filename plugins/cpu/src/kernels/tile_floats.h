@@ -22,10 +22,10 @@ struct Sums {
 };
 
 // a: [steps][rows]; w: the first vector's first step; vector v lies (v % 2) * 64 + (v / 2) * pitch
-// behind it.
+// behind it. `ahead`: whether to bring what lies ahead to the cache.
 template <FloatKind kind, int rows, int vectors>
 INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long steps,
-                       const Sums& out) {
+                       const Sums& out, bool ahead) {
   F sums[rows][vectors];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < vectors; ++v) {
@@ -33,7 +33,7 @@ INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long s
     }
   }
   for (long s = 0; s < steps; ++s) {
-    if (rows <= 2) {
+    if (ahead) {
       UNROLL for (int v = 0; v < vectors; ++v) {
         __builtin_prefetch(w + (v % 2) * 64 + (v / 2) * pitch + kAhead);
       }
@@ -56,9 +56,9 @@ INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long s
 // The same for a number of rows known at run time.
 template <FloatKind kind, int rows, int vectors>
 static void float_tile_of(long num_rows, const uint32_t* a, const uint8_t* w, size_t pitch,
-                          long steps, const Sums& out) {
+                          long steps, const Sums& out, bool ahead = false) {
   if constexpr (rows > 0) {
-    if (num_rows == rows) return float_tile<kind, rows, vectors>(a, w, pitch, steps, out);
-    float_tile_of<kind, rows - 1, vectors>(num_rows, a, w, pitch, steps, out);
+    if (num_rows == rows) return float_tile<kind, rows, vectors>(a, w, pitch, steps, out, ahead);
+    float_tile_of<kind, rows - 1, vectors>(num_rows, a, w, pitch, steps, out, ahead);
   }
 }

@@ -3,18 +3,19 @@
 // float32, so an output does not depend on the size of the tile.
 
 struct IntPanel {
-  const uint8_t* zeros;
   const uint8_t* groups;
   int first;           // Vector of the panel.
-  size_t scale_bytes;
+  const uint8_t* ahead;  // What to bring to the cache meanwhile, so many lines with each group.
+  int lines_ahead;
+  size_t scale_bytes, zero_bytes;
   int scale_dtype;
   long x_groups;       // Groups of activations that share a scale of weights.
 
   INLINE_MEMBER F scale(const uint8_t* scales, int v) const {
     return load_as(scales, scale_dtype, (first + v) * kLanes);
   }
-  INLINE_MEMBER F zero(long group, int v) const {
-    return f_from_int(i_load_u8(zeros + group * kPanelRows + kLanes * (first + v)));
+  INLINE_MEMBER F zero(const uint8_t* scales, int v) const {
+    return f_from_int(i_load_u8(scales + scale_bytes + kLanes * (first + v)));
   }
 };
 
@@ -35,9 +36,6 @@ template <int format, int rows, int vectors>
 INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
   const I low = i_set(0x0f0f0f0f);
   for (int s = 0; s < steps; ++s) {
-    if (rows <= 2) {
-      UNROLL for (int v = 0; v < vectors; ++v) __builtin_prefetch(w + v * 64 + kAhead);
-    }
     I bytes[vectors];
     UNROLL for (int v = 0; v < vectors; ++v) {
       bytes[v] = i_load(w + v * 64);
@@ -66,11 +64,12 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
   }
   const uint8_t* w = panel.groups;
   const uint8_t* scales = w;
+  const uint8_t* ahead = panel.ahead;
   const int words = steps * (format == kInt8 ? rows : 2 * rows);
   for (long g = 0, next = 0; g < groups; ++g) {
     if (g == next) {
       scales = w;
-      w += panel.scale_bytes;
+      w += panel.scale_bytes + panel.zero_bytes;
       next += panel.x_groups;
     }
     I dots[rows][vectors];
@@ -79,12 +78,13 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
         dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
       }
     }
+    for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
     int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
     UNROLL for (int v = 0; v < vectors; ++v) {
       const F scale = panel.scale(scales, v);
       UNROLL for (int m = 0; m < rows; ++m) {
         F dot = f_from_int(dots[m][v]);
-        if (with_zeros) dot = f_fnma(panel.zero(g, v), f_set(float(x_sums[m])), dot);
+        if (with_zeros) dot = f_fnma(panel.zero(scales, v), f_set(float(x_sums[m])), dot);
         sums[m][v] = f_fma(dot, f_mul(scale, f_set(x_scales[m])), sums[m][v]);
       }
     }
