@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
+NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check
 
@@ -28,6 +30,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt plugins/virtual/pyproject.toml examples/plugin/pyproject.toml | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt plugins/virtual/pyproject.toml examples/plugin/pyproject.toml $(NATIVE) | $(BIN)/python
 	$(INSTALL) -e '.[test,dev]' -e plugins/virtual -e examples/plugin
+	$(INSTALL) --force-reinstall --no-deps ./plugins/cpu
 	@touch $@ $(VENV)/.installed

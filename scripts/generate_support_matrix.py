@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from unisono.hardware import Facts, load_hardware
@@ -34,9 +35,10 @@ def main() -> None:
 
 def render_page() -> str:
     classes, _ = load_hardware()
-    own = {name: cls for name, cls in classes.items() if cls.__module__.startswith("unisono.")}
+    entries = entry_points(group="unisono.hardware")
+    own = {entry.name for entry in entries if entry.value.startswith("unisono.")}
     cards = load_cards()
-    rows = [render_row(own[name].facts, cards.get(name)) for name in sorted(own)]
+    rows = [render_row(classes[name].facts, cards.get(name)) for name in sorted(own)]
     return INTRODUCTION + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

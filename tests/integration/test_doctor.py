@@ -128,3 +128,14 @@ def test_without_torch_the_doctor_still_speaks(machine: Machine) -> None:
     machine.install("torch", "raise ImportError('this torch is broken')")
     (only_one,) = machine.findings(status=1)["import torch"]
     assert "this torch is broken" in only_one["what"]
+
+
+def test_a_package_that_is_to_be_ignored_brings_nothing(machine: Machine) -> None:
+    code = "from unisono.hardware.cpu import CpuHardware\n\n\nclass Fast(CpuHardware):\n"
+    code += "    @classmethod\n    def diagnose(cls):\n        return ()\n"
+    machine.install("faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Fast\n")
+    levels = {finding["level"] for finding in machine.findings(status=0)["cpu"]}
+    assert "note" not in levels
+    machine.environment = {"UNISONO_IGNORE_PACKAGES": "other,Faster.CPU"}
+    (note,) = (one for one in machine.findings(status=0)["cpu"] if one["level"] == "note")
+    assert "unisono-cpu" in note["what"]

@@ -24,7 +24,16 @@ from unisono.hub import resolve_model
 if TYPE_CHECKING:
     from unisono.llm import LLM
 
-__all__ = ["Answer", "Loaded", "dim", "print_json", "print_statistics", "show", "start_model"]
+__all__ = [
+    "Answer",
+    "Loaded",
+    "dim",
+    "print_json",
+    "print_note",
+    "print_statistics",
+    "show",
+    "start_model",
+]
 
 _DEMO = "built-in demo model"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -138,6 +147,7 @@ def print_json(answer: Answer) -> None:
         "model": answer.loaded.name,
         "device": info.device,
         "dtype": info.dtype,
+        "note": info.note,
         "text": answer.text,
         "token_ids": answer.token_ids,
         "finish_reason": answer.finish_reason,
@@ -166,6 +176,12 @@ def print_statistics(answer: Answer) -> None:
     if answer.finish_reason == "length":
         parts.append("stopped at the most tokens allowed")
     typer.echo(dim(" · ".join(parts)), err=True)
+
+
+def print_note(loaded: Loaded) -> None:
+    """What could be better about the device's set-up: one line on standard error."""
+    if note := loaded.llm.engine.info.note:
+        typer.echo(dim(f"note: {note}"), err=True)
 
 
 def dim(text: str) -> str:

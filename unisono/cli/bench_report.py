@@ -78,8 +78,19 @@ def _headings(result: dict[str, Any]) -> list[str]:
         f" · median of {work['repeat']}",
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
         f" {roofs['matmul_flops_per_s'] / 1e12:.3g} TFLOP/s ({engine['dtype']})",
+        *([f"note: {engine['note']}"] if engine["note"] else []),
+        *_fallbacks(result["fallbacks"]),
         *([f"no prediction: {result['prediction_note']}"] if result["prediction_note"] else []),
     ]
+
+
+def _fallbacks(counts: dict[str, int]) -> list[str]:
+    """What no fast kernel covered; the most frequent say enough."""
+    most = sorted(counts.items(), key=lambda entry: -entry[1])
+    lines = [
+        f"by the reference, not by a kernel: {what}, {count} times" for what, count in most[:4]
+    ]
+    return lines + ([f"... and {len(most) - 4} shapes more"] if len(most) > 4 else [])
 
 
 def _predicted_cells(batch: dict[str, Any]) -> tuple[str, ...]:

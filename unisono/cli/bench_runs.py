@@ -89,6 +89,7 @@ def measure(
         "environment": _environment(),
         "workload": asdict(workload),
         "load_s": load_s,
+        "fallbacks": dict(engine.runner.hardware.ops.fallbacks),
         "prediction_note": engine.runner.hardware.prediction_note(),
         "roofs": {
             "memory_read_bytes_per_s": roof,

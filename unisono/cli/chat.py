@@ -49,7 +49,7 @@ def chat(
       unisono chat Qwen/Qwen3-0.6B --system "Answer in one sentence." --temperature 0
     """
     with clear_errors():
-        from unisono.cli.answering import start_model
+        from unisono.cli.answering import print_note, start_model
         from unisono.cli.conversation import Conversation, talk
         from unisono.core.sampling import SamplingParams
 
@@ -67,4 +67,5 @@ def chat(
             revision=revision,
         )
         typer.echo(f"{loaded.name}. /help for help, Ctrl-D to leave.", err=True)
+        print_note(loaded)
         talk(Conversation(loaded, params, system=system))

@@ -78,7 +78,14 @@ def run(
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
     """
     with clear_errors():
-        from unisono.cli.answering import Answer, print_json, print_statistics, show, start_model
+        from unisono.cli.answering import (
+            Answer,
+            print_json,
+            print_note,
+            print_statistics,
+            show,
+            start_model,
+        )
         from unisono.core.sampling import SamplingParams
 
         model, text = sort_words(model, prompt)
@@ -117,6 +124,7 @@ def run(
             return
         show("\n")
         print_statistics(answer)
+        print_note(loaded)
 
 
 def sort_words(first: str | None, second: str | None) -> tuple[str | None, str | None]:

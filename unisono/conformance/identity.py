@@ -12,6 +12,7 @@ import torch
 
 from unisono import __version__
 from unisono.conformance.overriding import overridden_ops
+from unisono.conformance.variants import untold_variants
 from unisono.hardware import OP_TABLE_VERSION, Hardware
 
 __all__ = ["describe"]
@@ -31,6 +32,7 @@ def describe(hardware: Hardware) -> dict[str, Any]:
         "distributed_backend": facts.distributed_backend,
         "total_memory": _said(lambda: hardware.memory().total),
         "versions": versions(hardware),
+        "variants": untold_variants(type(hardware)),
     }
     driver = _said(lambda: torch.get_device_module(hardware.device.type).driver_version())
     if isinstance(driver, (str, int)):

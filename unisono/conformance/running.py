@@ -17,6 +17,7 @@ from unisono.conformance.context import (
 from unisono.conformance.registry import Check
 from unisono.conformance.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
+from unisono.conformance.variants import chosen_variant
 
 __all__ = ["run_check"]
 
@@ -72,7 +73,13 @@ def _attempt(check: Check, run: Callable[[], None], context: Context) -> tuple[O
 def _with_script(failure: Failure, check: Check, context: Context) -> Failure:
     if failure.script:
         return failure
-    script = rerun_script(context.asked, check=check.name, case=failure.case, quick=context.quick)
+    script = rerun_script(
+        context.asked,
+        check=check.name,
+        case=failure.case,
+        quick=context.quick,
+        environment=chosen_variant(type(context.hardware)),
+    )
     return Failure(
         case=failure.case,
         detail=failure.detail,

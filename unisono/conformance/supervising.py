@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from unisono.conformance.channel import Reader
 from unisono.conformance.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.targets import environment_for
+from unisono.conformance.variants import variant_checks
 from unisono.core.errors import ConfigError
 
 __all__ = ["Listener", "Options", "Run", "check_device"]
@@ -45,6 +46,9 @@ class Listener:
 
     def planned(self, checks: list[tuple[str, str]]) -> None:
         """Names and purposes, in order."""
+
+    def added(self, checks: list[tuple[str, str]]) -> None:
+        """More of them, on another form of the device's kernels."""
 
     def started(self, check: str) -> None:
         """A check began."""
@@ -84,10 +88,54 @@ def check_device(options: Options, listener: Listener | None = None) -> Run:
     """
     run = Run(options)
     began = time.monotonic()
+    listener = listener or Listener()
     with environment_for(options.device) as (device, environment):
-        _Supervisor(run, device, environment, listener or Listener()).go()
+        _Supervisor(run, device, environment, {}, listener).go()
+        for variable, name in run.about.get("variants", []):
+            _check_variant(run, name, device, environment, {variable: name}, listener)
     run.seconds = time.monotonic() - began
     return run
+
+
+def _check_variant(
+    run: Run,
+    name: str,
+    device: str,
+    environment: dict[str, str],
+    chosen: dict[str, str],
+    listener: Listener,
+) -> None:
+    """What computes, once more, with another form of the device's kernels."""
+    only = variant_checks(run.options.only)
+    if only:
+        part = Run(replace(run.options, only=only))
+        renaming = _Renaming(name, run, listener)
+        _Supervisor(part, device, environment, chosen, renaming).go()
+
+
+class _Renaming(Listener):
+    """Results of a variant join the run under names of their own."""
+
+    def __init__(self, variant: str, run: Run, listener: Listener) -> None:
+        self._variant, self._run, self._listener = variant, run, listener
+
+    def _name(self, check: str) -> str:
+        return f"{check}@{self._variant}"
+
+    def planned(self, checks: list[tuple[str, str]]) -> None:
+        renamed = [(self._name(check), purpose) for check, purpose in checks]
+        self._run.plan += renamed
+        self._listener.added(renamed)
+
+    def started(self, check: str) -> None:
+        self._listener.started(self._name(check))
+
+    def finished(self, result: Result) -> None:
+        if result.check == OPEN and not result.bad:
+            return
+        renamed = replace(result, check=self._name(result.check))
+        self._run.results.append(renamed)
+        self._listener.finished(renamed)
 
 
 @dataclass(slots=True)
@@ -105,9 +153,15 @@ class _State:
 
 class _Supervisor:
     def __init__(
-        self, run: Run, device: str, environment: dict[str, str], listener: Listener
+        self,
+        run: Run,
+        device: str,
+        environment: dict[str, str],
+        chosen: dict[str, str],
+        listener: Listener,
     ) -> None:
-        self.run, self.device, self.environment = run, device, environment
+        self.run, self.device = run, device
+        self.environment, self.chosen = {**environment, **chosen}, chosen
         self.listener = listener
         self.opening_s = run.options.timeout or _OPENING_S
 
@@ -218,7 +272,13 @@ class _Supervisor:
         """Where no op of torch was under way."""
         options = self.run.options
         check = "" if state.check == OPEN else state.check
-        return rerun_script(options.device, check=check, case=state.case, quick=options.quick)
+        return rerun_script(
+            options.device,
+            check=check,
+            case=state.case,
+            quick=options.quick,
+            environment=self.chosen,
+        )
 
     def _locate(self, state: _State) -> tuple[str, str]:
         """The ATen op under way when the case hung or died, by doing it again."""

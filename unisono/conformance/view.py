@@ -42,6 +42,7 @@ class CheckView(Listener):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._group = ""
+        self._planned = 0
 
     def __enter__(self) -> CheckView:
         if sys.stderr.isatty():
@@ -62,7 +63,13 @@ class CheckView(Listener):
 
     def planned(self, checks: list[tuple[str, str]]) -> None:
         self._clear({"runtime.open", "runtime.between_checks", *(name for name, _ in checks)})
-        self._update(total=len(checks) + 1)
+        self._planned = len(checks) + 1
+        self._update(total=self._planned)
+
+    def added(self, checks: list[tuple[str, str]]) -> None:
+        self._clear({name for name, _ in checks})
+        self._planned += len(checks)
+        self._update(total=self._planned)
 
     def started(self, check: str) -> None:
         self._update(description=check)

@@ -81,8 +81,14 @@ def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
         kv_bytes=layout.num_blocks * layout.bytes_per_block,
         weight_format=loaded.weight_format,
         tensor_parallel=config.tensor_parallel,
+        note=_note(part.hardware),
     )
     return Engine(scheduler, runner, info)
+
+
+def _note(hardware: Hardware) -> str:
+    findings = [f for f in type(hardware).diagnose() if f.level != "ok"]
+    return " ".join(f"{f.subject} {f.what}. {f.advice}".strip() for f in findings)
 
 
 R = TypeVar("R", bound=Runner)

@@ -28,6 +28,8 @@ class EngineInfo:
     """How linear weights are held: as loaded, or quantised."""
     tensor_parallel: int = 1
     """Number of ranks."""
+    note: str = ""
+    """What could be better about the device's set-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,6 +50,8 @@ class Hardware:
 
     facts: ClassVar[Facts]
     ops_class: ClassVar[type[PortableOps]] = PortableOps
+    variant_variable: ClassVar[str | None] = None
+    """The environment variable that chooses one of ``variants``."""
     shares_host_memory: ClassVar[bool] = False
     """Whether the device reads the host's own pages, such as those of a mapped file."""
 
@@ -120,6 +122,12 @@ class Hardware:
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:
         """What is wrong with this kind of device's own set-up, beyond what the facts can tell."""
+        return ()
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        """Other forms of its kernels that this device can run, such as those for an older
+        instruction set; ``variant_variable`` set to one chooses it. `unisono check` runs each."""
         return ()
 
     # -- runtime ----------------------------------------------------------------------------

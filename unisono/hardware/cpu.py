@@ -25,6 +25,7 @@ from unisono.hardware.attention import AttentionStep
 from unisono.hardware.base import HostHardware
 from unisono.hardware.cpu_attention import RowPlan, attend, plan_row
 from unisono.hardware.facts import Facts
+from unisono.hardware.findings import Finding
 from unisono.hardware.portable import PortableOps
 from unisono.hardware.runtime import MemoryInfo
 
@@ -137,6 +138,18 @@ class CpuHardware(HostHardware):
     @classmethod
     def describe(cls, index: int) -> str:
         return f"{_processor_name()}, {torch.get_num_threads()} threads"
+
+    @classmethod
+    def diagnose(cls) -> tuple[Finding, ...]:
+        return (
+            Finding(
+                "note",
+                cls.facts.name,
+                "runs on plain torch; unisono-cpu, native kernels with the same answers several "
+                "times faster, is not in use",
+                "pip install ./plugins/cpu, from unisono's sources.",
+            ),
+        )
 
     def memory(self) -> MemoryInfo:
         page = os.sysconf("SC_PAGE_SIZE")

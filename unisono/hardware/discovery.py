@@ -8,19 +8,24 @@ for one by name touches no other: a vendor's package changes the process that im
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
+from packaging.utils import canonicalize_name
+
 from unisono.core.errors import DeviceNotFoundError, UnisonoError
 from unisono.hardware.base import DeviceReport, Hardware
 from unisono.hardware.cards import Status, status_of
 
-__all__ = ["HardwareReport", "discover", "find_hardware", "load_hardware"]
+__all__ = ["IGNORE", "HardwareReport", "discover", "find_hardware", "load_hardware"]
 
 _log = logging.getLogger(__name__)
 _GROUP = "unisono.hardware"
+IGNORE = "UNISONO_IGNORE_PACKAGES"
+"""Installed packages whose hardware is not used, with commas: is it the package's fault?"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +122,10 @@ def _entries() -> Iterator[EntryPoint]:
     """One entry a name. Another package's goes before unisono's own: that is how a package brings
     faster ops for a device that unisono knows."""
     chosen: dict[str, EntryPoint] = {}
+    ignored = {canonicalize_name(name) for name in os.environ.get(IGNORE, "").split(",") if name}
     for entry in entry_points(group=_GROUP):
+        if entry.dist is not None and canonicalize_name(entry.dist.name) in ignored:
+            continue
         if entry.name not in chosen or _is_own(chosen[entry.name]):
             chosen[entry.name] = entry
     yield from chosen.values()

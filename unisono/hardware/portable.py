@@ -11,7 +11,8 @@ key-value heads, V vocabulary, R rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,9 @@ _SPAN = 512
 class PortableOps:
     """The op table. Differentiable where training needs it; no op changes its inputs but
     ``kv_write``, which writes the cache, and ``all_reduce``."""
+
+    fallbacks: Mapping[str, int] = MappingProxyType({})
+    """How often an op that has a faster form here ran as the reference, by what it was."""
 
     # -- weights ----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Every kernel with its time and its share of the roof, all measured in the same rounds.
 
 Memory: a plain read of the same bytes by the same threads. Arithmetic: torch's own bfloat16 product
-of the same shape, in oneDNN's layout. Shapes are Qwen3-0.6B's. Weights are larger than the caches.
+of the same shape, in oneDNN's layout; for attention, of as many sums. Shapes are Qwen3-0.6B's.
+Weights are larger than the caches.
 
 python benchmarks/kernels.py [--rounds 15] [--threads N] [--only gemv,gemm,...] [--json]
 """
@@ -104,26 +105,74 @@ def gemm() -> Iterator[Case]:
                 )
 
 
-def attention() -> Iterator[Case]:
-    block, longest = 32, 8192
-    kv = [
-        torch.randn(2, longest // block, block, NUM_KV_HEADS, HEAD_DIM).bfloat16() for _ in range(4)
+KV_BLOCK, KV_TOKENS = 32, 8 * 32768
+TOKEN_BYTES = 2 * NUM_KV_HEADS * HEAD_DIM
+
+
+def random_kv() -> torch.Tensor:
+    """A cache for KV_TOKENS tokens, a short random piece of it many times over."""
+    kv = torch.empty(2, KV_TOKENS // KV_BLOCK, KV_BLOCK, NUM_KV_HEADS, HEAD_DIM).bfloat16()
+    piece = torch.randn(2, 64, *kv.shape[2:]).bfloat16()
+    for start in range(0, kv.shape[1], 64):
+        kv[:, start : start + 64] = piece
+    return kv
+
+
+def steps_over(tokens: int, batch: int, queries: int, context: int) -> list[uc.PagedStep]:
+    """Steps that together see the cache's first ``tokens``, each another part."""
+    blocks = context // KV_BLOCK
+    tables = [list(range(start, start + blocks)) for start in range(0, tokens // KV_BLOCK, blocks)]
+    return [
+        uc.PagedStep([queries] * batch, [context] * batch, tables[first : first + batch], None)
+        for first in range(0, len(tables), batch)
     ]
-    for queries, context in ((1, 512), (1, 8192), (512, 512), (512, 8192)):
-        step = uc.PagedStep([queries], [context], [list(range(longest // block))], None)
+
+
+def decode_attention(kv: torch.Tensor) -> Iterator[Case]:
+    """Beside a read of the same keys and values, that no cache holds."""
+    for batch in (1, 8):
+        for context in (512, 2048, 8192, 32768):
+            seen = batch * context
+            tokens = seen * max(1, COLD_BYTES // (2 * TOKEN_BYTES * seen))
+            steps = steps_over(tokens, batch, 1, context)
+            query = torch.randn(batch, NUM_HEADS, HEAD_DIM).bfloat16()
+            yield Case(
+                f"attention {batch} x 1 of {context}",
+                lambda query=query, steps=steps: [
+                    uc.attention(query, kv, step, scale=0.09) for step in steps
+                ],
+                lambda tokens=tokens: [uc.read(half[: tokens // KV_BLOCK]) for half in kv],
+                2.0 * TOKEN_BYTES * tokens,
+                4.0 * NUM_HEADS * HEAD_DIM * tokens,
+                len(steps),
+            )
+
+
+def prefill_attention(kv: torch.Tensor) -> Iterator[Case]:
+    """Beside torch's product with as many sums."""
+    for queries, context in ((512, 512), (512, 8192), (2048, 2048), (8192, 8192)):
+        (step,) = steps_over(context, 1, queries, context)
         query = torch.randn(queries, NUM_HEADS, HEAD_DIM).bfloat16()
         seen = sum(context - queries + i + 1 for i in range(queries))
-        used = [cache[:, : context // block] for cache in kv]
+        flops = 4.0 * seen * NUM_HEADS * HEAD_DIM
+        x = torch.randn(512, 2048).bfloat16()
+        weight = torch.randn(round(flops / (2 * 512 * 2048)), 2048).bfloat16()
+        theirs = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         yield Case(
             f"attention {queries} of {context}",
-            lambda query=query, step=step: [
-                uc.attention(query, cache, step, scale=0.09) for cache in kv
-            ],
-            lambda used=used: [uc.read(half) for cache in used for half in cache],
-            4.0 * len(kv) * context * NUM_KV_HEADS * HEAD_DIM,
-            4.0 * len(kv) * seen * NUM_HEADS * HEAD_DIM,
-            len(kv),
+            lambda query=query, step=step: uc.attention(query, kv, step, scale=0.09),
+            lambda x=x, theirs=theirs: torch.ops.mkldnn._linear_pointwise(
+                x, theirs, None, "none", [], ""
+            ),
+            2.0 * TOKEN_BYTES * context,
+            flops,
         )
+
+
+def attention() -> Iterator[Case]:
+    kv = random_kv()
+    yield from decode_attention(kv)
+    yield from prefill_attention(kv)
 
 
 def rows() -> Iterator[Case]:

@@ -1,27 +1,46 @@
 #include "attention.h"
 
 #include <algorithm>
-#include <cmath>
-
-#include "workspace.h"
 
 namespace uc {
 namespace {
 
 int queries_per_tile(int group) { return std::max(1, kernels().attention_rows / group); }
 
-long num_tiles_of(const Step& step, int row, int group) {
-  const long queries = step.query_lens[row];
-  return (queries + queries_per_tile(group) - 1) / queries_per_tile(group);
-}
+// How a row falls into pieces: its queries in tiles, or, where one tile has them all, its keys in
+// parts.
+struct RowPieces {
+  long queries, context;
+  long tiles, parts;
+  long first_part;  // That the first query sees.
 
-// Key-value heads that one piece takes together: many where a row has few queries and memory is
-// what counts, but so few that every thread has a piece.
-int heads_per_piece(const Step& step, int row, const KvCache& cache, int group, int threads) {
-  const int queries = std::min(step.query_lens[row], queries_per_tile(group));
-  const int fitting = std::max(1, kernels().attention_rows / (queries * group));
-  const int wanted = (cache.num_kv_heads * step.num_rows + threads - 1) / threads;
-  return std::max(1, std::min({fitting, wanted, cache.num_kv_heads, kMaxTileHeads}));
+  RowPieces(const Step& step, int row, int group)
+      : queries(step.query_lens[row]), context(step.context_lens[row]) {
+    const long most = queries_per_tile(group);
+    tiles = (queries + most - 1) / most;
+    const long before = step.window ? context - queries - step.window + 1 : 0;
+    first_part = std::max(0l, before) / kPartKeys;
+    parts = tiles > 1 ? 1 : (context + kPartKeys - 1) / kPartKeys - first_part;
+  }
+
+  long count() const { return tiles * parts; }
+  bool divided() const { return parts > 1; }
+  // Of all key-value heads; none where the parts are merged in place.
+  size_t floats(int num_heads, int head_dim) const {
+    return divided() ? parts * part_floats(int(queries) * num_heads, head_dim) : 0;
+  }
+};
+
+// Key-value heads that one piece of a row takes together: as many as fit, for a token's heads lie
+// side by side in memory, but so few that every thread has a like share of the step's pieces.
+int heads_per_piece(const RowPieces& row, long step_count, int num_kv_heads, int group,
+                    int threads) {
+  const long queries = std::min<long>(row.queries, queries_per_tile(group));
+  const long fitting = std::max(1l, kernels().attention_rows / (queries * group));
+  int heads = int(std::min<long>({fitting, num_kv_heads, kMaxTileHeads}));
+  const auto pieces = [&] { return (num_kv_heads + heads - 1) / heads * step_count; };
+  while (heads > 1 && pieces() % threads && pieces() < 8 * threads) heads = (heads + 1) / 2;
+  return heads;
 }
 
 Status check_row(const Step& step, const KvCache& cache, int row) {
@@ -82,72 +101,165 @@ Status check_step(const Step& step, const KvCache& cache, int num_heads) {
   return step.slots ? check_slots(step, cache) : kOk;
 }
 
-size_t attention_floats(const KvCache& cache, int num_heads) {
+namespace {
+
+size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
+
+// One member's view of a step.
+struct StepAttention {
+  const Team& team;
+  const Step& step;
+  const KvCache& cache;
+  const Heads& heads;
+  const Tensor3& query;
+  const Tensor3& out;
+  AttentionRoom* room;
+
+  int group() const { return heads.num_heads / cache.num_kv_heads; }
+
+  // Calls function(row, its pieces, its first token, its first float among the parts).
+  template <class Function>
+  void for_rows(const Function& function) const {
+    long token = 0;
+    float* parts = room->parts;
+    for (int row = 0; row < step.num_rows; ++row) {
+      const RowPieces pieces(step, row, group());
+      function(row, pieces, token, parts);
+      token += pieces.queries;
+      parts += pieces.floats(heads.num_heads, cache.head_dim);
+    }
+  }
+
+  // All keys for `queries` of a row from `first` on, and `count` heads from `head` on.
+  AttentionTile tile(int row, long token, long first, long queries, int head, int count) const {
+    AttentionTile tile{};
+    const size_t offset = size_t(head) * group() * cache.head_dim;
+    tile.query = static_cast<const char*>(query.data) +
+                 ((token + first) * query.stride + offset) * element(query.dtype);
+    tile.query_dtype = query.dtype;
+    tile.query_stride = query.stride;
+    tile.out = static_cast<char*>(out.data) +
+               ((token + first) * out.stride + offset) * element(out.dtype);
+    tile.out_dtype = out.dtype;
+    tile.out_stride = out.stride;
+    tile.num_queries = int(queries);
+    tile.num_kv_heads = count;
+    tile.group = group();
+    tile.head_dim = cache.head_dim;
+    tile.position = step.context_lens[row] - step.query_lens[row] + first;
+    tile.end = tile.position + queries;
+    tile.window = step.window ? step.window : tile.end + 1;
+    tile.begin = std::max(0l, tile.position - tile.window + 1);
+    tile.scale = heads.scale;
+    tile.softcap = heads.softcap;
+    tile.sinks = heads.sinks ? heads.sinks + head * group() : nullptr;
+    tile.keys = cache.data + head * cache.head_bytes();
+    tile.to_values = cache.half_bytes();
+    tile.kv_dtype = cache.dtype;
+    tile.token_bytes = cache.token_bytes();
+    tile.blocks = step.blocks + step.table_starts[row];
+    tile.block_size = cache.block_size;
+    tile.scratch = room->scratch + team.id * room->scratch_floats;
+    return tile;
+  }
+
+  // Piece `index` of those that a row falls into with `together` heads each.
+  void attend_piece(int row, const RowPieces& pieces, long token, float* parts, long index,
+                    int together) const {
+    const long head_parts = (cache.num_kv_heads + together - 1) / together;
+    const long part = index / head_parts;
+    const int head = int(index % head_parts) * together;
+    const int count = std::min(together, cache.num_kv_heads - head);
+    const long most = queries_per_tile(group());
+    // The last queries see most and come first.
+    const long first = pieces.divided() ? 0 : (pieces.tiles - 1 - part) * most;
+    AttentionTile piece = tile(row, token, first, std::min(most, pieces.queries - first), head,
+                               count);
+    if (pieces.divided()) {
+      const long start = (pieces.first_part + part) * kPartKeys;
+      piece.begin = std::max(piece.begin, start);
+      piece.end = std::min(piece.end, start + kPartKeys);
+      const size_t floats = part_floats(int(pieces.queries) * group(), cache.head_dim);
+      piece.part_stride = pieces.parts * floats;
+      piece.parts = parts + (head * pieces.parts + part) * floats;
+    }
+    kernels().attend(piece);
+  }
+
+  void attend_pieces() const {
+    long total = 0, passed = 0;
+    for_rows([&](int, const RowPieces& pieces, long, float*) { total += pieces.count(); });
+    long next = room->next.fetch_add(1, std::memory_order_relaxed);
+    for_rows([&](int row, const RowPieces& pieces, long token, float* parts) {
+      const int together =
+          heads_per_piece(pieces, total, cache.num_kv_heads, group(), team.size);
+      const long count = pieces.count() * ((cache.num_kv_heads + together - 1) / together);
+      while (next < passed + count) {
+        attend_piece(row, pieces, token, parts, next - passed, together);
+        next = room->next.fetch_add(1, std::memory_order_relaxed);
+      }
+      passed += count;
+    });
+  }
+
+  void merge() const {
+    long begin, end, passed = 0;
+    team.share(long(step.num_rows) * cache.num_kv_heads, &begin, &end);
+    for_rows([&](int row, const RowPieces& pieces, long token, float* parts) {
+      const size_t floats = part_floats(int(pieces.queries) * group(), cache.head_dim);
+      for (int head = 0; head < cache.num_kv_heads; ++head, ++passed) {
+        if (!pieces.divided() || passed < begin || passed >= end) continue;
+        AttentionTile merged = tile(row, token, 0, pieces.queries, head, 1);
+        merged.parts = parts + head * pieces.parts * floats;
+        kernels().merge_parts(merged, int(pieces.parts));
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void AttentionRoom::fit(const Step& step, const KvCache& cache, int num_heads) {
   const int group = num_heads / cache.num_kv_heads;
-  return round_up(attention_scratch_floats(queries_per_tile(group) * group, cache.head_dim), 32);
+  const int rows = queries_per_tile(group) * group;
+  scratch_floats = std::max(scratch_floats,
+                            round_up(attention_scratch_floats(rows, cache.head_dim), 32));
+  size_t floats = 0;
+  for (int row = 0; row < step.num_rows; ++row) {
+    floats += RowPieces(step, row, group).floats(num_heads, cache.head_dim);
+  }
+  part_floats_ = std::max(part_floats_, floats);
+}
+
+void AttentionRoom::want(Workspace* workspace) {
+  workspace->want(&scratch, scratch_floats * num_threads());
+  workspace->want(&parts, part_floats_);
 }
 
 void attend(const Team& team, const Step& step, const KvCache& cache, const Heads& heads,
-            const Tensor3& query, const Tensor3& out, float* scratch, std::atomic<long>* next) {
-  const int group = heads.num_heads / cache.num_kv_heads, most = queries_per_tile(group);
-  AttentionTile tile{};
-  tile.query_dtype = query.dtype;
-  tile.query_stride = query.stride;
-  tile.out_dtype = out.dtype;
-  tile.out_stride = out.stride;
-  tile.group = group;
-  tile.head_dim = cache.head_dim;
-  tile.scale = heads.scale;
-  tile.softcap = heads.softcap;
-  tile.kv_dtype = cache.dtype;
-  tile.token_bytes = cache.token_bytes();
-  tile.block_size = cache.block_size;
-  tile.scratch = scratch + team.id * attention_floats(cache, heads.num_heads);
-
-  const size_t query_element = query.dtype == kFloat32 ? 4 : 2;
-  const size_t out_element = out.dtype == kFloat32 ? 4 : 2;
-  long token = 0, passed = 0;
-  long piece = next->fetch_add(1, std::memory_order_relaxed);
-  for (int row = 0; row < step.num_rows; ++row) {
-    const int together = heads_per_piece(step, row, cache, group, team.size);
-    const long parts = (cache.num_kv_heads + together - 1) / together;
-    const long tiles = num_tiles_of(step, row, group), pieces = tiles * parts;
-    while (piece < passed + pieces) {
-      // The last queries see most and come first.
-      const long first = (tiles - 1 - (piece - passed) / parts) * most;
-      const long head = (piece - passed) % parts * together;
-      tile.num_kv_heads = int(std::min<long>(together, cache.num_kv_heads - head));
-      const size_t offset = size_t(head) * group * cache.head_dim;
-      tile.num_queries = int(std::min<long>(most, step.query_lens[row] - first));
-      tile.position = step.context_lens[row] - step.query_lens[row] + first;
-      tile.window = step.window ? step.window : tile.position + tile.num_queries + 1;
-      tile.query = static_cast<const char*>(query.data) +
-                   ((token + first) * query.stride + offset) * query_element;
-      tile.out = static_cast<char*>(out.data) +
-                 ((token + first) * out.stride + offset) * out_element;
-      tile.sinks = heads.sinks ? heads.sinks + head * group : nullptr;
-      tile.keys = cache.data + head * cache.head_bytes();
-      tile.to_values = cache.half_bytes();
-      tile.blocks = step.blocks + step.table_starts[row];
-      kernels().attend(tile);
-      piece = next->fetch_add(1, std::memory_order_relaxed);
-    }
-    passed += pieces;
-    token += step.query_lens[row];
-  }
+            const Tensor3& query, const Tensor3& out, AttentionRoom* room) {
+  const StepAttention attention{team, step, cache, heads, query, out, room};
+  attention.attend_pieces();
+  bool divided = false;
+  attention.for_rows([&](int, const RowPieces& pieces, long, float*) {
+    divided = divided || pieces.divided();
+  });
+  if (!divided) return;
+  team.barrier();
+  attention.merge();
 }
 
 Status attention(const Step& step, const KvCache& cache, const Heads& heads, const Tensor3& query,
                  const Tensor3& out) {
   if (Status status = check_step(step, cache, heads.num_heads)) return status;
   PoolLock lock;
-  float* scratch = nullptr;
+  AttentionRoom room;
+  room.fit(step, cache, heads.num_heads);
   Workspace workspace;
-  workspace.want(&scratch, attention_floats(cache, heads.num_heads) * num_threads());
+  room.want(&workspace);
   if (Status status = workspace.place()) return status;
-  std::atomic<long> next{0};
   return parallel([&](const Team& team) {
-    attend(team, step, cache, heads, query, out, scratch, &next);
+    attend(team, step, cache, heads, query, out, &room);
   });
 }
 
@@ -157,7 +269,7 @@ Status kv_write(const Step& step, const KvCache& cache, const Tensor3& key, cons
   const long count = long(cache.num_kv_heads) * cache.head_dim;
   const auto at = [](const Tensor3& tensor, long token) {
     return static_cast<const char*>(tensor.data) +
-           token * tensor.stride * (tensor.dtype == kFloat32 ? 4 : 2);
+           token * tensor.stride * element(tensor.dtype);
   };
   const auto write = [&](long begin, long end) {
     for (long t = begin; t < end; ++t) {

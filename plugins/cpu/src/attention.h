@@ -6,6 +6,7 @@
 #include "attention_tile.h"
 #include "dispatch.h"
 #include "pool.h"
+#include "workspace.h"
 
 namespace uc {
 
@@ -44,11 +45,25 @@ struct Tensor3 {
 };
 
 Status check_step(const Step& step, const KvCache& cache, int num_heads);
-size_t attention_floats(const KvCache& cache, int num_heads);  // Scratch of one member.
 
-// Pieces that the members take one after the other. `next` starts at 0.
+// Memory that the members of a team work in: fitted to every step that it will see, then placed.
+class AttentionRoom {
+ public:
+  void fit(const Step& step, const KvCache& cache, int num_heads);
+  void want(Workspace* workspace);
+
+  float* scratch;  // scratch_floats for each member.
+  size_t scratch_floats = 0;
+  float* parts;    // Of contexts that are divided.
+  std::atomic<long> next{0};  // Pieces taken. To be 0 when a step's attention begins.
+
+ private:
+  size_t part_floats_ = 0;
+};
+
+// The members take pieces one after the other; all are done after a barrier.
 void attend(const Team& team, const Step& step, const KvCache& cache, const Heads& heads,
-            const Tensor3& query, const Tensor3& out, float* scratch, std::atomic<long>* next);
+            const Tensor3& query, const Tensor3& out, AttentionRoom* room);
 
 Status attention(const Step& step, const KvCache& cache, const Heads& heads, const Tensor3& query,
                  const Tensor3& out);

@@ -1,5 +1,5 @@
 // One piece of attention: some queries of a row, for some key-value heads and the query heads that
-// share each.
+// share each, over all keys that they see or over a part of them.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@ namespace uc {
 // Keys are taken in blocks of this many positions, at multiples of it, so that the order of
 // additions depends on positions alone.
 constexpr int kKeyBlock = 64;
-constexpr int kLanesOfRows = 16;
+// Sums begin anew at multiples of it: what several threads may take of one context.
+constexpr long kPartKeys = 1024;
 
 struct AttentionTile {
   const void* query;       // First query, first head of the group.
@@ -22,6 +23,7 @@ struct AttentionTile {
 
   int num_queries, num_kv_heads, group, head_dim;
   long position;           // Of the first query.
+  long begin, end;         // Positions of keys to attend to.
   long window;             // Positions a query sees, itself included.
   float scale, softcap;    // softcap 0: none.
   const float* sinks;      // Of these query heads, or null.
@@ -34,16 +36,25 @@ struct AttentionTile {
   int block_size;
 
   float* scratch;          // attention_scratch_floats() of them.
+  float* parts;            // Where the first head's part goes, to be merged later; null: all is here.
+  size_t part_stride;      // Floats from head to head.
 };
 
 constexpr int kMaxTileHeads = 32;
 
+constexpr int whole_panels(int head_dim) { return (head_dim + 31) / 32 * 32; }
+
+// Output, maxima and sums of queries times query heads.
+constexpr size_t part_floats(int rows, int head_dim) {
+  return size_t(rows) * (whole_panels(head_dim) + 2);
+}
+
 // rows: queries times query heads, all of the tile.
 constexpr size_t attention_scratch_floats(int rows, int head_dim) {
-  const size_t d = (size_t(head_dim) + 31) / 32 * 32;
-  // Queries, output, scores, weights, maxima and sums; keys, values; rows being laid out.
-  return size_t(rows) * (2 * d + 2 * kKeyBlock + 2) + 2 * kKeyBlock * d + (kLanesOfRows + 1) * d +
-         64;
+  const size_t d = whole_panels(head_dim);
+  // Queries, scores, two parts; keys, values and zeros.
+  return size_t(rows) * (d + kKeyBlock) + 2 * part_floats(rows, head_dim) +
+         (2 * kKeyBlock + 1) * d;
 }
 
 }  // namespace uc

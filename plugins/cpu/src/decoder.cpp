@@ -17,9 +17,9 @@ Status check_linear(const Linear& linear, long rows, long cols, int layer, const
 // Shared by all members, but `normed` and `inner`, of which each has a row.
 struct Buffers {
   XBuffer x;
-  float *residual[2], *branch, *qkv, *attended, *gate_up, *normed, *inner, *scratch;
+  float *residual[2], *branch, *qkv, *attended, *gate_up, *normed, *inner;
   uint16_t* query;
-  std::atomic<long> next{0};
+  AttentionRoom attention;
 };
 
 struct Running {
@@ -74,7 +74,7 @@ void rotate(const Running& r, const Team& team, const Layer& layer, const LayerS
     kernels().convert(value, kFloat32, key + at.cache.half_bytes(), at.cache.dtype,
                       shape.head_dim);
   }
-  if (team.id == 0) r.buffers->next.store(0, std::memory_order_relaxed);
+  if (team.id == 0) r.buffers->attention.next.store(0, std::memory_order_relaxed);
   team.barrier();
 }
 
@@ -83,7 +83,7 @@ void attend_layer(const Running& r, const Team& team, const LayerStep& at) {
   const Tensor3 query{r.buffers->query, at.cache.dtype, r.query_size()};
   const Tensor3 out{r.buffers->attended, kFloat32, r.query_size()};
   attend(team, *at.step, at.cache, Heads{shape.num_heads, shape.scale, shape.softcap, nullptr},
-         query, out, r.buffers->scratch, &r.buffers->next);
+         query, out, &r.buffers->attention);
   team.barrier();
 }
 
@@ -174,6 +174,10 @@ void want_buffers(const Running& r, Workspace* workspace) {
     for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
       b.x.fit(linear->weight.layout, r.tokens());
     }
+    const LayerStep& at = r.run.layers[i];
+    if (i == 0 || at.step != r.run.layers[i - 1].step) {
+      b.attention.fit(*at.step, at.cache, r.shape().num_heads);
+    }
   }
   b.x.want(workspace);
   workspace->want(&b.residual[0], tokens * hidden);
@@ -185,8 +189,7 @@ void want_buffers(const Running& r, Workspace* workspace) {
   workspace->want(&b.gate_up, tokens * 2 * r.shape().inner);
   workspace->want(&b.normed, members * hidden);
   workspace->want(&b.inner, members * r.shape().inner);
-  workspace->want(&b.scratch,
-                  members * attention_floats(r.run.layers[0].cache, r.shape().num_heads));
+  b.attention.want(workspace);
 }
 
 Status check_run(const Decoder& decoder, const DecoderRun& run) {

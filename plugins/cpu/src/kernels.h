@@ -79,6 +79,7 @@ struct Kernels {
   void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, long count);
 
   void (*attend)(const AttentionTile& tile);
+  void (*merge_parts)(const AttentionTile& tile, int count);
 
   void (*largest)(const float* x, long count, float* value);
   void (*exponentials)(const float* x, long count, float shift, float* out, double* sum);

@@ -102,6 +102,81 @@ def test_a_query_depends_on_its_context_alone(isa: str, threads: int) -> None:
     assert torch.equal(both[:1], whole[199:])
 
 
+class Sequence:
+    """A random sequence in scattered blocks, and attention over any stretch of it."""
+
+    def __init__(
+        self, length: int, num_kv_heads: int, group: int, size: int, dtype: torch.dtype
+    ) -> None:
+        self.tables, blocks = tables_for([length], 16)
+        self.kv = torch.randn(2, blocks, 16, num_kv_heads, size).to(dtype)
+        self.query = torch.randn(length, num_kv_heads * group, size).to(dtype)
+
+    def attend(
+        self, first: int, end: int, *, window: int | None = None, **options: object
+    ) -> Tensor:
+        step = uc.PagedStep([end - first], [end], self.tables, None, window)
+        scale = self.kv.shape[4] ** -0.5
+        return uc.attention(self.query[first:end], self.kv, step, scale=scale, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 8, 16])
+@pytest.mark.parametrize("size", [64, 80, 96, 128, 256])
+def test_few_queries_and_many_give_the_same_bits(
+    isa: str, dtype: torch.dtype, group: int, size: int
+) -> None:
+    """However keys and values reach the sums: a prompt's pieces, and tokens one at a time."""
+    sequence = Sequence(150, 2, group, size, dtype)
+    for options in ({}, {"window": 40, "sinks": torch.randn(2 * group)}, {"softcap": 3.0}):
+        whole = sequence.attend(0, 150, **options)
+        for first, end in ((0, 1), (60, 65), (63, 64), (64, 65), (100, 131), (149, 150)):
+            assert torch.equal(sequence.attend(first, end, **options), whole[first:end])
+
+
+@pytest.mark.parametrize("window", [None, 700])
+def test_a_long_context_is_divided_at_fixed_positions(isa: str, window: int | None) -> None:
+    """Sums begin anew every 1024 keys, for prompts as for single tokens, on any threads."""
+    sequence = Sequence(2100, 2, 2, 32, torch.bfloat16)
+    options = {"window": window, "sinks": torch.randn(4)}
+    whole = sequence.attend(0, 2100, **options)
+    for threads in (1, 2, 7):
+        uc.set_threads(threads)
+        for end in (1023, 1024, 1025, 1725, 2048, 2049, 2100):
+            assert torch.equal(sequence.attend(end - 1, end, **options), whole[end - 1 : end])
+            assert torch.equal(sequence.attend(end - 9, end, **options), whole[end - 9 : end])
+
+
+@pytest.mark.parametrize("context", [1023, 1024, 1025, 3000])
+@pytest.mark.parametrize("window", [None, 1500])
+def test_long_contexts(isa: str, context: int, window: int | None) -> None:
+    lens, contexts = [1, 3], [context, 1100]
+    tables, blocks = tables_for(contexts, 32)
+    kv = torch.randn(2, blocks, 32, 2, 64).bfloat16()
+    query, sinks = torch.randn(4, 4, 64).bfloat16(), torch.randn(4)
+    step = uc.PagedStep(lens, contexts, tables, None, window)
+    out = uc.attention(query, kv, step, scale=0.125, sinks=sinks)
+    expected = reference(query, kv, lens, contexts, tables, window, softcap=None, sinks=sinks)
+    assert (out.float() - expected).norm() / expected.norm() < 6e-3
+
+
+def test_nan_stays_in_its_row(isa: str) -> None:
+    lens, contexts = [1, 1, 30], [100, 1500, 90]
+    tables, blocks = tables_for(contexts, 16)
+    kv = torch.randn(2, blocks, 16, 2, 64).bfloat16()
+    query = torch.randn(32, 4, 64).bfloat16()
+
+    def run() -> Tensor:
+        return uc.attention(query, kv, uc.PagedStep(lens, contexts, tables, None), scale=0.125)
+
+    finite = run()
+    kv[0, tables[1][3]] = float("nan")
+    poisoned = run()
+    assert poisoned[1].isnan().all()
+    assert torch.equal(poisoned[:1], finite[:1])
+    assert torch.equal(poisoned[2:], finite[2:])
+
+
 def test_blocks_out_of_sight_are_not_read(isa: str) -> None:
     kv = torch.randn(2, 4, 16, 1, 32)
     kv[:, 0] = float("nan")

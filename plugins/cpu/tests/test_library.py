@@ -98,3 +98,19 @@ print("fine")
 """
     done = run(script)
     assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_a_step_leaves_torch_one_thread_and_gives_the_others_back():
+    from unisono_cpu.hardware import NativeCpuHardware
+
+    hardware, count = NativeCpuHardware(0), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with hardware.activate():
+            assert torch.get_num_threads() == 2
+        hardware.ops.prepare_linear(torch.ones(32, 32))
+        with hardware.activate():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(count)

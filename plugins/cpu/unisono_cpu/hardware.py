@@ -4,7 +4,10 @@ package is installed. What no kernel covers (gradients, float16) runs as without
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,9 +15,10 @@ from torch import Tensor
 
 import unisono_cpu as native
 from unisono.core import WeightFormat
-from unisono.hardware import AttentionStep
+from unisono.hardware import AttentionStep, Finding
 from unisono.hardware.cpu import CpuHardware, CpuOps
 from unisono.hardware.quantized import QuantizedWeight
+from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 
 __all__ = ["NativeCpuHardware", "NativeCpuOps"]
@@ -25,28 +29,40 @@ _COVERED = (torch.bfloat16, torch.float32)
 class NativeCpuOps(CpuOps):
     """Products, attention, choice of tokens, and whole decoders in native code."""
 
+    def __init__(self) -> None:
+        self.packs = False
+        """Whether any weight is in the native form."""
+        self.fallbacks: Counter[str] = Counter()
+
+    def _fall_back(self, op: str, x: Tensor) -> None:
+        self.fallbacks[f"{op} {str(x.dtype).removeprefix('torch.')} {list(x.shape)}"] += 1
+
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
         if format is not None or weight.dtype not in _COVERED:
             return super().prepare_linear(weight, format)
+        self.packs = True
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
 
     def prepare_quantized(self, weight: QuantizedWeight) -> PackedWeight:
+        self.packs = True
         return pack_quantized(weight)
 
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
         if not isinstance(weight, PackedWeight):
+            self._fall_back("linear", x)
             return super().linear(x, weight, bias)
         if x.dtype not in _COVERED:
             return self.linear(x.float(), weight, bias).to(x.dtype)
         return native.linear(x, weight, _float(bias))
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
-        if gate_up.dtype not in _COVERED or torch.is_grad_enabled():
+        if gate_up.dtype not in _COVERED or gate_up.requires_grad:
+            self._fall_back("silu_mul", gate_up)
             return super().silu_mul(gate_up)
         return native.silu_mul(gate_up)
 
     def plan_attention(self, step: AttentionStep, kv: Tensor) -> Any:
-        if kv.dtype not in _COVERED or torch.is_grad_enabled():
+        if kv.dtype not in _COVERED:
             return super().plan_attention(step, kv)
         return native.PagedStep(
             step.query_lens, step.context_lens, step.block_tables, step.slots, step.window
@@ -62,7 +78,9 @@ class NativeCpuOps(CpuOps):
         softcap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        if not isinstance(step.plan, native.PagedStep):
+        if not isinstance(step.plan, native.PagedStep) or query.requires_grad or kv.requires_grad:
+            self._fall_back("attention", query)
+            step = replace(step, plan=super().plan_attention(step, kv))
             return super().attention(query, kv, step, scale=scale, softcap=softcap, sinks=sinks)
         return native.attention(
             query, kv, step.plan, scale=scale, softcap=softcap, sinks=_float(sinks)
@@ -70,6 +88,7 @@ class NativeCpuOps(CpuOps):
 
     def argmax(self, logits: Tensor) -> Tensor:
         if logits.dtype != torch.float32 or logits.numel() == 0:
+            self._fall_back("argmax", logits)
             return super().argmax(logits)
         return native.argmax(logits.contiguous())
 
@@ -134,8 +153,10 @@ def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
     stack = native.NativeDecoder(shape, layers, _float(decoder.norm.weight))
 
     def forward(token_ids: Tensor, step: Any) -> Tensor:
-        x = decoder.embed_tokens(token_ids)
         plans = [attention.plan for attention in step.attention]
+        if not all(isinstance(plan, native.PagedStep) for plan in plans):
+            return type(decoder).forward(decoder, token_ids, step)
+        x = decoder.embed_tokens(token_ids)
         return stack.run(x, decoder.rope(step.positions), plans, step.kv)[0]
 
     return forward
@@ -173,12 +194,37 @@ def _float(x: Tensor | None) -> Any:
 class NativeCpuHardware(CpuHardware):
     """The host's processor."""
 
+    ops: NativeCpuOps
     ops_class = NativeCpuOps
+    variant_variable = ISA_VARIABLE
 
     def settle(self) -> None:
         super().settle()
         native.set_threads(torch.get_num_threads())
 
+    def activate(self) -> AbstractContextManager[None]:
+        """In a step of native code torch's own threads rest: they spin for milliseconds behind
+        every parallel operation, on the very cores that the native pool needs."""
+        return _one_torch_thread() if self.ops.packs else nullcontext()
+
     @classmethod
     def describe(cls, index: int) -> str:
         return f"{super().describe(index)}, native kernels ({native.isa()})"
+
+    @classmethod
+    def diagnose(cls) -> tuple[Finding, ...]:
+        return ()
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return tuple(isa for isa in native.available_isas() if isa != native.isa())
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)

@@ -30,7 +30,7 @@ __all__ = [
 _ABI_VERSION = 1
 _NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"
-_ISA_VARIABLE = "UNISONO_CPU_ISA"
+ISA_VARIABLE = "UNISONO_CPU_ISA"
 
 
 class WeightInfo(ctypes.Structure):
@@ -230,4 +230,4 @@ def _available(library: ctypes.CDLL) -> list[str]:
 
 
 native = _load()
-call("uc_set_isa", os.environ.get(_ISA_VARIABLE, "").encode())
+call("uc_set_isa", os.environ.get(ISA_VARIABLE, "").encode())

@@ -149,3 +149,20 @@ class HangsAtOpening(Good):
 class DiesAtOpening(Good):
     def __init__(self, index: int = 0) -> None:
         os._exit(7)
+
+
+class KernelOps(PortableOps):
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        wrong = os.environ.get("FAKE_KERNELS") == "old"
+        return super().silu_mul(gate_up) * (1.5 if wrong else 1.0)
+
+
+class TwoKernels(Good):
+    """The kernels for older chips are wrong."""
+
+    ops_class = KernelOps
+    variant_variable = "FAKE_KERNELS"
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("older", "old")

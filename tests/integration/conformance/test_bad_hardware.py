@@ -125,3 +125,20 @@ def test_what_is_not_known_is_refused() -> None:
         check_device(Options(device="no-such-device"))
     with pytest.raises(ConfigError, match="neither a group nor a check"):
         check_device(Options(device="cpu", only=("ops.no_such_check",)))
+
+
+def test_every_form_of_the_kernels_is_checked() -> None:
+    done, results = run("TwoKernels", "runtime.random", "ops.silu_mul")
+    assert not done.passed
+    names = ["ops.silu_mul", "ops.silu_mul@older", "ops.silu_mul@old"]
+    assert list(results) == ["runtime.open", "runtime.random", *names]
+    assert [results[name].outcome for name in names] == ["passed", "passed", "failed"]
+    assert [name for name, _ in done.plan] == ["runtime.random", *names]
+    assert "'FAKE_KERNELS': 'old'" in results["ops.silu_mul@old"].failures[0].script
+
+
+def test_a_form_that_was_asked_for_is_checked_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_KERNELS", "old")
+    done, results = run("TwoKernels", "ops.silu_mul")
+    assert list(results) == ["runtime.open", "ops.silu_mul"]
+    assert not done.passed

@@ -38,6 +38,7 @@ class FakeTokenizer:
 class FakeInfo:
     device: str = "cpu"
     dtype: str = "float32"
+    note: str = "this could be faster."
 
 
 class FakeEngine:

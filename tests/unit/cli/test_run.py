@@ -28,6 +28,7 @@ def test_the_answer_is_on_stdout_and_figures_on_stderr(program: Any, fake_llm: A
     outcome = program("run", "some/model", "Hi", "--device", "cpu", "--seed", "3")
     assert (outcome.code, outcome.out) == (0, "Hello [bold]world[/bold]!\n")
     assert outcome.err.startswith("2 tokens in, 3 out · first after ")
+    assert outcome.err.endswith("\nnote: this could be faster.\n")
     llm = fake_llm.last
     assert (llm.model, llm.options["device"], llm.params[0].seed) == ("some/model", "cpu", 3)
     assert llm.conversations == [[{"role": "user", "content": "Hi"}]]

@@ -95,10 +95,12 @@ def test_a_verdict_claims_no_more_than_was_run() -> None:
 @pytest.mark.parametrize("check", ["ops.rope", ""])
 @pytest.mark.parametrize("device", ["cpu", "my.module:Class", "it's"])
 def test_a_program_that_runs_the_check_again_is_sound(device: str, check: str) -> None:
-    script = rerun_script(device, check=check, case="a\nb", quick=True)
+    chosen = {"CARD_KERNELS": "o'ld"}
+    script = rerun_script(device, check=check, case="a\nb", quick=True, environment=chosen)
     compile(script, "script.py", "exec")
     assert repr(device) in script
     assert '"--quick"' in script
+    assert f"{{**os.environ, 'CARD_KERNELS': {chosen['CARD_KERNELS']!r}}}" in script
     assert ('"--only"' in script) is bool(check)
 
 

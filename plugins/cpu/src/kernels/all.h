@@ -27,6 +27,12 @@ namespace UC_ISA {
 
 #include "kernels/elementwise.h"
 
+#include "kernels/attending.h"
+
+#include "kernels/attend_panels.h"
+
+#include "kernels/attend_few.h"
+
 #include "kernels/attend.h"
 
 #include "kernels/choose.h"
@@ -47,6 +53,7 @@ const Kernels table = {
     rope_head,
     convert,
     attend,
+    merge_parts,
     largest,
     exponentials,
     read,

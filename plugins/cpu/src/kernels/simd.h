@@ -32,22 +32,12 @@ INLINE void f_store_bf16(uint16_t* p, F x) {
   const F infinity = f_from_bits(i_set(0x7f800000));
   i_store_u16(p, i_from_bits(f_where_at_least(infinity, f_abs(x), finite, quiet)));
 }
-#endif
-
-#if defined(UC_GENERIC_TRANSPOSE)
-// 32 pairs of 16-bit values, one of each row.
-INLINE void interleave32(const void* first, const void* second, uint8_t* out) {
-  const uint16_t* low = static_cast<const uint16_t*>(first);
-  const uint16_t* high = static_cast<const uint16_t*>(second);
-  for (int i = 0; i < 2; ++i) {
-    const I highs = i_shift_left<16>(i_load_u16(high + kLanes * i));
-    i_store(out + 64 * i, i_or(i_load_u16(low + kLanes * i), highs));
-  }
-}
-INLINE void transpose16(const uint32_t* const* rows, size_t at, uint32_t* out, size_t out_stride) {
-  for (int i = 0; i < 16; ++i) {
-    for (int j = 0; j < 16; ++j) out[j * out_stride + i] = rows[i][at + j];
-  }
+// 32 floats, rounded.
+INLINE I i_bf16_pairs(F low, F high) {
+  uint16_t halves[2 * kLanes];
+  f_store_bf16(halves, low);
+  f_store_bf16(halves + kLanes, high);
+  return i_load(halves);
 }
 #endif
 

@@ -10,6 +10,7 @@ struct I {
 
 constexpr int kFloatRows = 5, kFloatVectors = 1;
 constexpr int kFewRows = 2, kFewVectors = 2;
+constexpr int kDirectRows = 4, kDirectSums = 8;
 constexpr int kIntRows = 3, kIntVectors = 1;
 
 INLINE F f_zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -120,4 +121,55 @@ INLINE I dot_nibbles(I sum, I weights, I x) {
 }
 
 #define UC_GENERIC_BF16
-#define UC_GENERIC_TRANSPOSE
+
+// 32 16-bit values, `count` of them from memory, zeros behind.
+INLINE I i_load_halves(const void* p, int count) {
+  alignas(32) uint16_t halves[32] = {};
+  memcpy(halves, p, 2 * count);
+  return i_load(halves);
+}
+
+INLINE void interleave16(__m256i first, __m256i second, I* pairs) {
+  const __m256i a = _mm256_unpacklo_epi16(first, second), b = _mm256_unpackhi_epi16(first, second);
+  *pairs = {_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)};
+}
+// 32 pairs of 16-bit values, one of each row.
+INLINE void interleave32(I first, I second, I* low, I* high) {
+  interleave16(first.a, second.a, low);
+  interleave16(first.b, second.b, high);
+}
+
+INLINE void transpose8(const __m256i* rows, __m256i* columns) {
+  __m256i t[8], u[8];
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    u[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    u[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    u[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (int i = 0; i < 4; ++i) {
+    columns[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+    columns[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+  }
+}
+// 16 rows of 16 words become 16 columns.
+INLINE void transpose16(I* r) {
+  __m256i rows[4][8], columns[8];
+  UNROLL for (int i = 0; i < 8; ++i) {
+    rows[0][i] = r[i].a;
+    rows[1][i] = r[8 + i].a;
+    rows[2][i] = r[i].b;
+    rows[3][i] = r[8 + i].b;
+  }
+  UNROLL for (int quarter = 0; quarter < 4; ++quarter) {
+    transpose8(rows[quarter], columns);
+    UNROLL for (int i = 0; i < 8; ++i) {
+      I& to = r[quarter / 2 * 8 + i];
+      (quarter % 2 ? to.b : to.a) = columns[i];
+    }
+  }
+}

@@ -6,6 +6,7 @@ using I = __m512i;
 
 constexpr int kFloatRows = 12, kFloatVectors = 2;
 constexpr int kFewRows = 6, kFewVectors = 4;
+constexpr int kDirectRows = 8, kDirectSums = 16;
 constexpr int kIntRows = 5, kIntVectors = 2;
 
 INLINE F f_zero() { return _mm512_setzero_ps(); }
@@ -79,25 +80,30 @@ INLINE F dot_pairs(F sum, I weights, I x) {
 INLINE void f_store_bf16(uint16_t* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
 }
+// 32 floats, rounded.
+INLINE I i_bf16_pairs(F low, F high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 #else
 #define UC_GENERIC_BF16
 #endif
 
+// 32 16-bit values, `count` of them from memory, zeros behind.
+INLINE I i_load_halves(const void* p, int count) {
+  return _mm512_maskz_loadu_epi16(__mmask32((1ull << count) - 1), p);
+}
+
 // 32 pairs of 16-bit values, one of each row.
-INLINE void interleave32(const void* first, const void* second, uint8_t* out) {
+INLINE void interleave32(I first, I second, I* low, I* high) {
   alignas(64) static const uint16_t kOrder[64] = {
       0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
       11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53,
       22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
-  const I a = i_load(first), b = i_load(second);
-  i_store(out, _mm512_permutex2var_epi16(a, i_load(kOrder), b));
-  i_store(out + 64, _mm512_permutex2var_epi16(a, i_load(kOrder + 32), b));
+  *low = _mm512_permutex2var_epi16(first, i_load(kOrder), second);
+  *high = _mm512_permutex2var_epi16(first, i_load(kOrder + 32), second);
 }
 
-// 16 words of each of 16 rows, from `at` on, to 16 rows of out.
-INLINE void transpose16(const uint32_t* const* rows, size_t at, uint32_t* out, size_t out_stride) {
-  I r[16], t[16];
-  UNROLL for (int i = 0; i < 16; ++i) r[i] = i_load(rows[i] + at);
+// 16 rows of 16 words become 16 columns.
+INLINE void transpose16(I* r) {
+  I t[16];
   UNROLL for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
     t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
@@ -115,9 +121,9 @@ INLINE void transpose16(const uint32_t* const* rows, size_t at, uint32_t* out, s
     t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
   }
   UNROLL for (int i = 0; i < 4; ++i) {
-    i_store(out + i * out_stride, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
-    i_store(out + (i + 8) * out_stride, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
-    i_store(out + (i + 4) * out_stride, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
-    i_store(out + (i + 12) * out_stride, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
   }
 }

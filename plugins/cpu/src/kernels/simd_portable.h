@@ -12,6 +12,7 @@ struct I {
 
 constexpr int kFloatRows = 2, kFloatVectors = 1;
 constexpr int kFewRows = 1, kFewVectors = 1;
+constexpr int kDirectRows = 2, kDirectSums = 4;
 constexpr int kIntRows = 2, kIntVectors = 1;
 
 #define EACH UNROLL for (int q = 0; q < 4; ++q)
@@ -160,4 +161,28 @@ INLINE I dot_bytes(I sum, I weights, I x) {
 INLINE I dot_nibbles(I sum, I weights, I x) { return dot_bytes(sum, weights, x); }
 
 #define UC_GENERIC_BF16
-#define UC_GENERIC_TRANSPOSE
+
+// 32 16-bit values, `count` of them from memory, zeros behind.
+INLINE I i_load_halves(const void* p, int count) {
+  uint16_t halves[32] = {};
+  memcpy(halves, p, 2 * count);
+  return i_load(halves);
+}
+// 32 pairs of 16-bit values, one of each row.
+INLINE void interleave32(I first, I second, I* low, I* high) {
+  uint16_t rows[2][32], pairs[64];
+  i_store(rows[0], first);
+  i_store(rows[1], second);
+  for (int i = 0; i < 64; ++i) pairs[i] = rows[i % 2][i / 2];
+  *low = i_load(pairs);
+  *high = i_load(pairs + 32);
+}
+// 16 rows of 16 words become 16 columns.
+INLINE void transpose16(I* r) {
+  uint32_t rows[16][16], columns[16][16];
+  for (int i = 0; i < 16; ++i) i_store(rows[i], r[i]);
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) columns[j][i] = rows[i][j];
+  }
+  for (int j = 0; j < 16; ++j) r[j] = i_load(columns[j]);
+}

@@ -1,0 +1,141 @@
+// Many rows of queries: keys and values are laid out as the product of matrices likes its weights,
+// once for all rows.
+
+constexpr int kScoreRows = (kFloatRows + 1) / 2;
+
+template <class Function>
+INLINE void for_tiles(int rows, int max_rows, const Function& function) {
+  const long tiles = num_tiles(rows, max_rows);
+  for (long tile = 0; tile < tiles; ++tile) {
+    const long first = tile_start(rows, max_rows, tile);
+    function(first, tile_start(rows, max_rows, tile + 1) - first);
+  }
+}
+
+template <FloatKind kind, bool whole>
+static void lay_out_keys(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
+  const long steps = row_words<kind>(a);
+  for (int first = 0; first < num_keys; first += kLanes) {
+    uint8_t* lane = a.stage.keys + (first / kPanelRows) * steps * kBytesPerStep +
+                    (first % kPanelRows) * 4;
+    for (long s = 0; s < steps; s += kLanes) {
+      I words[kLanes];
+      load_columns<whole>(a, keys.at + first, s, words);
+      UNROLL for (int j = 0; j < kLanes; ++j) i_store(lane + (s + j) * kBytesPerStep, words[j]);
+      ahead->some(2);
+    }
+  }
+}
+
+template <FloatKind kind, bool whole>
+static void lay_out_values(const Attending& a, const HeadRows& values, int num_keys,
+                           Ahead* ahead) {
+  constexpr int per_step = kind == kPairs ? 2 : 1;
+  for (int s = 0; s < num_keys / per_step; ++s) {
+    if (s % 2 == 0 || kind == kPairs) ahead->some(1);
+    for (int d = 0; d < a.dim; d += kPanelRows) {
+      I low, high;
+      load_value_pair<kind, whole>(a, values.at + s * per_step, d, &low, &high);
+      uint8_t* to = a.stage.values + (d * kKeyBlock / per_step / kPanelRows + s) * kBytesPerStep;
+      i_store(to, low);
+      i_store(to + 64, high);
+    }
+  }
+}
+
+// q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of even
+// and of odd steps.
+template <FloatKind kind, int rows>
+INLINE void score_tile(const uint32_t* q, const uint8_t* keys, long steps, float* scores) {
+  F sums[rows][kFloatVectors][2];
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v][0] = sums[m][v][1] = f_zero();
+  }
+  for (long s = 0; s < steps; s += 2) {
+    UNROLL for (int chain = 0; chain < 2; ++chain) {
+      UNROLL for (int m = 0; m < rows; ++m) {
+        UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+          sums[m][v][chain] = add_product<kind>(sums[m][v][chain], i_load(keys + v * 64),
+                                                q[m * steps + s + chain]);
+        }
+      }
+      keys += kBytesPerStep;
+    }
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+      f_store(scores + m * kKeyBlock + v * kLanes, f_add(sums[m][v][0], sums[m][v][1]));
+    }
+  }
+}
+
+template <FloatKind kind, int rows = kScoreRows>
+static void score_tile_of(long num_rows, const uint32_t* q, const uint8_t* keys, long steps,
+                          float* scores) {
+  if constexpr (rows > 1) {
+    if (num_rows < rows) return score_tile_of<kind, rows - 1>(num_rows, q, keys, steps, scores);
+  }
+  score_tile<kind, rows>(q, keys, steps, scores);
+}
+
+// weights: [rows][kKeyBlock]; values: the first vector's first step.
+template <FloatKind kind, int rows>
+INLINE void value_tile(const uint32_t* weights, const uint8_t* values, long steps, float* out,
+                       int dim) {
+  F sums[rows][kFloatVectors];
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v] = f_load(out + m * dim + v * kLanes);
+  }
+  for (long s = 0; s < steps; ++s) {
+    UNROLL for (int m = 0; m < rows; ++m) {
+      UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+        sums[m][v] =
+            add_product<kind>(sums[m][v], i_load(values + v * 64), weights[m * kKeyBlock + s]);
+      }
+    }
+    values += kBytesPerStep;
+  }
+  UNROLL for (int m = 0; m < rows; ++m) {
+    UNROLL for (int v = 0; v < kFloatVectors; ++v) f_store(out + m * dim + v * kLanes, sums[m][v]);
+  }
+}
+
+template <FloatKind kind, int rows = kFloatRows>
+static void value_tile_of(long num_rows, const uint32_t* weights, const uint8_t* values, long steps,
+                          float* out, int dim) {
+  if constexpr (rows > 1) {
+    if (num_rows < rows) {
+      return value_tile_of<kind, rows - 1>(num_rows, weights, values, steps, out, dim);
+    }
+  }
+  value_tile<kind, rows>(weights, values, steps, out, dim);
+}
+
+template <FloatKind kind, bool whole>
+static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
+  lay_out_keys<kind, whole>(a, keys, num_keys, ahead);
+  const long steps = row_words<kind>(a);
+  for_tiles(a.rows, kScoreRows, [&](long first, long rows) {
+    for (int i = 0; i < num_keys; i += kFloatVectors * kLanes) {
+      score_tile_of<kind>(
+          rows, a.queries + first * steps,
+          a.stage.keys + (i / kPanelRows) * steps * kBytesPerStep + (i % kPanelRows) * 4, steps,
+          a.scores + first * kKeyBlock + i);
+    }
+  });
+}
+
+template <FloatKind kind, bool whole>
+static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys,
+                             Ahead* ahead) {
+  lay_out_values<kind, whole>(a, values, num_keys, ahead);
+  constexpr int per_step = kind == kPairs ? 2 : 1;
+  for_tiles(a.rows, kFloatRows, [&](long first, long rows) {
+    for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
+      value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,
+                          a.stage.values + (d / kPanelRows) * (kKeyBlock / per_step) * kBytesPerStep +
+                              (d % kPanelRows) * 4,
+                          num_keys / per_step, a.part.out + first * a.dim + d, a.dim);
+    }
+  });
+}
