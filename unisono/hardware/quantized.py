@@ -76,7 +76,7 @@ def _quantize_rows(rows: Tensor, format: WeightFormat) -> tuple[Tensor, Tensor, 
     if not groups.isfinite().all():
         raise CheckpointError(
             "A weight that is not finite cannot be quantised.",
-            hint="Load it as it is, with --weights auto.",
+            hint="Its file may be damaged. --weights auto loads it as it is.",
         )
     scale, zero = (_best_span if format.bits == 4 else _span)(groups, format)
     return (

@@ -164,11 +164,10 @@ class QuantizePlan:
     def _tensors_of(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
         if name not in self._formats:
             return {name: tensor}
-        weight = quantize(tensor, self._formats[name])
-        if not bool(weight.scales.isfinite().all()):
-            raise CheckpointError(
-                f"{name} has values that are not finite.", hint="Its file may be damaged."
-            )
+        try:
+            weight = quantize(tensor, self._formats[name])
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error.message}", hint=error.hint) from error
         return {f"{name.removesuffix('weight')}{p}": part for p, part in pack(weight).items()}
 
     def _summary(self, out: Path) -> QuantizedFolder:
