@@ -14,7 +14,6 @@ from tests import checkpoints
 from tests.engines import answers, engine
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
-from unisono.engine import building
 from unisono.models import load_model
 
 PROMPTS = checkpoints.prompts(5, 40)
@@ -30,7 +29,6 @@ def parsed(text: str) -> WeightFormat:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNISONO_WEIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(building, "find_hardware", lambda name: NativeCpuHardware())
     return tmp_path / "cache"
 
 
@@ -40,7 +38,9 @@ def folder(tmp_path: Path) -> Path:
     return checkpoints.save(model, tmp_path / "model")
 
 
-def test_the_layout_has_the_version_of_the_header(isa: str) -> None:
+@pytest.mark.parametrize("isa", uc.available_isas())
+def test_the_layout_has_the_version_of_the_header(isa: str, isas: None) -> None:
+    uc.set_isa(isa)
     blob = uc.pack(torch.randn(8, 32), "int4", 32).blob
     version = int.from_bytes(blob[8:12].numpy().tobytes(), "little")
     assert f"unisono-cpu {version}" == uc.LAYOUT

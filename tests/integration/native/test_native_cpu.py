@@ -1,0 +1,89 @@
+"""The engine on unisono-cpu: what a user asks of a processor, and what a processor may lack."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import unisono_cpu as uc
+
+from tests import checkpoints
+from tests.engines import answers, engine
+from unisono.conformance import Options, check_device
+
+PROMPTS = checkpoints.prompts(5, 17, 70, 33)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = checkpoints.oracle("qwen3", tie_word_embeddings=True)
+    return checkpoints.save(model, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.mark.parametrize("weights", ["auto", "int8", "int4", "int4-asym-g64"])
+def test_tokens_depend_on_no_batch_no_chunk_and_no_number_of_threads(
+    folder: Path, weights: str, threads: None
+) -> None:
+    expected = answers(engine(folder, weights=weights), PROMPTS)
+    for count in (1, 2, 2 * (os.cpu_count() or 1) + 1):
+        torch.set_num_threads(count)
+        alone = engine(folder, weights=weights, max_num_seqs=1)
+        assert uc.threads() == count
+        assert [answers(alone, [prompt])[0] for prompt in PROMPTS] == expected
+        assert (
+            answers(engine(folder, weights=weights, max_num_batched_tokens=9), PROMPTS) == expected
+        )
+
+
+@pytest.mark.parametrize("isa", uc.available_isas())
+def test_every_instruction_set_gives_the_same_greedy_tokens(
+    folder: Path, isa: str, isas: None
+) -> None:
+    expected = answers(engine(folder), PROMPTS)
+    uc.set_isa(isa)
+    assert answers(engine(folder), PROMPTS) == expected
+
+
+@pytest.mark.parametrize("weights", ["auto", "int4"])
+def test_what_no_kernel_covers_is_counted(folder: Path, weights: str) -> None:
+    covered, other = (
+        engine(folder, weights=weights),
+        engine(folder, dtype="float16", weights=weights),
+    )
+    for one in (covered, other):
+        assert all(len(answer) == 24 for answer in answers(one, PROMPTS))
+    assert not covered.runner.hardware.ops.fallbacks
+    assert any(what.startswith("attention float16") for what in other.runner.hardware.ops.fallbacks)
+
+
+def test_the_kit_checks_every_instruction_set() -> None:
+    run = check_device(Options(device="cpu", quick=True, only=("ops.linear", "ops.silu_mul")))
+    assert run.passed
+    found = {result.check for result in run.results}
+    others = [isa for isa in uc.available_isas() if isa != uc.isa()]
+    assert found >= {f"ops.linear@{isa}" for isa in others} | {"ops.linear"}
+
+
+def test_an_instruction_set_that_is_not_here_is_one_clear_line(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "unisono", "bench", str(folder), "--device", "cpu"],
+        env={**os.environ, "UNISONO_CPU_ISA": "avx1024"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "avx1024" in done.stderr
+    assert "Traceback" not in done.stderr
