@@ -69,33 +69,42 @@ class Filling:
             on_prepared=self._reported(take, model),
         )
 
-    def fill_cached(self, model: Decoder, cache: WeightCache) -> Decoder:
-        """``model``, or one in its place, with its quantised weights in the mapped file of
-        ``cache``, which is made where there is none; in memory where it cannot be made."""
+    def cached_model(self, cache: WeightCache) -> Decoder:
+        """With its quantised weights in the mapped file of ``cache``, which is made where there is
+        none; in memory where it cannot be made."""
         try:
-            if self._fill_from(cache, model):
+            model = self._model_from(cache)
+            if model is None:
+                self._keep(cache)
+                model = self._model_from(cache)
+            if model is not None:
                 return model
-            with cache.draft(model) as draft:
-                self.fill(model, draft.take)
-            if cache.load(model):
-                return model
-            raise PackedFileError("the new file has vanished")
+            reason = "the file just made cannot be used"
         except PackedFileError as error:
-            _log.warning("Quantised weights are not kept in %s: %s.", cache.path.parent, error)
+            reason = str(error)
+        _log.warning("Quantised weights are not kept in %s: %s.", cache.path.parent, reason)
         model = self.empty_model()
         self.fill(model)
         return model
 
-    def _fill_from(self, cache: WeightCache, model: Decoder) -> bool:
-        """Whether there was a file that could be used."""
+    def _model_from(self, cache: WeightCache) -> Decoder | None:
+        """None where there is no file that could be used."""
+        model = self.empty_model()
         try:
-            found = cache.load(model)
+            if not cache.load(model):
+                return None
         except PackedFileError as error:
             _log.warning("%s cannot be used: %s. It is made anew.", cache.path, error)
-            return False
-        if found:
-            self.fill(model)
-        return found
+            return None
+        self.fill(model)
+        return model
+
+    def _keep(self, cache: WeightCache) -> None:
+        """Make the file. The model that is filled for it goes: with it, the pages of the checkpoint
+        that quantising has touched."""
+        model = self.empty_model()
+        with cache.draft(model) as draft:
+            self.fill(model, draft.take)
 
     def _reported(
         self, take: Callable[[Linear], None] | None, model: Decoder

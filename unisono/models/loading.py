@@ -105,7 +105,7 @@ def load_model(
             filling.fill(model)
         else:
             cache = WeightCache(folder, files, form, format, torch_dtype, shard)
-            model = filling.fill_cached(model, cache)
+            model = filling.cached_model(cache)
     step_weight_bytes = _step_weight_bytes(model)
     fuse(model, hardware.ops)
     hardware.settle()
