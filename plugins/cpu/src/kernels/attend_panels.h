@@ -21,8 +21,10 @@ static void lay_out_keys(const Attending& a, const HeadRows& keys, int num_keys,
     for (long s = 0; s < steps; s += kLanes) {
       I words[kLanes];
       load_columns<whole>(a, keys.at + first, s, words);
-      UNROLL for (int j = 0; j < kLanes; ++j) i_store(lane + (s + j) * kBytesPerStep, words[j]);
-      ahead->some(2);
+      UNROLL for (int j = 0; j < kLanes; ++j) {
+        i_store(lane + (s + j) * kBytesPerStep, words[j]);
+        if (j % 2) ahead->line();
+      }
     }
   }
 }
@@ -32,13 +34,13 @@ static void lay_out_values(const Attending& a, const HeadRows& values, int num_k
                            Ahead* ahead) {
   constexpr int per_step = kind == kPairs ? 2 : 1;
   for (int s = 0; s < num_keys / per_step; ++s) {
-    if (s % 2 == 0 || kind == kPairs) ahead->some(1);
     for (int d = 0; d < a.dim; d += kPanelRows) {
       I low, high;
       load_value_pair<kind, whole>(a, values.at + s * per_step, d, &low, &high);
       uint8_t* to = a.stage.values + (d * kKeyBlock / per_step / kPanelRows + s) * kBytesPerStep;
       i_store(to, low);
       i_store(to + 64, high);
+      ahead->line();
     }
   }
 }
