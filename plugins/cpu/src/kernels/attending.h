@@ -148,9 +148,9 @@ INLINE void load_value_pair(const Attending& a, const uint32_t* const* values, i
   }
 }
 
-// Brings a block's keys and values to the second cache, line by line in the order of memory: rows of
-// one head alone, at a power of two apart, would push one another out. To be called evenly between
-// sums: the processor drops what comes faster than memory.
+// Brings a block's keys and values to the second cache, line by line in the order of memory: rows
+// of one head alone, at a power of two apart, would push one another out. To be called evenly
+// between sums: the processor drops what comes faster than memory.
 class Ahead {
  public:
   Ahead(const AttentionTile& job, size_t head_bytes, const KeyRows& rows)
