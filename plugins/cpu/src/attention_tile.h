@@ -36,7 +36,7 @@ struct AttentionTile {
   int block_size;
 
   float* scratch;          // attention_scratch_floats() of them.
-  float* parts;            // Where the first head's part goes, to be merged later; null: all is here.
+  float* parts;            // Where the first head's part goes, to be merged later; or null.
   size_t part_stride;      // Floats from head to head.
 };
 
@@ -44,9 +44,9 @@ constexpr int kMaxTileHeads = 32;
 
 constexpr int whole_panels(int head_dim) { return (head_dim + 31) / 32 * 32; }
 
-// Output, maxima and sums of queries times query heads.
+// Output, maxima and sums of queries times query heads, in whole cache lines.
 constexpr size_t part_floats(int rows, int head_dim) {
-  return size_t(rows) * (whole_panels(head_dim) + 2);
+  return size_t(rows) * (whole_panels(head_dim) + 16);
 }
 
 // rows: queries times query heads, all of the tile.

@@ -16,7 +16,7 @@ SHAPE = uc.DecoderShape(
     hidden=64, inner=96, num_heads=4, num_kv_heads=2, head_dim=32, rotary_half=16, eps=1e-6,
     scale=32**-0.5,
 )  # fmt: skip
-NUM_LAYERS, BLOCK = 3, 16
+NUM_LAYERS, BLOCK, NUM_BLOCKS = 3, 16, 140
 
 
 def make_layer(format: str, group: int | None, *, plain: bool = False) -> uc.LayerWeights:
@@ -49,7 +49,7 @@ class Batch:
 
     def __init__(self, rows: list[tuple[int, int]], window: int | None = None) -> None:
         self.lens, self.contexts = [n for n, _ in rows], [c for _, c in rows]
-        free = torch.randperm(40).tolist()
+        free = torch.randperm(NUM_BLOCKS).tolist()
         self.tables = [[free.pop() for _ in range(-(-c // BLOCK))] for c in self.contexts]
         places = [
             (position, table[position // BLOCK] * BLOCK + position % BLOCK)
@@ -92,10 +92,17 @@ def reference_layer(
 
 
 def caches(dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    return [torch.randn(2, 40, BLOCK, 2, 32).to(dtype) for _ in range(NUM_LAYERS)]
+    return [torch.randn(2, NUM_BLOCKS, BLOCK, 2, 32).to(dtype) for _ in range(NUM_LAYERS)]
 
 
-BATCHES = [[(1, 1)], [(1, 40)], [(20, 20)], [(1, 9), (1, 33), (1, 17)], [(30, 50), (1, 12)]]
+BATCHES = [
+    [(1, 1)],
+    [(1, 40)],
+    [(20, 20)],
+    [(1, 9), (1, 33), (1, 17)],
+    [(30, 50), (1, 12)],
+    [(1, 1100), (3, 1026)],
+]
 LIMITS = {"f32": 1e-5, "bf16": 0.02, "int8": 0.04, "int4": 0.04}
 
 
@@ -157,14 +164,14 @@ def test_a_row_does_not_depend_on_the_batch(
     decoder = uc.NativeDecoder(
         SHAPE, [make_layer(format, group) for _ in range(NUM_LAYERS)], torch.ones(64)
     )
-    batch = Batch([(1, 40), (20, 33), (1, 7)])
+    batch = Batch([(1, 1040), (20, 33), (1, 7)])
     x, kv = torch.randn(22, 64), caches(torch.bfloat16)
     uc.set_threads(1)
     together, _ = decoder.run(
         x, rope_for(batch.positions), [batch.native()] * NUM_LAYERS, [c.clone() for c in kv]
     )
     uc.set_threads(threads)
-    alone = uc.PagedStep([1], [40], batch.tables[:1], batch.slots[:1])
+    alone = uc.PagedStep([1], [1040], batch.tables[:1], batch.slots[:1])
     out, _ = decoder.run(
         x[:1], rope_for(batch.positions[:1]), [alone] * NUM_LAYERS, [c.clone() for c in kv]
     )

@@ -158,7 +158,7 @@ template <FloatKind kind, bool whole>
 static void attend_heads(const AttentionTile& job, const Attending* heads) {
   long start = job.begin / kKeyBlock * kKeyBlock;
   KeyRows block(job, start);
-  Ahead(heads[0], block).some(kKeyBlock * job.num_kv_heads);
+  Ahead(job, heads[0].head_bytes(), block).all();
   for_heads(job, heads, [](const Attending& head) {
     lay_out_queries<kind>(head);
     clear_part(head.total, head.rows, head.dim);
@@ -167,7 +167,7 @@ static void attend_heads(const AttentionTile& job, const Attending* heads) {
   for (bool first = true; start < job.end; start += kKeyBlock, first = false) {
     if (start % kPartKeys == 0 && !first) for_heads(job, heads, close_part);
     const KeyRows next(job, start + kKeyBlock);
-    Ahead ahead(heads[0], next);
+    Ahead ahead(job, heads[0].head_bytes(), next);
     for_heads(job, heads, [&](const Attending& head) {
       attend_block<kind, whole>(head, block, &ahead, start);
     });

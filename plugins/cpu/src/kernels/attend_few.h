@@ -15,8 +15,8 @@ INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* sco
         sums[m][j % 2] =
             add_product<kind>(sums[m][j % 2], words[j], a.queries[m * steps + s + j]);
       }
+      if (j % 2) ahead->line();
     }
-    ahead->some(2);
   }
   UNROLL for (int m = 0; m < rows; ++m) {
     f_store(scores + m * kKeyBlock, f_add(sums[m][0], sums[m][1]));
@@ -45,8 +45,8 @@ INLINE void add_values_at(const Attending& a, const uint32_t* const* values, int
         sums[m][i][0] = add_product<kind>(sums[m][i][0], low, weights[m * kKeyBlock + s]);
         sums[m][i][1] = add_product<kind>(sums[m][i][1], high, weights[m * kKeyBlock + s]);
       }
+      ahead->line();
     }
-    if (s % 2 == 0 || kind == kPairs) ahead->some(1);
   }
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int i = 0; i < pairs; ++i) {

@@ -21,8 +21,10 @@ static void lay_out_keys(const Attending& a, const HeadRows& keys, int num_keys,
     for (long s = 0; s < steps; s += kLanes) {
       I words[kLanes];
       load_columns<whole>(a, keys.at + first, s, words);
-      UNROLL for (int j = 0; j < kLanes; ++j) i_store(lane + (s + j) * kBytesPerStep, words[j]);
-      ahead->some(2);
+      UNROLL for (int j = 0; j < kLanes; ++j) {
+        i_store(lane + (s + j) * kBytesPerStep, words[j]);
+        if (j % 2) ahead->line();
+      }
     }
   }
 }
@@ -31,20 +33,21 @@ template <FloatKind kind, bool whole>
 static void lay_out_values(const Attending& a, const HeadRows& values, int num_keys,
                            Ahead* ahead) {
   constexpr int per_step = kind == kPairs ? 2 : 1;
+  constexpr size_t pitch = kKeyBlock / per_step * kBytesPerStep;
   for (int s = 0; s < num_keys / per_step; ++s) {
-    if (s % 2 == 0 || kind == kPairs) ahead->some(1);
     for (int d = 0; d < a.dim; d += kPanelRows) {
       I low, high;
       load_value_pair<kind, whole>(a, values.at + s * per_step, d, &low, &high);
-      uint8_t* to = a.stage.values + (d * kKeyBlock / per_step / kPanelRows + s) * kBytesPerStep;
+      uint8_t* to = a.stage.values + (d / kPanelRows) * pitch + s * kBytesPerStep;
       i_store(to, low);
       i_store(to + 64, high);
+      ahead->line();
     }
   }
 }
 
-// q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of even
-// and of odd steps.
+// q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of
+// even and of odd steps.
 template <FloatKind kind, int rows>
 INLINE void score_tile(const uint32_t* q, const uint8_t* keys, long steps, float* scores) {
   F sums[rows][kFloatVectors][2];
@@ -130,11 +133,11 @@ static void add_value_panels(const Attending& a, const HeadRows& values, int num
                              Ahead* ahead) {
   lay_out_values<kind, whole>(a, values, num_keys, ahead);
   constexpr int per_step = kind == kPairs ? 2 : 1;
+  constexpr size_t pitch = kKeyBlock / per_step * kBytesPerStep;
   for_tiles(a.rows, kFloatRows, [&](long first, long rows) {
     for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
       value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,
-                          a.stage.values + (d / kPanelRows) * (kKeyBlock / per_step) * kBytesPerStep +
-                              (d % kPanelRows) * 4,
+                          a.stage.values + (d / kPanelRows) * pitch + (d % kPanelRows) * 4,
                           num_keys / per_step, a.part.out + first * a.dim + d, a.dim);
     }
   });

@@ -87,17 +87,17 @@ INLINE void store_words(uint32_t* to, F low, F high) {
   }
 }
 
-// Where the keys of a block lie; null for those that the tile does not attend to.
+// Addresses of a block's keys; 0 for those that the tile does not attend to.
 struct KeyRows {
-  const char* at[kKeyBlock];
+  uintptr_t at[kKeyBlock];
 
   KeyRows(const AttentionTile& job, long start) {
     const long size = job.block_size;
+    const uintptr_t keys = reinterpret_cast<uintptr_t>(job.keys);
     long block = start / size, inside = start % size;
     for (int i = 0; i < kKeyBlock; ++i) {
       const bool seen = start + i >= job.begin && start + i < job.end;
-      at[i] = seen ? job.keys + (size_t(job.blocks[block]) * size + inside) * job.token_bytes
-                   : nullptr;
+      at[i] = seen ? keys + (size_t(job.blocks[block]) * size + inside) * job.token_bytes : 0;
       if (++inside == size) {
         inside = 0;
         ++block;
@@ -112,9 +112,10 @@ struct HeadRows {
 
   HeadRows(const Attending& a, const KeyRows& block, size_t offset) {
     offset += a.head * a.head_bytes();
+    const uintptr_t zeros = reinterpret_cast<uintptr_t>(a.stage.zeros);
     for (int i = 0; i < kKeyBlock; ++i) {
-      const char* row = block.at[i] + offset;
-      at[i] = block.at[i] ? reinterpret_cast<const uint32_t*>(row) : a.stage.zeros;
+      const uintptr_t row = block.at[i];
+      at[i] = reinterpret_cast<const uint32_t*>(row ? row + offset : zeros);
     }
   }
 };
@@ -147,34 +148,46 @@ INLINE void load_value_pair(const Attending& a, const uint32_t* const* values, i
   }
 }
 
-// Brings a block's keys and values to the second cache a few lines at a time, in the order of
-// memory: rows of one head alone, at a power of two apart, would push one another out.
+// Brings a block's keys and values to the second cache, line by line in the order of memory: rows
+// of one head alone, at a power of two apart, would push one another out. To be called evenly
+// between sums: the processor drops what comes faster than memory.
 class Ahead {
  public:
-  Ahead(const Attending& a, const KeyRows& rows)
-      : rows_(rows), num_heads_(a.job.num_kv_heads), bytes_(a.head_bytes()),
-        to_values_(a.job.to_values) {}
+  Ahead(const AttentionTile& job, size_t head_bytes, const KeyRows& rows)
+      : rows_(rows), bytes_(job.num_kv_heads * head_bytes), to_values_(job.to_values) {}
 
-  // One head's key and value, `count` times. A head has kKeyBlock of them to ask for.
-  INLINE_MEMBER void some(int count) {
-    for (; count > 0 && row_ < kKeyBlock; --count) {
-      if (const char* row = rows_.at[row_]) {
-        row += head_ * bytes_;
-        for (size_t i = 0; i < bytes_; i += 64) {
-          __builtin_prefetch(row + i, 0, 2);
-          __builtin_prefetch(row + to_values_ + i, 0, 2);
-        }
-      }
-      if (++head_ == num_heads_) {
-        head_ = 0;
-        ++row_;
-      }
-    }
+  // A line of keys and one of values.
+  INLINE_MEMBER void line() { bring<kSecondCache>(); }
+
+  // All at once: what goes to the first cache waits for room and is not dropped.
+  void all() {
+    while (bring<kFirstCache>()) {}
   }
 
  private:
+  enum { kSecondCache = 2, kFirstCache = 3 };
+
+  template <int cache>
+  INLINE_MEMBER bool bring() {
+    if (at_ >= end_ && !next_row()) return false;
+    __builtin_prefetch(reinterpret_cast<const char*>(at_), 0, cache);
+    __builtin_prefetch(reinterpret_cast<const char*>(at_ + to_values_), 0, cache);
+    at_ += 64;
+    return true;
+  }
+
+  INLINE_MEMBER bool next_row() {
+    while (row_ < kKeyBlock) {
+      at_ = rows_.at[row_++];
+      end_ = at_ + bytes_;
+      if (at_) return true;
+    }
+    end_ = 0;
+    return false;
+  }
+
   const KeyRows& rows_;
-  const int num_heads_;
   const size_t bytes_, to_values_;
-  int row_ = 0, head_ = 0;
+  uintptr_t at_ = 0, end_ = 0;
+  int row_ = 0;
 };
