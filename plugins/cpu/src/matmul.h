@@ -22,16 +22,18 @@ class XBuffer {
   int32_t* sums_ = nullptr;
 };
 
-// Calls make_row(row) -> Source for the rows of this member, and lays out each. A single row is
+// Calls make_row(row) -> Source for the rows that this member takes, and lays out each. A single row is
 // made by every member. Ends with a barrier where members share the result.
 template <class MakeRow>
 void prepare_x(const Team& team, const Layout& layout, const TiledX& tiled,
                const MakeRow& make_row) {
-  long begin = 0, end = 1;
-  if (tiled.rows > 1) team.share(tiled.rows, &begin, &end);
   const auto tile = is_integer(layout.format) ? kernels().tile_ints : kernels().tile_floats;
-  for (long row = begin; row < end; ++row) tile(make_row(row), row, layout, tiled);
-  if (tiled.rows > 1) team.barrier();
+  if (tiled.rows == 1) return tile(make_row(0), 0, layout, tiled);
+  Pieces pieces(team, tiled.rows, 1 + tiled.rows / (16 * team.size));
+  for (long row, end; pieces.next(&row, &end);) {
+    for (; row < end; ++row) tile(make_row(row), row, layout, tiled);
+  }
+  team.barrier();
 }
 
 // Panels as the members take them; no barrier.

@@ -32,25 +32,33 @@ INLINE void int_dots(I (&dots)[rows][vectors], const uint32_t* a, const I (&byte
   }
 }
 
+// One step of 128 bytes.
+template <int format, int rows, int vectors>
+INLINE void int_step(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w) {
+  const I low = i_set(0x0f0f0f0f);
+  I bytes[vectors];
+  UNROLL for (int v = 0; v < vectors; ++v) {
+    bytes[v] = i_load(w + v * 64);
+    if (format != kInt8) bytes[v] = i_and(bytes[v], low);
+  }
+  int_dots<format, rows, vectors>(dots, a, bytes);
+  if (format == kInt8) return;
+  UNROLL for (int v = 0; v < vectors; ++v) {
+    bytes[v] = i_and(i_shift_right<4>(i_load(w + v * 64)), low);
+  }
+  int_dots<format, rows, vectors>(dots, a + rows, bytes);
+}
+
+// A multiple of four steps, as every group has.
 template <int format, int rows, int vectors>
 INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
-  const I low = i_set(0x0f0f0f0f);
-  for (int s = 0; s < steps; ++s) {
-    I bytes[vectors];
-    UNROLL for (int v = 0; v < vectors; ++v) {
-      bytes[v] = i_load(w + v * 64);
-      if (format != kInt8) bytes[v] = i_and(bytes[v], low);
+  constexpr int words = format == kInt8 ? rows : 2 * rows;
+  for (int s = 0; s < steps; s += 4) {
+    UNROLL for (int i = 0; i < 4; ++i) {
+      int_step<format, rows, vectors>(dots, a + i * words, w + i * kBytesPerStep);
     }
-    int_dots<format, rows, vectors>(dots, a, bytes);
-    a += rows;
-    if (format != kInt8) {
-      UNROLL for (int v = 0; v < vectors; ++v) {
-        bytes[v] = i_and(i_shift_right<4>(i_load(w + v * 64)), low);
-      }
-      int_dots<format, rows, vectors>(dots, a, bytes);
-      a += rows;
-    }
-    w += kBytesPerStep;
+    a += 4 * words;
+    w += 4 * kBytesPerStep;
   }
 }
 
