@@ -80,6 +80,7 @@ class Run:
 def engine_options(load: Load, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "dtype": arguments.dtype,
+        "weights": arguments.weights,
         "max_num_seqs": load.clients,
         "max_num_batched_tokens": max(1024, load.clients),
         "kv_memory": arguments.kv_memory << 20,
@@ -260,6 +261,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--weights", default="auto", help="as of `unisono run`")
     parser.add_argument("--kv-memory", type=int, default=1024, help="MiB")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
