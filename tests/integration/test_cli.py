@@ -171,6 +171,8 @@ def test_bench_measures(checkpoint: Path) -> None:
     for entry in record["batches"]:
         assert entry["decode_tokens_per_s"] > 0
         assert 0 < entry["overhead_share"] < 1
+        assert entry["step_bytes"] > record["engine"]["step_weight_bytes"]
+        assert 0 < entry["compute_roof_share"] < 2
     assert record["roofs"]["memory_read_bytes_per_s"] > 1e8
 
 

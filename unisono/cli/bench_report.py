@@ -42,8 +42,10 @@ def _is_predicted(result: dict[str, Any]) -> bool:
 
 
 _LEGEND = (
-    "per token: time of a step in which all decode. of roof: how fast decoding reads the weights,"
-    " of how fast this device reads. overhead: all but the model's forward pass."
+    "TTFT: time to the first token. TPOT: of a step in which all decode. overhead: all but the"
+    " model's forward pass."
+    " of roof: prefill's products, of the rate at which this device multiplies; and decode's reads"
+    " of weights and KV cache, of the rate at which it reads."
 )
 _PREDICTED_COLUMNS = ("predicted prefill tok/s", "predicted decode tok/s")
 _PREDICTED_LEGEND = (
@@ -52,9 +54,10 @@ _PREDICTED_LEGEND = (
 )
 _COLUMNS = (
     "batch",
-    "first token",
+    "TTFT",
     "prefill tok/s",
-    "per token",
+    "of roof",
+    "TPOT",
     "decode tok/s",
     "of roof",
     "overhead",
@@ -103,6 +106,7 @@ def _cells(batch: dict[str, Any]) -> tuple[str, ...]:
         str(batch["batch"]),
         f"{batch['first_token_s'] * 1e3:.0f} ms",
         f"{batch['prefill_tokens_per_s']:.0f}",
+        f"{batch['compute_roof_share']:.0%}",
     )
     if "decode_tokens_per_s" not in batch:
         return (*start, "-", "-", "-", "-")

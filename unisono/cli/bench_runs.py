@@ -15,6 +15,7 @@ import torch
 from unisono import __version__
 from unisono.cli.bench_progress import progress_bar
 from unisono.cli.bench_roofs import matmul_flops_per_s, memory_read_bytes_per_s
+from unisono.cli.bench_work import count_kv_bytes, count_prefill_flops
 from unisono.core import EngineConfig, Request, SamplingParams, format_bytes
 from unisono.core.errors import ConfigError, RequestFailedError
 from unisono.engine import Engine, build_engine
@@ -96,7 +97,7 @@ def measure(
             "memory_reads": reads,
             "matmul_flops_per_s": matmul,
         },
-        "batches": [_summary(engine, batch, runs[batch], workload, roof) for batch in runs],
+        "batches": [_summary(engine, batch, runs[batch], workload, roof, matmul) for batch in runs],
     }
 
 
@@ -172,22 +173,27 @@ def _passed(began: float | None, now: float | None) -> float | None:
 
 
 def _summary(
-    engine: Engine, batch: int, runs: list[Run], workload: Workload, roof: float
+    engine: Engine, batch: int, runs: list[Run], workload: Workload, roof: float, matmul: float
 ) -> dict[str, Any]:
     prefill_s = median(run.prefill_s for run in runs)
+    prefill_flops = count_prefill_flops(engine.runner, workload.num_prompt_tokens)
     summary: dict[str, Any] = {
         "batch": batch,
         "first_token_s": median(run.first_token_s for run in runs),
         "prefill_tokens_per_s": batch * workload.num_prompt_tokens / prefill_s,
+        "compute_roof_share": batch * prefill_flops / prefill_s / matmul,
         "runs": [asdict(run) for run in runs],
     }
     if all(run.decode_steps for run in runs):
         step_s = median(run.decode_s / run.decode_steps for run in runs)
+        context = workload.num_prompt_tokens + workload.num_generated_tokens // 2
+        step_bytes = engine.info.step_weight_bytes + batch * count_kv_bytes(engine.runner, context)
         shares = [run.overhead_share for run in runs if run.overhead_share is not None]
         summary |= {
             "time_per_token_s": step_s,
             "decode_tokens_per_s": batch / step_s,
-            "memory_roof_share": engine.info.step_weight_bytes / step_s / roof,
+            "step_bytes": step_bytes,
+            "memory_roof_share": step_bytes / step_s / roof,
             "overhead_share": median(shares),
         }
     return summary | _predicted(batch, runs[0], workload)
