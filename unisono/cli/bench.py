@@ -30,7 +30,8 @@ def bench(
     weights: Annotated[
         str,
         typer.Option(
-            help="Weight formats to measure, with commas: auto, int8, int4, int4-g128, ..."
+            help="Weight formats to measure, with commas: auto (as they are), bf16, int8, int4,"
+            " int4-g128, ..."
         ),
     ] = "auto",
     weight_cache: WeightCacheOption = True,
@@ -55,7 +56,7 @@ def bench(
     Examples:
       unisono bench
       unisono bench Qwen/Qwen3-0.6B --dtype bfloat16 --batch 1,8,32
-      unisono bench Qwen/Qwen3-0.6B --weights auto,int8,int4 --batch 1,8
+      unisono bench Qwen/Qwen3-0.6B --weights bf16,int8,int4 --batch 1,8
       unisono bench ./my-model --prompt 2048 --generate 64 --json > result.json
     """
     with clear_errors():
@@ -68,8 +69,8 @@ def bench(
         configs = [
             EngineConfig(
                 device=device,
-                dtype=dtype,
-                weights=format,
+                dtype="bfloat16" if format == "bf16" else dtype,
+                weights="auto" if format == "bf16" else format,
                 weight_cache=weight_cache,
                 kv_memory=parse_bytes(kv_memory),
                 tensor_parallel=tensor_parallel,

@@ -108,6 +108,8 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         assert sockets
         print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
+        if note := self._engine.facts.description.get("note"):
+            print(f"note: {note}", file=sys.stderr, flush=True)  # noqa: T201
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the signal handler; a second signal ends the draining."""

@@ -135,8 +135,6 @@ class EngineSupervisor:
         link.send(encode_start(self._settings.model_folder, self._settings.engine))
         try:
             self._facts = await link.ready
-            if note := self._facts.description.get("note"):
-                _log.info("%s", note)
         except errors.EngineDeadError as error:
             raise await self._died_while_loading() from error
         self.state = "ready"
