@@ -75,8 +75,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     columns = {
         f"prefill {work['prompt']} tok/s": ("prefill", ".1f"),
         "of the bf16 GEMM rate": ("prefill_share", ".0%"),
-        f"decode at {work['prompt']} tok/s": ("decode", ".2f"),
-        "of the read rate": ("decode_share", ".0%"),
+        f"decode at {work['short']} tok/s": ("decode", ".2f"),
+        "weights of the read rate": ("decode_share", ".0%"),
         f"batch-{work['batch']} decode tok/s": ("batch_decode", ".1f"),
         f"decode at {work['long']} tok/s": ("long_decode", ".2f"),
     }

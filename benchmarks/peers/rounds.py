@@ -17,6 +17,7 @@ class Workload:
     """Numbers of tokens and sequences; ``rounds`` is how often each figure is measured."""
 
     prompt: int = 512
+    short: int = 32
     generate: int = 32
     batch: int = 8
     batch_prompt: int = 128
@@ -28,7 +29,7 @@ class Workload:
     def decodes(self) -> dict[str, tuple[int, int, int]]:
         """Figure -> sequences, tokens of each prompt, tokens a round."""
         return {
-            "decode": (1, self.prompt, self.generate),
+            "decode": (1, self.short, self.generate),
             "batch_decode": (self.batch, self.batch_prompt, self.batch_generate),
             "long_decode": (1, self.long, self.long_generate),
         }
