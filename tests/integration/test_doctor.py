@@ -136,6 +136,6 @@ def test_a_package_that_is_to_be_ignored_brings_nothing(machine: Machine) -> Non
     machine.install("faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Fast\n")
     levels = {finding["level"] for finding in machine.findings(status=0)["cpu"]}
     assert "note" not in levels
-    machine.environment = {"UNISONO_IGNORE_PACKAGES": "other,Faster.CPU"}
+    machine.environment = {"UNISONO_IGNORE_PACKAGES": "unisono-cpu,Faster.CPU"}
     (note,) = (one for one in machine.findings(status=0)["cpu"] if one["level"] == "note")
     assert "unisono-cpu" in note["what"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +23,9 @@ __all__ = ["install"]
 _torch: Any = torch
 
 _MOST_DEVICES = 64
+_REST_S = 0.05
+"""Before the interpreter ends. The engine of autograd has a thread for the device that drops what the
+last backward pass left; one that wants the interpreter's lock by then takes the process down."""
 _STATISTICS = {
     "memory_stats",
     "memory_allocated",
@@ -71,6 +76,7 @@ def install(
         return present
     _require_free(name)
     (_open_compiled if compiled else _open_in_python)(wanted)
+    atexit.register(time.sleep, _REST_S)
     return wanted
 
 
