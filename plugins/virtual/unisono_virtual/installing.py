@@ -24,8 +24,8 @@ _torch: Any = torch
 
 _MOST_DEVICES = 64
 _REST_S = 0.05
-"""Before the interpreter ends. Autograd has a thread for the device that drops what the last backward
-pass left; one that wants the interpreter's lock by then takes the process down."""
+"""Before the interpreter ends. Autograd has a thread for the device that drops what the last
+backward pass left; one that wants the interpreter's lock by then takes the process down."""
 _STATISTICS = {
     "memory_stats",
     "memory_allocated",
