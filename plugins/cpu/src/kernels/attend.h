@@ -93,10 +93,10 @@ static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead,
   const long left = (a.job.end - start + kLanes - 1) / kLanes * kLanes;
   const int num_keys = left < kKeyBlock ? int(left) : kKeyBlock;
   a.few() ? score_few<kind, whole>(a, keys, num_keys, ahead)
-          : score_panels<kind, whole>(a, keys, num_keys, ahead);
+          : score_panels<kind, whole>(a, keys, num_keys, start, ahead);
   for (int r = 0; r < a.rows; ++r) soften_row<kind>(a, r, start);
   a.few() ? add_values_few<kind, whole>(a, values, num_keys, ahead)
-          : add_value_panels<kind, whole>(a, values, num_keys, ahead);
+          : add_value_panels<kind, whole>(a, values, num_keys, start, ahead);
 }
 
 // total becomes what both give together.
