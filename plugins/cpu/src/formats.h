@@ -43,7 +43,7 @@ struct Layout {
   int format;
   int scale_dtype;
   int group;
-  int sum_cols;       // Columns whose products are summed as integers: the group, at most kXGroup.
+  int sum_cols;       // Columns summed as integers: the group, at most kXGroup.
   long rows, cols;
   long padded_cols;
   long panels;

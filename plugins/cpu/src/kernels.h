@@ -30,7 +30,7 @@ struct TiledX {
   int max_tile_rows;
   uint32_t* steps;  // [tile][step][row]: a float32, two bfloat16, or four int8.
   float* scales;    // Integer formats: [tile][kXGroup columns][row].
-  int32_t* sums;    // [tile][sum_cols columns][row]: of the int8; times minus the middle if symmetric.
+  int32_t* sums;    // [tile][sum_cols columns][row]: of int8, times minus the middle if symmetric.
 };
 
 struct MatmulJob {

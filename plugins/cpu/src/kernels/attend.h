@@ -56,11 +56,17 @@ template <FloatKind kind>
 static void soften_row(const Attending& a, int row, long start) {
   const AttentionTile& job = a.job;
   float* scores = a.scores + size_t(row) * kKeyBlock;
+  uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
+  constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
+  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
+  if (until <= 0) {
+    store_words<kind>(weights, f_zero(), f_zero());
+    return store_words<kind>(weights + words, f_zero(), f_zero());
+  }
   F s[kKeyBlock / kLanes];
   UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) {
     s[v] = cap_scores(f_mul(f_load(scores + v * kLanes), f_set(job.scale)), job.softcap);
   }
-  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
   if (from > 0 || until < kKeyBlock) {
     hide(s, from > 0 ? from : 0, until < kKeyBlock ? until : kKeyBlock);
   }
@@ -74,8 +80,6 @@ static void soften_row(const Attending& a, int row, long start) {
     s[v] = f_exp(f_sub(s[v], shift));
     sum = f_add(sum, s[v]);
   }
-  uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
-  constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
   store_words<kind>(weights, s[0], s[1]);
   store_words<kind>(weights + words, s[2], s[3]);
   if (maximum != before) {

@@ -14,14 +14,16 @@ struct LinearTile {
   Sums target(int vectors) { return {sums, size_t(vectors) * kLanes}; }
 
   void finish(long rows, int vectors) const {
+    const Target y = job.y;
     for (int v = 0; v < vectors; ++v) {
       const long n = column + v * kLanes, left = job.weight->layout.rows - n;
       if (left <= 0) return;
       const int count = left < kLanes ? int(left) : kLanes;
       const F bias = job.bias ? load_some(job.bias, kFloat32, n, count) : f_zero();
-      for (long m = 0; m < rows; ++m) {
+      size_t at = size_t(row) * y.stride + n;
+      for (long m = 0; m < rows; ++m, at += y.stride) {
         const F sum = f_add(f_load(sums + (m * vectors + v) * kLanes), bias);
-        store_some(job.y.data, job.y.dtype, size_t(row + m) * job.y.stride + n, count, sum);
+        store_some(y.data, y.dtype, at, count, sum);
       }
     }
   }
@@ -65,18 +67,11 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
 
 // Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
 // keep a panel in the cache for long, those of the next panel.
-INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, long pass,
-                       long passes, IntPanel* out) {
-  const long lines = long(layout.panel_bytes / 64) / groups;
-  if (passes == 1) {
-    out->ahead = panel + kAhead;
-    out->lines_ahead = int(lines + 1);
-    return;
-  }
-  out->lines_ahead = int(lines / passes) + 1;
-  const size_t start = size_t(pass) * groups * out->lines_ahead * 64;
-  out->ahead = panel + layout.panel_bytes + start;
-  if (start >= layout.panel_bytes) out->lines_ahead = 0;
+INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, int lines,
+                       long pass, long passes, IntPanel* out) {
+  const size_t start = size_t(pass) * groups * lines * 64;
+  out->ahead = panel + (passes == 1 ? kAhead : layout.panel_bytes + start);
+  out->lines_ahead = start < layout.panel_bytes ? lines : 0;
 }
 
 template <int format>
@@ -85,16 +80,16 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
   const long groups = layout.sums(), x_groups = layout.x_groups();
   const int steps = layout.sum_cols / step_cols(format);
   const long words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
+  const long passes = tiles * 2 / kIntVectors;
+  const int lines = int(long(layout.panel_bytes / 64) / groups / passes) + 1;
   for (long p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
       IntPanel panel{base, first, base, 0, layout.scale_bytes, layout.zero_bytes,
                      layout.scale_dtype, layout.group_cols / layout.sum_cols};
-      for (long tile = 0; tile < tiles; ++tile) {
-        const long row = tile_start(job.x.rows, kIntRows, tile);
-        const long rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
-        look_ahead(layout, base, groups, first / kIntVectors * tiles + tile,
-                   tiles * 2 / kIntVectors, &panel);
+      for (long tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
+        rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
+        look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes, &panel);
         LinearTile out(job, row, p * kPanelRows + first * kLanes);
         int_tile_of<format, kIntRows, kIntVectors>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,

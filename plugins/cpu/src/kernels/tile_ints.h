@@ -1,7 +1,7 @@
 // The product of a tile of int8 activations with vectors of a panel of int8 or int4 weights.
-// Within a group the sums are integers and exact. In float32 the groups of kXGroup columns are added
-// one after the other, then these, so an output does not depend on the size of the tile. The sums wait
-// in memory: the registers are for the groups.
+// Within a group the sums are integers and exact. In float32 the groups of kXGroup columns are
+// added one after the other, then these, so an output does not depend on the size of the tile. The
+// sums wait in memory: the registers are for the groups.
 
 struct IntPanel {
   const uint8_t* groups;
@@ -68,7 +68,9 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
                      const int32_t* x_sums, long groups, int steps, const Sums& out) {
   constexpr bool with_zeros = format == kInt4Zero;
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < vectors; ++v) f_store(out.data + m * out.stride + v * kLanes, f_zero());
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      f_store(out.data + m * out.stride + v * kLanes, f_zero());
+    }
   }
   const uint8_t* w = panel.groups;
   const uint8_t* scales = w;
