@@ -13,7 +13,7 @@ enum Format { kF32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3, kInt4Zero = 4, kNumForm
 
 constexpr int kPanelRows = 32;
 constexpr int kBytesPerStep = 128;  // Both vectors of a panel at one step along the columns.
-constexpr int kWholeRowXGroup = 128;
+constexpr int kXGroup = 128;  // Columns of int8 activations that share a scale.
 constexpr long kMaxRows = 1l << 31, kMaxCols = 1l << 24;
 
 constexpr bool is_integer(int format) { return format >= kInt8; }
@@ -43,7 +43,7 @@ struct Layout {
   int format;
   int scale_dtype;
   int group;
-  int x_group;        // Columns of activations that share a scale.
+  int sum_cols;       // Columns summed as integers: the group, at most kXGroup.
   long rows, cols;
   long padded_cols;
   long panels;
@@ -52,6 +52,8 @@ struct Layout {
   size_t scale_bytes, zero_bytes, group_bytes;  // Of a group in a panel; the last is all of it.
   size_t panel_bytes;
 
+  long sums() const { return padded_cols / sum_cols; }  // Per row, of integer formats.
+  long x_groups() const { return (padded_cols + kXGroup - 1) / kXGroup; }
   size_t scales_of(long group) const { return size_t(group) * group_bytes; }
   size_t zeros_of(long group) const { return scales_of(group) + scale_bytes; }
   size_t step_of(long col) const {

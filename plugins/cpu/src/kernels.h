@@ -29,8 +29,8 @@ struct TiledX {
   long rows;
   int max_tile_rows;
   uint32_t* steps;  // [tile][step][row]: a float32, two bfloat16, or four int8.
-  float* scales;    // Integer formats: [tile][group][row].
-  int32_t* sums;    // The same shape: of the group's int8; times minus the middle if symmetric.
+  float* scales;    // Integer formats: [tile][kXGroup columns][row].
+  int32_t* sums;    // [tile][sum_cols columns][row]: of int8, times minus the middle if symmetric.
 };
 
 struct MatmulJob {

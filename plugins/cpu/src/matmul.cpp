@@ -18,22 +18,24 @@ void XBuffer::fit(const Layout& layout, long rows) {
   const size_t copies = rows == 1 ? size_t(num_threads()) : size_t(rows);
   words_ = std::max(words_, copies * size_t(layout.padded_cols));
   if (is_integer(layout.format)) {
-    groups_ = std::max(groups_, copies * round_up(layout.padded_cols / layout.x_group, 16));
+    all_scales_ = std::max(all_scales_, copies * round_up(layout.x_groups(), 16));
+    all_sums_ = std::max(all_sums_, copies * round_up(layout.sums(), 16));
   }
 }
 
 void XBuffer::want(Workspace* workspace) {
   workspace->want(&steps_, words_);
-  workspace->want(&scales_, groups_);
-  workspace->want(&sums_, groups_);
+  workspace->want(&scales_, all_scales_);
+  workspace->want(&sums_, all_sums_);
 }
 
 TiledX XBuffer::open(const Layout& layout, long rows, const Team& team) const {
   const bool integer = is_integer(layout.format);
   const size_t own = rows == 1 ? size_t(team.id) : 0;
-  const size_t groups = integer ? round_up(layout.padded_cols / layout.x_group, 16) : 0;
+  const size_t scales = integer ? round_up(layout.x_groups(), 16) : 0;
+  const size_t sums = integer ? round_up(layout.sums(), 16) : 0;
   return {rows, integer ? kernels().int_tile_rows : kernels().float_tile_rows,
-          steps_ + own * layout.padded_cols, scales_ + own * groups, sums_ + own * groups};
+          steps_ + own * layout.padded_cols, scales_ + own * scales, sums_ + own * sums};
 }
 
 void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,

@@ -16,7 +16,7 @@ class XBuffer {
   TiledX open(const Layout& layout, long rows, const Team& team) const;
 
  private:
-  size_t words_ = 0, groups_ = 0;
+  size_t words_ = 0, all_scales_ = 0, all_sums_ = 0;
   uint32_t* steps_ = nullptr;
   float* scales_ = nullptr;
   int32_t* sums_ = nullptr;

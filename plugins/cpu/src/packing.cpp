@@ -106,8 +106,8 @@ Status make_layout(int format, int group, int scale_dtype, long rows, long cols,
     return fail(kBadArgument, "scales are bfloat16 or float32");
   }
   const bool integer = is_integer(format);
-  const int x_group = !integer ? 0 : group ? group : kWholeRowXGroup;
-  const long padded = long(round_up(size_t(cols), size_t(integer ? x_group : 32)));
+  const int sum_cols = !integer ? 0 : group ? group : kXGroup;
+  const long padded = long(round_up(size_t(cols), size_t(integer ? sum_cols : 32)));
   const long num_scales = !integer ? 0 : group ? padded / group : 1;
   const size_t scale_bytes = !integer ? 0 : kPanelRows * (scale_dtype == kFloat32 ? 4 : 2);
   const long group_cols = group ? group : padded;
@@ -115,7 +115,7 @@ Status make_layout(int format, int group, int scale_dtype, long rows, long cols,
   const size_t group_bytes =
       scale_bytes + zero_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
   const size_t panel_bytes = size_t(padded / group_cols) * group_bytes;
-  *layout = Layout{format, scale_dtype, group, x_group, rows, cols, padded,
+  *layout = Layout{format, scale_dtype, group, sum_cols, rows, cols, padded,
                    (rows + kPanelRows - 1) / kPanelRows, group_cols, num_scales, scale_bytes,
                    zero_bytes, group_bytes, round_up(panel_bytes, kAlignment)};
   return kOk;

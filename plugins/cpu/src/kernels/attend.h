@@ -56,11 +56,17 @@ template <FloatKind kind>
 static void soften_row(const Attending& a, int row, long start) {
   const AttentionTile& job = a.job;
   float* scores = a.scores + size_t(row) * kKeyBlock;
+  uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
+  constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
+  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
+  if (until <= 0) {
+    store_words<kind>(weights, f_zero(), f_zero());
+    return store_words<kind>(weights + words, f_zero(), f_zero());
+  }
   F s[kKeyBlock / kLanes];
   UNROLL for (int v = 0; v < kKeyBlock / kLanes; ++v) {
     s[v] = cap_scores(f_mul(f_load(scores + v * kLanes), f_set(job.scale)), job.softcap);
   }
-  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
   if (from > 0 || until < kKeyBlock) {
     hide(s, from > 0 ? from : 0, until < kKeyBlock ? until : kKeyBlock);
   }
@@ -74,8 +80,6 @@ static void soften_row(const Attending& a, int row, long start) {
     s[v] = f_exp(f_sub(s[v], shift));
     sum = f_add(sum, s[v]);
   }
-  uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
-  constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
   store_words<kind>(weights, s[0], s[1]);
   store_words<kind>(weights + words, s[2], s[3]);
   if (maximum != before) {
@@ -93,10 +97,10 @@ static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead,
   const long left = (a.job.end - start + kLanes - 1) / kLanes * kLanes;
   const int num_keys = left < kKeyBlock ? int(left) : kKeyBlock;
   a.few() ? score_few<kind, whole>(a, keys, num_keys, ahead)
-          : score_panels<kind, whole>(a, keys, num_keys, ahead);
+          : score_panels<kind, whole>(a, keys, num_keys, start, ahead);
   for (int r = 0; r < a.rows; ++r) soften_row<kind>(a, r, start);
   a.few() ? add_values_few<kind, whole>(a, values, num_keys, ahead)
-          : add_value_panels<kind, whole>(a, values, num_keys, ahead);
+          : add_value_panels<kind, whole>(a, values, num_keys, start, ahead);
 }
 
 // total becomes what both give together.

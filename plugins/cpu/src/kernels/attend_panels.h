@@ -46,6 +46,12 @@ static void lay_out_values(const Attending& a, const HeadRows& values, int num_k
   }
 }
 
+// Of a block's keys those before which row `last` of the tile, and so every row before it, stops.
+INLINE long keys_seen(const Attending& a, long last, int num_keys, long start) {
+  const long until = a.job.position + last / a.job.group + 1 - start;
+  return until < 0 ? 0 : until < num_keys ? until : num_keys;
+}
+
 // q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of
 // even and of odd steps.
 template <FloatKind kind, int rows>
@@ -115,11 +121,13 @@ static void value_tile_of(long num_rows, const uint32_t* weights, const uint8_t*
 }
 
 template <FloatKind kind, bool whole>
-static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
+static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, long start,
+                         Ahead* ahead) {
   lay_out_keys<kind, whole>(a, keys, num_keys, ahead);
   const long steps = row_words<kind>(a);
   for_tiles(a.rows, kScoreRows, [&](long first, long rows) {
-    for (int i = 0; i < num_keys; i += kFloatVectors * kLanes) {
+    const long seen = keys_seen(a, first + rows - 1, num_keys, start);
+    for (long i = 0; i < seen; i += kFloatVectors * kLanes) {
       score_tile_of<kind>(
           rows, a.queries + first * steps,
           a.stage.keys + (i / kPanelRows) * steps * kBytesPerStep + (i % kPanelRows) * 4, steps,
@@ -129,16 +137,19 @@ static void score_panels(const Attending& a, const HeadRows& keys, int num_keys,
 }
 
 template <FloatKind kind, bool whole>
-static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys,
+static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys, long start,
                              Ahead* ahead) {
   lay_out_values<kind, whole>(a, values, num_keys, ahead);
   constexpr int per_step = kind == kPairs ? 2 : 1;
   constexpr size_t pitch = kKeyBlock / per_step * kBytesPerStep;
   for_tiles(a.rows, kFloatRows, [&](long first, long rows) {
+    // The weights of keys that are not seen are 0.
+    const long seen = keys_seen(a, first + rows - 1, num_keys, start);
+    if (!seen) return;
     for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
       value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,
                           a.stage.values + (d / kPanelRows) * pitch + (d % kPanelRows) * 4,
-                          num_keys / per_step, a.part.out + first * a.dim + d, a.dim);
+                          (seen + per_step - 1) / per_step, a.part.out + first * a.dim + d, a.dim);
     }
   });
 }

@@ -1,6 +1,6 @@
 // Attention of a tile over the paged cache: what its heads hold, and where keys and values lie.
 
-constexpr int kAttentionRows = 96;
+constexpr int kAttentionRows = 192;
 
 // What a stretch of keys adds up to, before the division by the sum of weights.
 struct Part {

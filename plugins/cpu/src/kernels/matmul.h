@@ -11,17 +11,19 @@ struct LinearTile {
 
   LinearTile(const MatmulJob& job, long row, long column) : job(job), row(row), column(column) {}
 
-  Sums target(int vectors) { return {sums, size_t(vectors) * kLanes, false}; }
+  Sums target(int vectors) { return {sums, size_t(vectors) * kLanes}; }
 
   void finish(long rows, int vectors) const {
+    const Target y = job.y;
     for (int v = 0; v < vectors; ++v) {
       const long n = column + v * kLanes, left = job.weight->layout.rows - n;
       if (left <= 0) return;
       const int count = left < kLanes ? int(left) : kLanes;
       const F bias = job.bias ? load_some(job.bias, kFloat32, n, count) : f_zero();
-      for (long m = 0; m < rows; ++m) {
+      size_t at = size_t(row) * y.stride + n;
+      for (long m = 0; m < rows; ++m, at += y.stride) {
         const F sum = f_add(f_load(sums + (m * vectors + v) * kLanes), bias);
-        store_some(job.y.data, job.y.dtype, size_t(row + m) * job.y.stride + n, count, sum);
+        store_some(y.data, y.dtype, at, count, sum);
       }
     }
   }
@@ -65,39 +67,32 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
 
 // Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
 // keep a panel in the cache for long, those of the next panel.
-INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, long pass,
-                       long passes, IntPanel* out) {
-  const long lines = long(layout.panel_bytes / 64) / groups;
-  if (passes == 1) {
-    out->ahead = panel + kAhead;
-    out->lines_ahead = int(lines + 1);
-    return;
-  }
-  out->lines_ahead = int(lines / passes) + 1;
-  const size_t start = size_t(pass) * groups * out->lines_ahead * 64;
-  out->ahead = panel + layout.panel_bytes + start;
-  if (start >= layout.panel_bytes) out->lines_ahead = 0;
+INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, int lines,
+                       long pass, long passes, IntPanel* out) {
+  const size_t start = size_t(pass) * groups * lines * 64;
+  out->ahead = panel + (passes == 1 ? kAhead : layout.panel_bytes + start);
+  out->lines_ahead = start < layout.panel_bytes ? lines : 0;
 }
 
 template <int format>
 static void int_panels(const MatmulJob& job, long begin, long end) {
   const Layout& layout = job.weight->layout;
-  const long groups = layout.padded_cols / layout.x_group;
-  const int steps = layout.x_group / step_cols(format);
+  const long groups = layout.sums(), x_groups = layout.x_groups();
+  const int steps = layout.sum_cols / step_cols(format);
   const long words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
+  const long passes = tiles * 2 / kIntVectors;
+  const int lines = int(long(layout.panel_bytes / 64) / groups / passes) + 1;
   for (long p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
       IntPanel panel{base, first, base, 0, layout.scale_bytes, layout.zero_bytes,
-                     layout.scale_dtype, layout.group_cols / layout.x_group};
-      for (long tile = 0; tile < tiles; ++tile) {
-        const long row = tile_start(job.x.rows, kIntRows, tile);
-        const long rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
-        look_ahead(layout, base, groups, first / kIntVectors * tiles + tile,
-                   tiles * 2 / kIntVectors, &panel);
+                     layout.scale_dtype, layout.group_cols / layout.sum_cols};
+      for (long tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
+        rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
+        look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes, &panel);
         LinearTile out(job, row, p * kPanelRows + first * kLanes);
         int_tile_of<format, kIntRows, kIntVectors>(
-            rows, panel, job.x.steps + row * words, job.x.scales + row * groups,
+            rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,
             job.x.sums + row * groups, groups, steps, out.target(kIntVectors));
         out.finish(rows, kIntVectors);
       }
@@ -160,21 +155,22 @@ static void tile_floats(const Source& x, long row, const Layout& layout, const T
   }
 }
 
-// To int8 by groups: the largest becomes 127; what is not finite makes the group's scale NaN.
+// To int8: of kXGroup columns the largest becomes 127; what is not finite makes their scale NaN.
 static void tile_ints(const Source& x, long row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
-  const int group = layout.x_group;
-  const long groups = layout.padded_cols / group;
-  uint32_t* out = tiled.steps + place.first * (layout.padded_cols / 4) + place.inside;
-  float* scales = tiled.scales + place.first * groups + place.inside;
-  int32_t* sums = tiled.sums + place.first * groups + place.inside;
+  uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4) + place.inside;
+  float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
+  int32_t* to_sum = tiled.sums + place.first * layout.sums() + place.inside;
   const int factor = layout.format == kInt4Zero ? 1 : -middle_level(layout.format);
-  F values[kWholeRowXGroup / kLanes];
-  uint32_t words[kWholeRowXGroup / 4];
-  for (long g = 0; g < groups; ++g) {
+  const int in_sum = layout.sum_cols / kLanes;
+  F values[kXGroup / kLanes];
+  uint32_t words[kXGroup / 4];
+  for (long first = 0; first < layout.padded_cols; first += kXGroup) {
+    const long cols = layout.padded_cols - first;
+    const int vectors = int(cols < kXGroup ? cols : kXGroup) / kLanes;
     F largest = f_zero(), poison = f_zero();
-    for (int i = 0; i < group / kLanes; ++i) {
-      const long k = g * group + i * kLanes, left = layout.cols - k;
+    for (int i = 0; i < vectors; ++i) {
+      const long k = first + i * kLanes, left = layout.cols - k;
       values[i] = load_some(x.data, x.dtype, row * x.stride + k,
                             left > 0 ? int(left < 16 ? left : 16) : 0);
       largest = f_max(f_abs(values[i]), largest);
@@ -182,15 +178,18 @@ static void tile_ints(const Source& x, long row, const Layout& layout, const Til
     }
     const float most = f_largest(largest);
     const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
-    I sum = i_zero();
-    for (int i = 0; i < group / kLanes; ++i) {
-      const I q = i_nearest(f_mul(values[i], f_set(inverse)));
-      sum = i_add(sum, q);
-      i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
+    *scale = (inverse > 0.0f ? most / 127.0f : 0.0f) + f_sum(poison);
+    scale += place.rows;
+    for (int i = 0; i < vectors;) {
+      I sum = i_zero();
+      for (const int end = i + in_sum; i < end; ++i) {
+        const I q = i_nearest(f_mul(values[i], f_set(inverse)));
+        sum = i_add(sum, q);
+        i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
+      }
+      *to_sum = factor * i_sum(sum);
+      to_sum += place.rows;
     }
-    scales[g * place.rows] = (inverse > 0.0f ? most / 127.0f : 0.0f) + f_sum(poison);
-    sums[g * place.rows] = factor * i_sum(sum);
-    uint32_t* to = out + g * (group / 4) * place.rows;
-    for (int i = 0; i < group / 4; ++i) to[i * place.rows] = words[i];
+    for (int i = 0; i < vectors * kLanes / 4; ++i, to += place.rows) *to = words[i];
   }
 }

@@ -14,11 +14,10 @@ INLINE F multiply_add(F sum, const uint8_t* weights, uint32_t x) {
 // How far ahead of a stream of weights that is read once.
 constexpr size_t kAhead = 8192;
 
-// Where a tile's sums go: float32 rows `stride` apart; added to what is there, if asked.
+// Where a tile's sums go: float32 rows `stride` apart.
 struct Sums {
   float* data;
   size_t stride;
-  bool add;
 };
 
 // a: [steps][rows]; w: the first vector's first step; vector v lies (v % 2) * 64 + (v / 2) * pitch
@@ -28,9 +27,7 @@ INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long s
                        const Sums& out, bool ahead) {
   F sums[rows][vectors];
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < vectors; ++v) {
-      sums[m][v] = out.add ? f_load(out.data + m * out.stride + v * kLanes) : f_zero();
-    }
+    UNROLL for (int v = 0; v < vectors; ++v) sums[m][v] = f_zero();
   }
   for (long s = 0; s < steps; ++s) {
     if (ahead) {

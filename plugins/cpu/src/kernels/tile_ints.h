@@ -1,6 +1,7 @@
 // The product of a tile of int8 activations with vectors of a panel of int8 or int4 weights.
-// Within a group the sums are integers and exact; groups are added one after the other in
-// float32, so an output does not depend on the size of the tile.
+// Within a group the sums are integers and exact. In float32 the groups of kXGroup columns are
+// added one after the other, then these, so an output does not depend on the size of the tile. The
+// sums wait in memory: the registers are for the groups.
 
 struct IntPanel {
   const uint8_t* groups;
@@ -9,7 +10,7 @@ struct IntPanel {
   int lines_ahead;
   size_t scale_bytes, zero_bytes;
   int scale_dtype;
-  long x_groups;       // Groups of activations that share a scale of weights.
+  long groups_per_scale;  // More than one where a whole row has one scale.
 
   INLINE_MEMBER F scale(const uint8_t* scales, int v) const {
     return load_as(scales, scale_dtype, (first + v) * kLanes);
@@ -66,45 +67,55 @@ template <int format, int rows, int vectors>
 INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
                      const int32_t* x_sums, long groups, int steps, const Sums& out) {
   constexpr bool with_zeros = format == kInt4Zero;
-  F sums[rows][vectors];
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < vectors; ++v) sums[m][v] = f_zero();
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      f_store(out.data + m * out.stride + v * kLanes, f_zero());
+    }
   }
   const uint8_t* w = panel.groups;
   const uint8_t* scales = w;
   const uint8_t* ahead = panel.ahead;
   const int words = steps * (format == kInt8 ? rows : 2 * rows);
-  for (long g = 0, next = 0; g < groups; ++g) {
-    if (g == next) {
-      scales = w;
-      w += panel.scale_bytes + panel.zero_bytes;
-      next += panel.x_groups;
+  const int together = kXGroup / step_cols(format) / steps;
+  for (long g = 0, next = 0; g < groups;) {
+    F part[rows][vectors];
+    UNROLL for (int m = 0; m < rows; ++m) {
+      UNROLL for (int v = 0; v < vectors; ++v) part[m][v] = f_zero();
     }
-    I dots[rows][vectors];
+    for (const long end = g + together < groups ? g + together : groups; g < end; ++g) {
+      if (g == next) {
+        scales = w;
+        w += panel.scale_bytes + panel.zero_bytes;
+        next += panel.groups_per_scale;
+      }
+      I dots[rows][vectors];
+      UNROLL for (int m = 0; m < rows; ++m) {
+        UNROLL for (int v = 0; v < vectors; ++v) {
+          dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
+        }
+      }
+      for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+      int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        const F scale = panel.scale(scales, v);
+        UNROLL for (int m = 0; m < rows; ++m) {
+          F dot = f_from_int(dots[m][v]);
+          if (with_zeros) dot = f_fnma(panel.zero(scales, v), f_set(float(x_sums[m])), dot);
+          part[m][v] = f_fma(dot, scale, part[m][v]);
+        }
+      }
+      a += words;
+      w += size_t(steps) * kBytesPerStep;
+      x_sums += rows;
+    }
+    __asm__ volatile("" : : : "memory");  // Or the compiler keeps the sums in registers all along.
     UNROLL for (int m = 0; m < rows; ++m) {
       UNROLL for (int v = 0; v < vectors; ++v) {
-        dots[m][v] = with_zeros ? i_zero() : i_set(x_sums[m]);
+        float* sum = out.data + m * out.stride + v * kLanes;
+        f_store(sum, f_fma(part[m][v], f_set(x_scales[m]), f_load(sum)));
       }
     }
-    for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
-    int_steps<format, rows, vectors>(dots, a, w + panel.first * 64, steps);
-    UNROLL for (int v = 0; v < vectors; ++v) {
-      const F scale = panel.scale(scales, v);
-      UNROLL for (int m = 0; m < rows; ++m) {
-        F dot = f_from_int(dots[m][v]);
-        if (with_zeros) dot = f_fnma(panel.zero(scales, v), f_set(float(x_sums[m])), dot);
-        sums[m][v] = f_fma(dot, f_mul(scale, f_set(x_scales[m])), sums[m][v]);
-      }
-    }
-    a += words;
-    w += size_t(steps) * kBytesPerStep;
     x_scales += rows;
-    x_sums += rows;
-  }
-  UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < vectors; ++v) {
-      f_store(out.data + m * out.stride + v * kLanes, sums[m][v]);
-    }
   }
 }
 
