@@ -145,8 +145,7 @@ class CpuHardware(HostHardware):
             Finding(
                 "note",
                 cls.facts.name,
-                "runs on plain torch; unisono-cpu, native kernels with the same answers several "
-                "times faster, is not in use",
+                "runs on plain torch; unisono-cpu, which has faster native kernels, is not in use",
                 "pip install ./plugins/cpu, from unisono's sources.",
             ),
         )
