@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from unisono.text.byte_alphabet import BYTE_OF_LETTER
@@ -44,7 +44,7 @@ def sentencepiece_model(**options: Any) -> bytes:
 
 @cache
 def _train(options: str) -> bytes:
-    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    trainer = importlib.import_module("sentencepiece").SentencePieceTrainer
     content = io.BytesIO()
     trainer.train(
         sentence_iterator=iter(CORPUS),

@@ -178,7 +178,8 @@ def save(folder: Path, backend: Backend, config: dict[str, Any]) -> Path:
 
 
 class _Made(dict[str, Any]):
-    """Made when asked for, so that a missing package skips the tests of its styles alone."""
+    """Made when asked for and kept: a fixture of the session whose parameters another file
+    overrides would be kept for the wrong style."""
 
     def __init__(self, make: Callable[[str], Any]) -> None:
         super().__init__()
@@ -206,11 +207,11 @@ def tokenizers_by_style(folders: dict[str, Path]) -> dict[str, Tokenizer]:
     return _Made(lambda style: Tokenizer.load(folders[style]))
 
 
-@pytest.fixture(scope="session", params=[*sorted(STYLES), *sorted(CONVERTED)])
+@pytest.fixture(params=[*sorted(STYLES), *sorted(CONVERTED)])
 def style(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tokenizer(style: str, tokenizers_by_style: dict[str, Tokenizer]) -> Tokenizer:
     return tokenizers_by_style[style]

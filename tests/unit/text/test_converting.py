@@ -4,6 +4,7 @@ and against transformers; and the refusals."""
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import random
 import shutil
@@ -102,7 +103,7 @@ def spm(
 
 
 def sentencepiece_pair(style: str, folders: Any, tokenizers: Any) -> Pair:
-    library = pytest.importorskip("sentencepiece").SentencePieceProcessor(
+    library = importlib.import_module("sentencepiece").SentencePieceProcessor(
         model_file=str(folders[style] / "tokenizer.model")
     )
     return Pair(tokenizers[style], library)
@@ -120,7 +121,7 @@ def ranked(request: pytest.FixtureRequest, tokenizers_by_style: dict[str, Tokeni
     family = find_family(*names[request.param])
     assert family is not None
     special = {ours.decode([i], skip_special_tokens=False): i for i in ours.special_ids}
-    library = pytest.importorskip("tiktoken").Encoding(
+    library = importlib.import_module("tiktoken").Encoding(
         request.param,
         pat_str=family.pattern,
         mergeable_ranks=ranks(),
@@ -195,7 +196,7 @@ def test_unigram_finds_a_best_segmentation(
 )
 def test_llama_folders_as_transformers(own: dict[str, Any], tmp_path: Path) -> None:
     """All but texts that begin with a space: transformers 5 drops one, `sentencepiece` does not."""
-    transformers = pytest.importorskip("transformers")
+    transformers = importlib.import_module("transformers")
     folder = spm_llama(tmp_path)
     config = {"tokenizer_class": "LlamaTokenizer", **own}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -220,7 +221,7 @@ def test_llama_folders_as_transformers(own: dict[str, Any], tmp_path: Path) -> N
 
 def test_legacy_puts_a_space_behind_special_tokens(tmp_path: Path) -> None:
     folder = spm_llama(tmp_path)
-    library = pytest.importorskip("sentencepiece").SentencePieceProcessor(
+    library = importlib.import_module("sentencepiece").SentencePieceProcessor(
         model_file=str(folder / "tokenizer.model")
     )
     for legacy, expected in ((True, "▁The</s>▁Hello"), (False, "▁The</s>Hello")):
@@ -277,7 +278,7 @@ def test_tiktoken_decodes_any_bytes_as_the_library(ranked: Pair) -> None:
 def test_tiktoken_as_transformers_converts(
     style: str, folders: dict[str, Path], tokenizers_by_style: dict[str, Tokenizer]
 ) -> None:
-    module = pytest.importorskip("transformers.convert_slow_tokenizer")
+    module = importlib.import_module("transformers.convert_slow_tokenizer")
     names = {"kimi": "TikTokenTokenizer", "qwen_1": "QWenTokenizer", "llama_3": None}
     family = find_family(names[style], "llama")
     assert family is not None
@@ -293,9 +294,9 @@ def test_tekken_as_transformers_and_tiktoken(
     folders: dict[str, Path], tokenizers_by_style: dict[str, Tokenizer]
 ) -> None:
     ours = tokenizers_by_style["tekken"]
-    module = pytest.importorskip("transformers.integrations.mistral.tokenizer")
+    module = importlib.import_module("transformers.integrations.mistral.tokenizer")
     oracle = module.MistralConverter(str(folders["tekken"] / "tekken.json")).converted()
-    library = pytest.importorskip("tiktoken").Encoding(
+    library = importlib.import_module("tiktoken").Encoding(
         "tekken",
         pat_str=TEKKEN_PATTERN,
         mergeable_ranks=ranks(),

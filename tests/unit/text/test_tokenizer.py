@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -29,7 +31,6 @@ TEXTS = [
 
 
 @pytest.fixture(
-    scope="session",
     params=["gemma", "llama2", "llama3", "metaspace", "qwen", "wordpiece", "words"],
 )
 def style(request: pytest.FixtureRequest) -> str:
@@ -38,10 +39,14 @@ def style(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@functools.cache
+def loaded_by_transformers(folder: Path) -> Any:
+    return importlib.import_module("transformers").AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
 def oracle(style: str, folders: dict[str, Path]) -> Any:
-    transformers = pytest.importorskip("transformers")
-    return transformers.AutoTokenizer.from_pretrained(folders[style])
+    return loaded_by_transformers(folders[style])
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -89,7 +94,7 @@ def test_properties_equal_transformers(tokenizer: Tokenizer, oracle: Any) -> Non
 def test_config_tokens_are_added_as_transformers_does(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = importlib.import_module("transformers")
     folder = tmp_path / "model"
     shutil.copytree(folders["qwen"], folder)
     size = Tokenizer.load(folder).vocab_size
@@ -119,7 +124,7 @@ def test_config_tokens_are_added_as_transformers_does(
 def test_special_tokens_map_counts_without_added_tokens_decoder(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = importlib.import_module("transformers")
     folder = tmp_path / "model"
     shutil.copytree(folders["qwen"], folder)
     (folder / "special_tokens_map.json").write_text('{"bos_token": {"content": "<|endoftext|>"}}')
