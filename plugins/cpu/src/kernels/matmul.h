@@ -39,9 +39,11 @@ static void float_panel(const MatmulJob& job, long panel, int first) {
   for (long tile = 0; tile < num_tiles(job.x.rows, kFloatRows); ++tile) {
     const long row = tile_start(job.x.rows, kFloatRows, tile);
     const long rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
+    // With few rows the processor's own prefetching keeps up.
+    const bool ahead = tile == 0 && rows > 4;
     LinearTile out(job, row, column);
     float_tile_of<kind, max_rows, vectors>(rows, job.x.steps + row * steps, w, layout.panel_bytes,
-                                           steps, out.target(vectors), tile == 0);
+                                           steps, out.target(vectors), ahead);
     out.finish(rows, vectors);
   }
 }
@@ -65,13 +67,21 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
   }
 }
 
-// Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
-// keep a panel in the cache for long, those of the next panel.
+// How far ahead weights that are read once are fetched; 0: not at all. For one row the processor's
+// own prefetching keeps up with int4, and int8 wants little more (measured on Zen 4).
+template <int format>
+INLINE size_t look_ahead_bytes(long rows) {
+  return rows > 1 ? kAhead : format == kInt8 ? 1024 : 0;
+}
+
+// Weights are fetched while others are multiplied: those a little further on, or with many rows,
+// which keep a panel in the cache for long, those of the next panel.
 INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, int lines,
-                       long pass, long passes, IntPanel* out) {
+                       long pass, long passes, size_t near, IntPanel* out) {
   const size_t start = size_t(pass) * groups * lines * 64;
-  out->ahead = panel + (passes == 1 ? kAhead : layout.panel_bytes + start);
-  out->lines_ahead = start < layout.panel_bytes ? lines : 0;
+  const bool once = passes == 1;
+  out->ahead = panel + (once ? near : layout.panel_bytes + start);
+  out->lines_ahead = (once && near == 0) || start >= layout.panel_bytes ? 0 : lines;
 }
 
 template <int format>
@@ -89,7 +99,8 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
                      layout.scale_dtype, layout.group_cols / layout.sum_cols};
       for (long tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
         rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
-        look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes, &panel);
+        look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes,
+                   look_ahead_bytes<format>(job.x.rows), &panel);
         LinearTile out(job, row, p * kPanelRows + first * kLanes);
         int_tile_of<format, kIntRows, kIntVectors>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,
