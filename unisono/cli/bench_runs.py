@@ -62,7 +62,7 @@ def measure(
         ConfigError: a batch does not fit the KV cache or the context.
     """
     hardware = find_hardware(config.device)
-    with progress_bar(len(batches) * workload.repeat + 3) as advance:
+    with progress_bar((len(batches) + 1) * workload.repeat + 3) as advance:
         began = time.perf_counter()
         engine = build_engine(folder, config)
         load_s = time.perf_counter() - began
@@ -70,11 +70,13 @@ def measure(
             _check_fits(engine, batch, workload)
         advance("device limits")
         matmul = matmul_flops_per_s(hardware, engine.info.dtype)
-        reads = [memory_read_bytes_per_s(hardware)]
+        reads: list[dict[str, float]] = []
         advance("warm-up")
         _run_batch(engine, _prompts(engine, 1, _WARM_UP[0], seed=-1), _WARM_UP[1])
         runs: dict[int, list[Run]] = {batch: [] for batch in batches}
         for repeat in range(workload.repeat):
+            advance("device limits")
+            reads.append(memory_read_bytes_per_s(hardware))
             for batch in runs:
                 advance(f"batch {batch}")
                 seed = workload.seed + repeat
@@ -82,7 +84,7 @@ def measure(
                 runs[batch].append(_run_batch(engine, prompts, workload.num_generated_tokens))
         advance("device limits")
         reads.append(memory_read_bytes_per_s(hardware))
-    roof = max(read["best"] for read in reads)
+    roof = median(read["median"] for read in reads)
     return {
         "model": name,
         "engine": asdict(engine.info),
