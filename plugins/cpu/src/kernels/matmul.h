@@ -67,21 +67,13 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
   }
 }
 
-// How far ahead weights that are read once are fetched; 0: not at all. For one row the processor's
-// own prefetching keeps up with int4, and int8 wants little more (measured on Zen 4).
-template <int format>
-INLINE size_t look_ahead_bytes(long rows) {
-  return rows > 1 ? kAhead : format == kInt8 ? 1024 : 0;
-}
-
-// Weights are fetched while others are multiplied: those a little further on, or with many rows,
-// which keep a panel in the cache for long, those of the next panel.
+// Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
+// keep a panel in the cache for long, those of the next panel. For one row see int_steps.
 INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, int lines,
-                       long pass, long passes, size_t near, IntPanel* out) {
+                       long pass, long passes, long rows, IntPanel* out) {
   const size_t start = size_t(pass) * groups * lines * 64;
-  const bool once = passes == 1;
-  out->ahead = panel + (once ? near : layout.panel_bytes + start);
-  out->lines_ahead = (once && near == 0) || start >= layout.panel_bytes ? 0 : lines;
+  out->ahead = panel + (passes == 1 ? kAhead : layout.panel_bytes + start);
+  out->lines_ahead = rows > 1 && start < layout.panel_bytes ? lines : 0;
 }
 
 template <int format>
@@ -100,7 +92,7 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
       for (long tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
         rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
         look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes,
-                   look_ahead_bytes<format>(job.x.rows), &panel);
+                   job.x.rows, &panel);
         LinearTile out(job, row, p * kPanelRows + first * kLanes);
         int_tile_of<format, kIntRows, kIntVectors>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,

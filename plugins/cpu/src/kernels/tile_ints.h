@@ -50,11 +50,15 @@ INLINE void int_step(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t*
   int_dots<format, rows, vectors>(dots, a + rows, bytes);
 }
 
-// A multiple of four steps, as every group has.
+// A multiple of four steps, as every group has. One row waits for memory alone: int8 is fetched 16
+// lines at a time, and with int4 the processor's own prefetching keeps up (measured on Zen 4).
 template <int format, int rows, int vectors>
 INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t* w, int steps) {
   constexpr int words = format == kInt8 ? rows : 2 * rows;
   for (int s = 0; s < steps; s += 4) {
+    if (rows == 1 && format == kInt8 && s % 8 == 0) {
+      UNROLL for (int i = 0; i < 16; ++i) __builtin_prefetch(w + i * 64 + 2048, 0, 2);
+    }
     UNROLL for (int i = 0; i < 4; ++i) {
       int_step<format, rows, vectors>(dots, a + i * words, w + i * kBytesPerStep);
     }
