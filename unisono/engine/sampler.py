@@ -6,6 +6,8 @@ depend on what else is in the batch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class Sampler:
         }
         for i, row in enumerate(rows):
             self._adjust(logits[i], row)
-        finite = torch.isfinite(logits.amax(-1)).tolist()
+        finite = [math.isfinite(most) for most in logits.amax(-1).tolist()]
         for i in range(len(rows)):
             if not finite[i]:
                 logits[i] = 0.0

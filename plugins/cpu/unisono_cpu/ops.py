@@ -90,7 +90,7 @@ def _rows(x: Tensor, name: str, size: int) -> tuple[Tensor, int, int]:
     """x [..., size] as rows: the tensor, its row count and its stride."""
     if x.shape[-1] != size:
         raise ValueError(f"{name} has {x.shape[-1]} columns, not {size}.")
-    flat = x.reshape(-1, size)
+    flat = x if x.dim() == 2 else x.reshape(-1, size)
     rows = flat.shape[0]
     if (size > 1 and flat.stride(1) != 1) or (rows > 1 and flat.stride(0) < size):
         flat = flat.contiguous()

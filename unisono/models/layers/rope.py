@@ -36,7 +36,7 @@ class Rope:
 
     def __call__(self, positions: Tensor, lengths: Tensor | None = None) -> Angles:
         """``lengths`` int64 [T]: what ``length`` says of each token's sequence; None: 0."""
-        angles = positions.float().unsqueeze(1) * self._of_tokens(positions, lengths)
+        angles = positions.unsqueeze(1) * self._of_tokens(positions, lengths)
         if self.scale == 1.0:
             return angles.cos(), angles.sin()
         return angles.cos() * self.scale, angles.sin() * self.scale
