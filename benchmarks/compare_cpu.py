@@ -43,6 +43,7 @@ ENGINES = {
     "unisono-bf16": ("unisono", "unisono_worker.py", "model", "auto"),
     "unisono-int8": ("unisono", "unisono_worker.py", "model", "int8"),
     "unisono-int4": ("unisono", "unisono_worker.py", "model", "int4"),
+    "unisono-int4-g128": ("unisono", "unisono_worker.py", "model", "int4-g128"),
     "llama-bf16": ("llama", "llama_worker.py", "gguf/BF16.gguf"),
     "llama-q8_0": ("llama", "llama_worker.py", "gguf/Q8_0.gguf"),
     "llama-q4_0": ("llama", "llama_worker.py", "gguf/Q4_0.gguf"),

@@ -15,7 +15,9 @@ RATIOS = (
     ("decode", "unisono-bf16", "llama-bf16"),
     ("decode", "unisono-int4", "openvino-int4"),
     ("decode", "unisono-bf16", "transformers-bf16"),
+    ("decode", "unisono-int4-g128", "openvino-int4"),
     ("prefill", "unisono-int4", "openvino-int4"),
+    ("prefill", "unisono-int4-g128", "openvino-int4"),
     ("prefill", "unisono-int8", "openvino-int4"),
     ("prefill", "unisono-int4", "llama-q4_0"),
     ("prefill", "unisono-bf16", "llama-bf16"),
@@ -94,7 +96,7 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 def ratio_lines(result: dict[str, Any]) -> Iterator[str]:
     for ratio in result["ratios"]:
         yield (
-            f"{ratio['figure'].replace('_', ' '):13}{ratio['ours']:>13} / {ratio['theirs']:18}"
+            f"{ratio['figure'].replace('_', ' '):13}{ratio['ours']:>18} / {ratio['theirs']:18}"
             f"{ratio['median']:6.2f}   ({ratio['least']:.2f} to {ratio['greatest']:.2f})"
         )
 

@@ -125,7 +125,7 @@ def test_a_quantised_folder_answers_as_the_original_does(tmp_path: Path) -> None
     made = unisono("quantize", "--weights", "int8", "-o", str(out), "--json")
     assert made.returncode == 0, made.stderr
     record = json.loads(made.stdout)
-    assert (record["format"], record["folder"]) == ("int8-g32", str(out))
+    assert (record["format"], record["folder"]) == ("int8-g128", str(out))
     assert record["bytes_after"] < record["bytes_before"]
     assert {path.name for path in out.iterdir()} == {
         *("config.json", "model.safetensors", "README.md", "generation_config.json"),
@@ -137,7 +137,7 @@ def test_a_quantised_folder_answers_as_the_original_does(tmp_path: Path) -> None
     theirs = unisono("run", *message, "--weights", "int8")
     assert (ours.returncode, theirs.returncode) == (0, 0), ours.stderr + theirs.stderr
     assert json.loads(ours.stdout)["token_ids"] == json.loads(theirs.stdout)["token_ids"]
-    refused(unisono("run", str(out), *message, "--weights", "int4"), "int8-g32", "hint: ")
+    refused(unisono("run", str(out), *message, "--weights", "int4"), "int8-g128", "hint: ")
     refused(unisono("quantize", str(out), "-o", str(tmp_path / "again")), "quantised already")
     table = unisono("quantize", "-o", str(tmp_path / "int4"))
     assert table.returncode == 0

@@ -11,6 +11,7 @@ __all__ = ["WEIGHT_FORMATS", "WeightFormat"]
 
 WEIGHT_FORMATS = ("auto", "int8", "int4")
 _GROUPS = (32, 64, 128)
+_USUAL_GROUP = {4: 32, 8: 128}
 _TEXT = re.compile(r"int([48])(-asym)?(?:-g([0-9]+))?")
 
 
@@ -28,7 +29,8 @@ class WeightFormat:
 
     @classmethod
     def parse(cls, text: str) -> WeightFormat | None:
-        """``"int4"``, ``"int8-g128"``, ``"int4-asym-g64"``; ``"auto"`` is None: as loaded.
+        """``"int4"``, ``"int8-g32"``, ``"int4-asym-g64"``; ``"auto"`` is None: as loaded. Without a
+        size, groups are as large as costs no quality: 32 with 4 bits, 128 with 8.
 
         Raises:
             ConfigError: no such format.
@@ -41,7 +43,8 @@ class WeightFormat:
                 f"Unknown weight format {text!r}.",
                 hint="Use auto, int8 or int4; also int4-asym, and -g32, -g64 or -g128 behind.",
             )
-        return cls(bits=int(match[1]), symmetric=not match[2], group_size=int(match[3] or 32))
+        bits = int(match[1])
+        return cls(bits=bits, symmetric=not match[2], group_size=int(match[3] or _USUAL_GROUP[bits]))
 
     def __str__(self) -> str:
         kind = "" if self.symmetric else "-asym"

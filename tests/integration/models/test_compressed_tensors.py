@@ -23,7 +23,7 @@ from unisono.models.quantizing import QuantizePlan
 
 PROMPT = prompts(40)[0]
 SHAPE: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
-SYMMETRIC = ["int8", "int8-g128", "int4", "int4-g64", "int4-g128"]
+SYMMETRIC = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128"]
 FORMATS = [*SYMMETRIC, "int4-asym", "int4-asym-g128"]
 
 

@@ -174,7 +174,7 @@ def test_it_can_become_levels(text: str, tmp_path: Path) -> None:
     found, expected = ours(tmp_path / "fp8", weights=text), ours(tmp_path / "plain", weights=text)
     assert torch.equal(found, expected)
     loaded = load_model(tmp_path / "fp8", find_hardware("cpu"), weights=text)
-    assert loaded.weight_format == text.replace("int8", "int8-g32")
+    assert loaded.weight_format == text.replace("int8", "int8-g128")
 
 
 def test_what_is_held_is_as_small_as_the_file(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_weights_in_another_format(tmp_path: Path) -> None:
     assert torch.equal(first, ours(folder, weights="int8"))
     for _ in range(2):
         kept = load_model(path, hardware, dtype="float32", weights="int8")
-        assert kept.weight_format == "int8-g32"
+        assert kept.weight_format == "int8-g128"
         assert torch.equal(logits(kept, hardware, PROMPT), first)
     assert hardware.ops.num_quantized == len(list(linears(kept)))
 

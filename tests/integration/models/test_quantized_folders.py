@@ -33,7 +33,7 @@ from unisono.models.quantizing import QuantizedFolder, QuantizePlan
 
 PROMPT = prompts(40)[0]
 WIDE: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
-FORMATS = ["int8", "int8-g128", "int4", "int4-g64", "int4-asym", "int4-asym-g128"]
+FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-asym", "int4-asym-g128"]
 
 
 def parsed(text: str) -> WeightFormat:
@@ -155,7 +155,7 @@ def test_memory_is_asked_for_as_quantised(
 
 
 def test_another_format_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"int4-g32.*int8-g32.*--weights.*auto"):
+    with pytest.raises(ConfigError, match=r"int4-g32.*int8-g128.*--weights.*auto"):
         engine(folder, weights="int8")
 
 

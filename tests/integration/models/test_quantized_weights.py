@@ -18,7 +18,7 @@ from unisono.hardware.cpu import CpuHardware
 from unisono.hardware.quantized import quantize
 
 PROMPTS = prompts(3, 17, 40)
-FORMATS = ["int8", "int8-g128", "int4", "int4-g64", "int4-asym"]
+FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-asym"]
 
 
 def with_quantized_values(model: PreTrainedModel, format: WeightFormat) -> PreTrainedModel:

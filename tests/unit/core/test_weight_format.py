@@ -9,8 +9,8 @@ from unisono.core.errors import ConfigError
 @pytest.mark.parametrize(
     ("text", "bits", "group_size", "symmetric", "bits_per_weight"),
     [
-        ("int8", 8, 32, True, 8.5),
-        ("int8-g128", 8, 128, True, 8.125),
+        ("int8", 8, 128, True, 8.125),
+        ("int8-g32", 8, 32, True, 8.5),
         ("int4", 4, 32, True, 4.5),
         ("int4-g64", 4, 64, True, 4.25),
         ("int4-asym", 4, 32, False, 4.75),
