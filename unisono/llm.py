@@ -130,6 +130,8 @@ class LLM:
         """
         listed = _as_prompts(prompts)
         given = [_Prompt(self._encode(prompt), isinstance(prompt, str)) for prompt in listed]
+        if params is None:
+            return self._complete(given, [self._usual_params(prompt) for prompt in given])
         return self._complete(given, _one_each(params, len(given)))
 
     def chat(
@@ -146,8 +148,8 @@ class LLM:
             tools: JSON descriptions of functions that the model may call.
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
         """
-        token_ids = self._encode_chat(messages, tools, template_kwargs)
-        return self._complete([_Prompt(token_ids)], [params or SamplingParams()])
+        prompt = _Prompt(self._encode_chat(messages, tools, template_kwargs))
+        return self._complete([prompt], [params or self._usual_params(prompt)])
 
     def _complete(self, prompts: list[_Prompt], params: list[SamplingParams]) -> list[Completion]:
         answers: list[_Answer] = []
@@ -170,7 +172,7 @@ class LLM:
     ) -> Generator[CompletionDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
         given = _Prompt(self._encode(prompt), isinstance(prompt, str))
-        return self._stream(given, params or SamplingParams())
+        return self._stream(given, params or self._usual_params(given))
 
     def stream_chat(
         self,
@@ -182,7 +184,7 @@ class LLM:
     ) -> Generator[CompletionDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
         given = _Prompt(self._encode_chat(messages, tools, template_kwargs))
-        return self._stream(given, params or SamplingParams())
+        return self._stream(given, params or self._usual_params(given))
 
     def _stream(
         self, prompt: _Prompt, params: SamplingParams
@@ -201,6 +203,12 @@ class LLM:
             self._forget([answer])
 
     # -- requests ---------------------------------------------------------------------------
+
+    def _usual_params(self, prompt: _Prompt) -> SamplingParams:
+        """Where the caller gives none; an answer ends with the context at the latest."""
+        usual = SamplingParams()
+        room = self.engine.info.max_model_len - len(prompt.token_ids)
+        return replace(usual, max_tokens=max(1, min(usual.max_tokens or room, room)))
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
@@ -325,10 +333,10 @@ def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 
 
 def _one_each(
-    params: SamplingParams | Sequence[SamplingParams] | None, count: int
+    params: SamplingParams | Sequence[SamplingParams], count: int
 ) -> list[SamplingParams]:
-    if params is None or isinstance(params, SamplingParams):
-        return [params or SamplingParams()] * count
+    if isinstance(params, SamplingParams):
+        return [params] * count
     if len(params) != count:
         raise InvalidRequestError(f"{len(params)} sampling parameters for {count} prompts.")
     return list(params)

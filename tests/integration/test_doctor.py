@@ -139,3 +139,14 @@ def test_a_package_that_is_to_be_ignored_brings_nothing(machine: Machine) -> Non
     machine.environment = {"UNISONO_IGNORE_PACKAGES": "unisono-cpu,Faster.CPU"}
     (note,) = (one for one in machine.findings(status=0)["cpu"] if one["level"] == "note")
     assert "unisono-cpu" in note["what"]
+
+
+def test_ops_of_another_table_are_not_used(machine: Machine) -> None:
+    code = "from dataclasses import replace\nfrom unisono.hardware.cpu import CpuHardware\n\n\n"
+    code += "class Old(CpuHardware):\n    facts = replace(CpuHardware.facts, op_table=1)\n"
+    machine.install("faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Old\n")
+    problem = only(machine.findings(status=1)["cpu"], "problem")
+    assert "faster_cpu is for op table 1, this unisono has" in problem["what"]
+    assert "UNISONO_IGNORE_PACKAGES=faster_cpu" in problem["what"]
+    machine.environment = {"UNISONO_IGNORE_PACKAGES": "unisono-cpu,faster_cpu"}
+    assert "ok" in {finding["level"] for finding in machine.findings(status=0)["cpu"]}

@@ -44,7 +44,9 @@ class WeightFormat:
                 hint="Use auto, int8 or int4; also int4-asym, and -g32, -g64 or -g128 behind.",
             )
         bits = int(match[1])
-        return cls(bits=bits, symmetric=not match[2], group_size=int(match[3] or _USUAL_GROUP[bits]))
+        return cls(
+            bits=bits, symmetric=not match[2], group_size=int(match[3] or _USUAL_GROUP[bits])
+        )
 
     def __str__(self) -> str:
         kind = "" if self.symmetric else "-asym"

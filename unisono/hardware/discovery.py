@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from unisono.core.errors import DeviceNotFoundError, UnisonoError
 from unisono.hardware.base import DeviceReport, Hardware
 from unisono.hardware.cards import Status, status_of
+from unisono.hardware.portable import OP_TABLE_VERSION
 
 __all__ = ["IGNORE", "HardwareReport", "discover", "find_hardware", "load_hardware"]
 
@@ -139,11 +140,23 @@ def _load(entry: EntryPoint) -> type[Hardware] | str:
     """The class behind an entry point, or why it cannot be had."""
     try:
         found = entry.load()
-        if isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts"):
-            return found
-        raise TypeError(f"{found!r} is no Hardware class with facts")
+        if not (
+            isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts")
+        ):
+            raise TypeError(f"{found!r} is no Hardware class with facts")
     except Exception as error:
         return f"its plugin cannot be loaded ({type(error).__name__}: {error})"
+    return _why_outdated(entry, found.facts.op_table) or found
+
+
+def _why_outdated(entry: EntryPoint, op_table: int | None) -> str | None:
+    if op_table in (None, OP_TABLE_VERSION):
+        return None
+    name = entry.dist.name if entry.dist is not None else entry.value
+    return (
+        f"{name} is for op table {op_table}, this unisono has {OP_TABLE_VERSION}:"
+        f" install both of one release, or set {IGNORE}={name}"
+    )
 
 
 def _why_missing(cls: type[Hardware]) -> str | None:

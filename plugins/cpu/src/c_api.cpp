@@ -360,12 +360,16 @@ API int uc_decoder_new(const uc_decoder_spec* spec, uc_decoder** decoder) {
 }
 
 API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, int64_t tokens,
-                       const void* x, const void* residual, int dtype, const float* cos,
-                       const float* sin, void* out, void* residual_out) {
-  if (Status status = check(decoder && layers && cos && sin, "no decoder, layers or angles")) {
+                       const uc_rows* x, const void* residual, const uc_turns* turns, void* out,
+                       void* residual_out) {
+  const bool turned = turns && (turns->cos ? turns->sin != nullptr
+                                           : turns->positions && turns->frequencies);
+  if (Status status = check(decoder && layers && x && turned, "no decoder, layers, x or angles")) {
     return status;
   }
-  if (Status status = check_rows(x, dtype, tokens, out, dtype)) return status;
+  if (Status status = check_rows(x->rows, x->dtype, tokens, out, x->dtype)) return status;
+  const Rows rows{x->rows, x->ids, long(x->vocabulary), x->dtype};
+  const Turns how{turns->cos, turns->sin, turns->positions, turns->frequencies, turns->scale};
   const int count = decoder->decoder.num_layers;
   LayerStep* at = new (std::nothrow) LayerStep[size_t(count)];
   Step* steps = new (std::nothrow) Step[size_t(count)];
@@ -378,8 +382,8 @@ API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, i
     at[i] = LayerStep{shared ? at[i - 1].step : steps + i, cache_of(layers[i].cache)};
   }
   if (!status) {
-    status = run_decoder(decoder->decoder, DecoderRun{at, long(tokens), x, residual, dtype, cos,
-                                                      sin, out, residual_out});
+    status = run_decoder(decoder->decoder, DecoderRun{at, long(tokens), rows, residual, how, out,
+                                                      residual_out});
   }
   delete[] at;
   delete[] steps;

@@ -1,6 +1,7 @@
 #include "decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "elementwise.h"
 
@@ -17,6 +18,7 @@ Status check_linear(const Linear& linear, long rows, long cols, int layer, const
 // Shared by all members, but `normed` and `inner`, of which each has a row.
 struct Buffers {
   XBuffer x;
+  float *cos, *sin;
   float *residual[2], *branch, *qkv, *attended, *gate_up, *normed, *inner;
   uint16_t* query;
   AttentionRoom attention;
@@ -56,7 +58,7 @@ void rotate(const Running& r, const Team& team, const Layer& layer, const LayerS
   const int group = shape.num_heads / shape.num_kv_heads;
   const RotaryJob job{Source{r.buffers->qkv, kFloat32, size_t(r.qkv_heads()) * shape.head_dim},
                       shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.half,
-                      layer.q_norm, layer.k_norm, shape.eps, r.run.cos, r.run.sin};
+                      layer.q_norm, layer.k_norm, shape.eps, r.buffers->cos, r.buffers->sin};
   const size_t element = at.cache.dtype == kFloat32 ? 4 : 2;
   long begin, end;
   team.share(r.tokens() * shape.num_kv_heads, &begin, &end);
@@ -125,17 +127,31 @@ void run_layer(const Running& r, const Team& team, int index) {
 
 size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
 
+void make_turns(const Running& r, long begin, long end) {
+  const Turns& turns = r.run.turns;
+  const long half = r.shape().half;
+  for (long row = begin; row < end; ++row) {
+    for (long i = 0; i < half; ++i) {
+      const float angle = float(turns.positions[row]) * turns.frequencies[i];
+      r.buffers->cos[row * half + i] = std::cos(angle) * turns.scale;
+      r.buffers->sin[row * half + i] = std::sin(angle) * turns.scale;
+    }
+  }
+}
+
 // The stream enters as residual and branch in float32, whatever it was.
 void enter(const Running& r, const Team& team) {
-  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.dtype);
+  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.x.dtype);
   long begin, end;
   team.share(r.tokens(), &begin, &end);
+  if (!r.run.turns.cos) make_turns(r, begin, end);
   for (long row = begin; row < end; ++row) {
-    kernels().convert(static_cast<const char*>(r.run.x) + row * bytes, r.run.dtype,
+    const size_t from = r.run.x.ids ? size_t(r.run.x.ids[row]) : size_t(row);
+    kernels().convert(static_cast<const char*>(r.run.x.data) + from * bytes, r.run.x.dtype,
                       r.buffers->branch + row * hidden, kFloat32, long(hidden));
     float* residual = r.buffers->residual[0] + row * hidden;
     if (r.run.residual) {
-      kernels().convert(static_cast<const char*>(r.run.residual) + row * bytes, r.run.dtype,
+      kernels().convert(static_cast<const char*>(r.run.residual) + row * bytes, r.run.x.dtype,
                         residual, kFloat32, long(hidden));
     } else {
       std::fill(residual, residual + hidden, 0.0f);
@@ -145,10 +161,10 @@ void enter(const Running& r, const Team& team) {
 }
 
 void leave(const Running& r, const Team& team) {
-  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.dtype);
+  const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.x.dtype);
   const Source branch{r.buffers->branch, kFloat32, hidden};
   NormJob norm = norm_of(r, branch, r.buffers->residual[0], nullptr, r.decoder.final_norm);
-  norm.y = Target{r.run.out, r.run.dtype, hidden};
+  norm.y = Target{r.run.out, r.run.x.dtype, hidden};
   long begin, end;
   team.share(r.tokens(), &begin, &end);
   for (long row = begin; row < end; ++row) {
@@ -157,9 +173,9 @@ void leave(const Running& r, const Team& team) {
       continue;
     }
     kernels().convert(r.buffers->branch + row * hidden, kFloat32,
-                      static_cast<char*>(r.run.out) + row * bytes, r.run.dtype, long(hidden));
+                      static_cast<char*>(r.run.out) + row * bytes, r.run.x.dtype, long(hidden));
     kernels().convert(r.buffers->residual[0] + row * hidden, kFloat32,
-                      static_cast<char*>(r.run.residual_out) + row * bytes, r.run.dtype,
+                      static_cast<char*>(r.run.residual_out) + row * bytes, r.run.x.dtype,
                       long(hidden));
   }
 }
@@ -189,12 +205,21 @@ void want_buffers(const Running& r, Workspace* workspace) {
   workspace->want(&b.normed, members * hidden);
   workspace->want(&b.inner, members * r.shape().inner);
   b.attention.want(workspace);
+  if (r.run.turns.cos) return;
+  workspace->want(&b.cos, tokens * r.shape().half);
+  workspace->want(&b.sin, tokens * r.shape().half);
 }
 
 Status check_run(const Decoder& decoder, const DecoderRun& run) {
   const Shape& shape = decoder.shape;
   if (!decoder.final_norm && !run.residual_out) {
     return fail(kBadArgument, "without a final norm the residual must have a place to go");
+  }
+  for (long i = 0; run.x.ids && i < run.num_tokens; ++i) {
+    if (run.x.ids[i] < 0 || run.x.ids[i] >= run.x.vocabulary) {
+      return fail(kBadArgument, "token %lld of a table of %ld", (long long)run.x.ids[i],
+                  run.x.vocabulary);
+    }
   }
   const Step* checked = nullptr;
   for (int i = 0; i < decoder.num_layers; ++i) {
@@ -246,6 +271,8 @@ Status run_decoder(const Decoder& decoder, const DecoderRun& run) {
   if (Status status = check_run(decoder, run)) return status;
   PoolLock lock;
   Buffers buffers{};
+  buffers.cos = const_cast<float*>(run.turns.cos);
+  buffers.sin = const_cast<float*>(run.turns.sin);
   const Running running{decoder, run, &buffers};
   Workspace workspace;
   want_buffers(running, &workspace);

@@ -33,14 +33,28 @@ struct LayerStep {
   KvCache cache;
 };
 
+// Rows of hidden numbers, one a token: as they lie, or from a table by id.
+struct Rows {
+  const void* data;
+  const int64_t* ids;  // Or null.
+  long vocabulary;
+  int dtype;
+};
+
+// The angles' cosines and sines, [tokens, half]; or null, and angles are positions * frequencies.
+struct Turns {
+  const float *cos, *sin;
+  const int64_t* positions;  // [tokens].
+  const float* frequencies;  // [half].
+  float scale;               // Of cosines and sines.
+};
+
 struct DecoderRun {
   const LayerStep* layers;  // [num_layers].
   long num_tokens;
-  const void* x;            // [tokens, hidden].
-  const void* residual;     // The same, or null.
-  int dtype;                // Of x, residual, out and residual_out.
-  const float* cos;         // [tokens, half].
-  const float* sin;
+  Rows x;
+  const void* residual;     // [tokens, hidden] of x's dtype, as are the following; or null.
+  Turns turns;
   void* out;
   void* residual_out;       // Needed where there is no final norm.
 };

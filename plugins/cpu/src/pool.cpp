@@ -20,7 +20,7 @@ namespace uc {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kSpins = 4000;
+constexpr int kSpins = 32000;
 
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define UC_ABI_VERSION 3
+#define UC_ABI_VERSION 4
 
 enum {
   UC_OK = 0,
@@ -138,13 +138,30 @@ typedef struct {
 
 typedef struct uc_decoder uc_decoder;
 
+/* What enters the first layer. */
+typedef struct {
+  const void* rows;   /* [tokens, hidden], or with ids a table [vocabulary, hidden]. */
+  const int64_t* ids; /* [tokens], or NULL. */
+  int64_t vocabulary;
+  int32_t dtype;
+  int32_t reserved;
+} uc_rows;
+
+/* How tokens turn: the angles' cosines and sines, or what the angles are made of. */
+typedef struct {
+  const float *cos, *sin;   /* [tokens, half], or NULL, and then: */
+  const int64_t* positions; /* [tokens]. */
+  const float* frequencies; /* [half]. */
+  float scale;              /* Of cosines and sines. */
+} uc_turns;
+
 int uc_decoder_new(const uc_decoder_spec* spec, uc_decoder** decoder);
 void uc_decoder_free(uc_decoder* decoder);
-/* x, residual (or NULL), out, residual_out (needed without a final norm): [tokens, hidden] of
-   dtype; cos, sin: [tokens, half]; layers: [num_layers]. */
+/* residual (or NULL), out, residual_out (needed without a final norm): [tokens, hidden] of x's
+   dtype; layers: [num_layers]. */
 int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, int64_t tokens,
-                   const void* x, const void* residual, int dtype, const float* cos,
-                   const float* sin, void* out, void* residual_out);
+                   const uc_rows* x, const void* residual, const uc_turns* turns, void* out,
+                   void* residual_out);
 
 /* -- choosing tokens ------------------------------------------------------------------------ */
 int uc_argmax(const float* logits, int64_t rows, int64_t vocabulary, int64_t* ids);

@@ -156,6 +156,34 @@ def test_layer_by_layer_is_the_same(isa: str, dtype: torch.dtype) -> None:
     assert torch.allclose(out.float(), expected.float(), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_ids_and_positions_for_rows_and_angles(isa: str, dtype: torch.dtype, scale: float) -> None:
+    decoder = uc.NativeDecoder(SHAPE, [make_layer("f32", None)], torch.ones(64))
+    batch = Batch([(3, 40), (1, 13)])
+    frequencies = 1 / 10 ** torch.arange(0, 2, 1 / 8)
+    angles = batch.positions.unsqueeze(1) * frequencies
+    table, ids = torch.randn(50, 64).to(dtype), torch.tensor([7, 49, 0, 7])
+    kv = caches()[:1]
+    expected, _ = decoder.run(
+        table[ids], (angles.cos() * scale, angles.sin() * scale), [batch.native()],
+        [cache.clone() for cache in kv],
+    )  # fmt: skip
+    turns = uc.Turns(batch.positions, frequencies, scale)
+    out, _ = decoder.run(uc.TableRows(table, ids), turns, [batch.native()], kv)
+    assert out.dtype == dtype
+    assert torch.allclose(
+        out.float(), expected.float(), rtol=2e-2, atol=1e-5 if dtype == torch.float32 else 2e-2
+    )
+    for wrong, match in (([7, 50, 0, 7], "token 50 of a table of 50"), ([-1] * 4, "token -1")):
+        with pytest.raises(ValueError, match=match):
+            decoder.run(uc.TableRows(table, torch.tensor(wrong)), turns, [batch.native()], kv)
+    with pytest.raises(ValueError, match="positions must be"):
+        decoder.run(table[ids], uc.Turns(batch.positions[:3], frequencies), [batch.native()], kv)
+    with pytest.raises(ValueError, match="ids must be int64"):
+        decoder.run(uc.TableRows(table, ids.int()), turns, [batch.native()], kv)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("format", "group"), [("bf16", None), ("int4", 32)])
 def test_a_row_does_not_depend_on_the_batch(

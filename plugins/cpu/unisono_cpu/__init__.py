@@ -1,6 +1,6 @@
 """unisono-cpu: native kernels for CPUs, called by pointer over torch tensors."""
 
-from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder
+from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder, TableRows, Turns
 from unisono_cpu.ops import (
     PagedStep,
     add_rms_norm,
@@ -31,6 +31,8 @@ __all__ = [
     "NativeDecoder",
     "PackedWeight",
     "PagedStep",
+    "TableRows",
+    "Turns",
     "add_rms_norm",
     "argmax",
     "attention",

@@ -15,7 +15,7 @@ from unisono_cpu.library import call, native
 from unisono_cpu.ops import DTYPES, PagedStep, cache_of, floats, native_linear
 from unisono_cpu.weights import PackedWeight
 
-__all__ = ["DecoderShape", "LayerWeights", "NativeDecoder"]
+__all__ = ["DecoderShape", "LayerWeights", "NativeDecoder", "TableRows", "Turns"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +52,24 @@ class LayerWeights:
     output_bias: Tensor | None = None
     gate_up_bias: Tensor | None = None
     down_bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """What enters the first layer: rows of a table [V, H] by ids, int64 [T]."""
+
+    table: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Angles as products of positions, int64 [T], and frequencies, float32 [P / 2]; cosines and
+    sines are multiplied by ``scale``."""
+
+    positions: Tensor
+    frequencies: Tensor
+    scale: float = 1.0
 
 
 class NativeDecoder:
@@ -106,36 +124,60 @@ class NativeDecoder:
 
     def run(
         self,
-        x: Tensor,
-        rope: tuple[Tensor, Tensor],
+        x: Tensor | TableRows,
+        rope: tuple[Tensor, Tensor] | Turns,
         steps: Sequence[PagedStep],
         kv: Sequence[Tensor],
         residual: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """x [T, H] (and the residual stream of the same dtype) through all layers. ``steps`` and
-        ``kv`` have one entry a layer; layers may share a step. -> (normed, None), or without a
-        final norm (branch, residual)."""
-        tokens = x.shape[0]
-        dtype = DTYPES.get(x.dtype)
-        if x.shape != (tokens, self.shape.hidden) or dtype not in (0, 1) or not x.is_contiguous():
-            raise ValueError(
-                f"x must be [T, {self.shape.hidden}], bfloat16 or float32, contiguous."
-            )
+        """x [T, H] (and the residual stream of the same dtype) through all layers. ``rope``:
+        cosines and sines, float32 [T, P / 2]. ``steps`` and ``kv`` have one entry a layer; layers
+        may share a step. -> (normed, None), or without a final norm (branch, residual)."""
+        source, ids = (x.table, x.ids) if isinstance(x, TableRows) else (x, None)
+        rows = _rows(source, ids, self.shape.hidden)
+        shape = (len(source) if ids is None else len(ids), self.shape.hidden)
         if residual is not None and (
-            residual.shape != x.shape or residual.dtype != x.dtype or not residual.is_contiguous()
+            residual.shape != shape
+            or residual.dtype != source.dtype
+            or not residual.is_contiguous()
         ):
             raise ValueError("The residual stream must be as x.")
         if len(steps) != len(self.layers) or len(kv) != len(self.layers):
             raise ValueError(f"steps and kv must have {len(self.layers)} entries.")
         self._place(steps, kv)
-        half = self.shape.rotary_half
-        cos = floats(rope[0], "cos", tokens, half)
-        sin = floats(rope[1], "sin", tokens, half)
-        out = torch.empty_like(x)
-        stream = torch.empty_like(x) if self.final_norm is None else None
+        out = torch.empty(shape, dtype=source.dtype)
+        stream = torch.empty_like(out) if self.final_norm is None else None
         call(
-            "uc_decoder_run", self._handle, self._steps, tokens, x.data_ptr(),
-            None if residual is None else residual.data_ptr(), dtype, cos, sin, out.data_ptr(),
+            "uc_decoder_run", self._handle, self._steps, shape[0], rows,
+            None if residual is None else residual.data_ptr(),
+            _turns(rope, shape[0], self.shape.rotary_half), out.data_ptr(),
             None if stream is None else stream.data_ptr(),
         )  # fmt: skip
         return out, stream
+
+
+def _rows(source: Tensor, ids: Tensor | None, hidden: int) -> library.Rows:
+    dtype = DTYPES.get(source.dtype)
+    if source.shape[1:] != (hidden,) or dtype not in (0, 1) or not source.is_contiguous():
+        raise ValueError(f"x must be [T, {hidden}], bfloat16 or float32, contiguous.")
+    return library.Rows(source.data_ptr(), _integers(ids, "ids"), len(source), dtype)
+
+
+def _turns(rope: tuple[Tensor, Tensor] | Turns, tokens: int, half: int) -> library.Turns:
+    if isinstance(rope, Turns):
+        if len(rope.positions) != tokens:
+            raise ValueError(f"positions must be [{tokens}].")
+        frequencies = floats(rope.frequencies, "frequencies", half)
+        positions = _integers(rope.positions, "positions")
+        return library.Turns(None, None, positions, frequencies, rope.scale)
+    cos, sin = rope
+    return library.Turns(floats(cos, "cos", tokens, half), floats(sin, "sin", tokens, half))
+
+
+def _integers(x: Tensor | None, name: str) -> int | None:
+    """The address of an int64 tensor of one dimension."""
+    if x is None:
+        return None
+    if x.dtype != torch.int64 or x.dim() != 1 or not x.is_contiguous():
+        raise ValueError(f"{name} must be int64 [T], contiguous.")
+    return x.data_ptr()

@@ -259,8 +259,15 @@ def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
         if any(isinstance(kv, QuantizedKV) for kv in step.kv):
             return type(decoder).forward(decoder, token_ids, step)
         plans = [attention.plan for attention in step.attention]
-        x = decoder.embed_tokens(token_ids)
-        return stack.run(x, decoder.angles(step)[0], plans, step.kv)[0]
+        table, rope = decoder.embed_tokens.weight, decoder.rope
+        plain = isinstance(table, Tensor) and table.is_contiguous()
+        x = native.TableRows(table, token_ids) if plain else decoder.embed_tokens(token_ids)
+        turns = (
+            native.Turns(step.positions, rope.frequencies, rope.scale)
+            if rope.of_positions
+            else decoder.angles(step)[0]
+        )
+        return stack.run(x, turns, plans, step.kv)[0]
 
     return forward
 
@@ -310,6 +317,7 @@ def _float(x: Tensor | None) -> Any:
 class NativeCpuHardware(CpuHardware):
     """The host's processor."""
 
+    facts = replace(CpuHardware.facts, op_table=2)
     ops: NativeCpuOps
     ops_class = NativeCpuOps
     variant_variable = ISA_VARIABLE

@@ -21,13 +21,15 @@ __all__ = [
     "Layer",
     "LayerStep",
     "Linear",
+    "Rows",
     "Step",
+    "Turns",
     "WeightInfo",
     "call",
     "native",
 ]
 
-_ABI_VERSION = 3
+_ABI_VERSION = 4
 _NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"
 ISA_VARIABLE = "UNISONO_CPU_ISA"
@@ -124,6 +126,30 @@ class LayerStep(ctypes.Structure):
     _fields_ = (("step", POINTER(Step)), ("cache", Cache))
 
 
+class Rows(ctypes.Structure):
+    """``uc_rows``."""
+
+    _fields_ = (
+        ("rows", c_void_p),
+        ("ids", c_void_p),
+        ("vocabulary", c_int64),
+        ("dtype", c_int32),
+        ("reserved", c_int32),
+    )
+
+
+class Turns(ctypes.Structure):
+    """``uc_turns``."""
+
+    _fields_ = (
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("positions", c_void_p),
+        ("frequencies", c_void_p),
+        ("scale", c_float),
+    )
+
+
 _P, _I, _L, _F = c_void_p, c_int, c_int64, c_float
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "uc_abi_version": (_I, ()),
@@ -157,7 +183,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "uc_decoder_new": (_I, (POINTER(DecoderSpec), POINTER(c_void_p))),
     "uc_decoder_free": (None, (_P,)),
-    "uc_decoder_run": (_I, (_P, POINTER(LayerStep), _L, _P, _P, _I, _P, _P, _P, _P)),
+    "uc_decoder_run": (
+        _I,
+        (_P, POINTER(LayerStep), _L, POINTER(Rows), _P, POINTER(Turns), _P, _P),
+    ),
     "uc_argmax": (_I, (_P, _L, _L, _P)),
     "uc_draw": (_I, (_P, _L, _L, _P, _P, _P, _P, _P)),
 }

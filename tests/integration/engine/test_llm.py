@@ -280,6 +280,18 @@ def test_chat_is_the_rendered_prompt(llm: LLM) -> None:
     assert [answer.index for answer in llm.chat(MESSAGES, letters(llm, n=3))] == [0, 1, 2]
 
 
+def test_without_parameters_an_answer_ends_with_the_context(llm: LLM) -> None:
+    context = llm.engine.info.max_model_len
+    prompt = [5] * (context - 6)
+    (done,) = llm.generate([prompt])
+    assert 1 <= len(done.token_ids) <= 6
+    assert sum(len(delta.token_ids) for delta in llm.stream(prompt)) <= 6
+    (chat,) = llm.chat(MESSAGES)
+    assert len(chat.prompt_token_ids) + len(chat.token_ids) <= context
+    with pytest.raises(ContextLengthError):
+        llm.generate([[5] * context])
+
+
 def test_chat_passes_tools_and_switches_to_the_template(llm: LLM) -> None:
     tools = [{"type": "function", "function": {"name": "look"}}]
     options = {"tools": tools, "template_kwargs": {"enable_thinking": False}}

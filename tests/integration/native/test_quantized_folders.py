@@ -35,7 +35,7 @@ def blobs(model: LoadedModel) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("text", ["int8", "int4", "int4-asym"])
+@pytest.mark.parametrize("text", ["int8-g32", "int4", "int4-asym"])
 def test_the_same_packed_bytes_and_logits(
     text: str, dtype: torch.dtype, tied: bool, tmp_path: Path
 ) -> None:

@@ -30,6 +30,9 @@ Angles = tuple[Tensor, Tensor]
 class Rope:
     """cos and sin for positions [T] -> two float32 [T, rotary_dim / 2]."""
 
+    of_positions = True
+    """Whether angles are positions * frequencies, whatever the length of the text."""
+
     def __init__(self, config: RopeConfig, device: torch.device) -> None:
         frequencies, self.scale = find_frequencies(config)
         self.frequencies = frequencies.to(device)
@@ -55,6 +58,8 @@ class LongRope(Rope):
     """Short factors for texts up to the length of pretraining, long ones for longer texts, for
     all their tokens (Ding et al., 2024)."""
 
+    of_positions = False
+
     def __init__(self, config: RopeConfig, device: torch.device) -> None:
         short, long, self.scale, self.pretrained = long_frequencies(config)
         self.frequencies, self.long_frequencies = short.to(device), long.to(device)
@@ -73,6 +78,8 @@ class DynamicRope(Rope):
     """Theta grows with the text beyond the trained length ("dynamic NTK"). As transformers has it
     in generation: the tokens of a prompt are rotated for its length, those of the answer each for
     the length up to it, and what is cached stays as it is."""
+
+    of_positions = False
 
     def __init__(self, config: RopeConfig, device: torch.device) -> None:
         self.config, self.scale = config, 1.0
