@@ -93,6 +93,11 @@ class PortableOps(LatentAttentionOps, RecurrentOps):
             ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
+    def logits(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        """``linear`` over the vocabulary, x [..., K] -> float32 [..., N]. Kernels need not round to
+        the dtype of x before: likely tokens then tie less often."""
+        return self.linear(x, weight, bias).float()
+
     def embedding(self, token_ids: Tensor, table: Any) -> Tensor:
         """Rows of ``table`` [V, H] for ids [T] -> [T, H]; one that is no tensor looks them up."""
         if isinstance(table, BlockWeight):

@@ -16,7 +16,7 @@ from unisono.core import CacheTensor, LayerCache
 from unisono.hardware import PortableOps
 from unisono.models.checkpoint_names import CheckpointNames, fused_experts
 from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.layers import MLP, Attention, DecoderLayer, Embedding, Linear, MoE, make_norm
+from unisono.models.layers import MLP, Attention, DecoderLayer, Embedding, Head, MoE, make_norm
 from unisono.models.layers.rope import Angles, make_rope, ropes_by_layer
 from unisono.models.step import StepContext
 
@@ -38,7 +38,7 @@ class Decoder(nn.Module):
             self.make_layer(ops, config, layer) for layer in range(config.num_layers)
         )
         self.norm = make_norm(ops, config, config.hidden_size)
-        self.lm_head = Linear(ops, config.hidden_size, {"lm_head": config.vocab_size})
+        self.lm_head = Head(ops, config.hidden_size, {"lm_head": config.vocab_size})
         self.rope = make_rope(config.rope, device)
         self.layer_ropes = ropes_by_layer(config.ropes, device)
         if not self._is_standard():
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [N, H] -> float32 [N, V]."""
-        logits = self.lm_head(hidden).float()
+        logits: Tensor = self.lm_head(hidden)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
         cap = self.config.logit_softcap

@@ -34,7 +34,7 @@ from unisono.hardware.collectives import Group
 from unisono.hardware.portable import PortableOps
 from unisono.models.config import ModelConfig, num_kv_pieces
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear, ProjectionNorm
+from unisono.models.layers import Head, Linear, ProjectionNorm
 
 __all__ = ["Cut", "Plan", "Shard"]
 
@@ -125,7 +125,7 @@ class Plan:
         start = self.rank * self.vocab_width
         rows = min(self.vocab_width, self.vocab_size - start)
         head = model.lm_head
-        model.lm_head = Linear(
+        model.lm_head = Head(
             head.ops, head.weight.shape[1], {"lm_head": rows}, bias=head.bias is not None
         )
         # Whole, these contain sums over ranks that no single device can form.

@@ -10,7 +10,7 @@ from unisono.hardware import PortableOps
 from unisono.models.checkpoint_names import CheckpointNames
 from unisono.models.config import ModelConfig, RawConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear, ParallelLayer, PlainMLP
+from unisono.models.layers import Head, ParallelLayer, PlainMLP
 
 __all__ = ["Phi"]
 
@@ -31,7 +31,7 @@ class Phi(Decoder):
 
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
         super().__init__(config, ops, device)
-        self.lm_head = Linear(ops, config.hidden_size, {"lm_head": config.vocab_size}, bias=True)
+        self.lm_head = Head(ops, config.hidden_size, {"lm_head": config.vocab_size}, bias=True)
 
     def checkpoint_names(self) -> CheckpointNames:
         renamed = (

@@ -134,6 +134,11 @@ class NativeCpuOps(CpuOps):
             return self.linear(x.float(), weight, bias).to(x.dtype)
         return native.linear(x, weight, _float(bias))
 
+    def logits(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        if not isinstance(weight, PackedWeight) or x.dtype not in _COVERED:
+            return super().logits(x, weight, bias)
+        return native.linear(x, weight, _float(bias), dtype=torch.float32)
+
     def _shift(self, x: Tensor, weight: ShiftedWeight) -> Tensor:
         """What the shifts add: each times the sum of the inputs of its group."""
         sums = torch.unflatten(x.float(), -1, (weight.shifts.shape[1], -1)).sum(-1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from unisono.hardware.quantized import QuantizedWeight, quantize
 __all__ = [
     "exact_sums",
     "linear",
+    "logits",
     "long_sums",
     "nan_rows",
     "prepared",
@@ -32,7 +35,7 @@ _WIDTHS = (
     *((128, 128), (31, 129), (1024, 64), (65, 511)),
 )
 _VOCABULARY = 248_320
-_FORMATS = ("int8", "int8-g128", "int4", "int4-g64", "int4-g128", "int4-asym")
+_FORMATS = ("int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,27 @@ def vocabulary(context: Context) -> None:
             Product(f"{_name(dtype)} M={m} N={_VOCABULARY} K={k}", x, weight).verify(context)
         if not context.quick:
             _large_head(context, dtype)
+
+
+@check("ops.logits", "logits are products in float32", covers=("logits",))
+def logits(context: Context) -> None:
+    for dtype in context.dtypes:
+        for m, n, k in ((1, 1000, 96), (4, 67, 256)):
+            x = inputs.normal(m, k, dtype=dtype, seed=19)
+            weight = inputs.normal(n, k, dtype=dtype, seed=20)
+            want = expected.linear(x, weight)
+            with context.case(f"{_name(dtype)} M={m} N={n} K={k}"):
+                given = context.put(x), context.ops.prepare_linear(context.put(weight))
+                context.verify(
+                    partial(_rounded_logits, context, dtype), want, dtype=dtype, given=given
+                )
+
+
+def _rounded_logits(context: Context, dtype: torch.dtype, x: Tensor, weight: Any) -> Tensor:
+    got = context.ops.logits(x, weight)
+    if got.dtype != torch.float32:
+        raise Mismatch(f"logits are {got.dtype}, not float32")
+    return got.to(dtype)
 
 
 def _large_head(context: Context, dtype: torch.dtype) -> None:

@@ -2,7 +2,7 @@
 
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.latent_attention import LatentAttention
-from unisono.models.layers.linear import Embedding, Linear
+from unisono.models.layers.linear import Embedding, Head, Linear
 from unisono.models.layers.mlp import MLP, PlainMLP
 from unisono.models.layers.moe import Experts, MoE, Router
 from unisono.models.layers.norm import (
@@ -31,6 +31,7 @@ __all__ = [
     "Experts",
     "LatentAttention",
     "LayerNorm",
+    "Head",
     "Linear",
     "MoE",
     "Norm",

@@ -12,7 +12,7 @@ from unisono.core import WeightFormat
 from unisono.hardware import PortableOps
 from unisono.hardware.compact_weight import CompactWeight, HeldWeight
 
-__all__ = ["Embedding", "Linear", "unfilled"]
+__all__ = ["Embedding", "Head", "Linear", "unfilled"]
 
 
 def unfilled(*shape: int) -> nn.Parameter:
@@ -82,6 +82,13 @@ class Linear(nn.Module):
     def is_prepared(self) -> bool:
         """Whether the weight is no parameter any more, but in a form of the hardware's."""
         return "weight" not in self._parameters
+
+
+class Head(Linear):
+    """The layer whose outputs are logits, float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ops.logits(x, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
