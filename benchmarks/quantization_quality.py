@@ -24,7 +24,7 @@ from demo_model import evaluation, testsets
 from unisono import LLM, SamplingParams
 
 TEST_SEED = 20261122
-FORMATS = "auto,int8,int8-g128,int4,int4-g64,int4-g128,int4-asym,int4-asym-g64,int4-asym-g128"
+FORMATS = "auto,int8,int8-g32,int4,int4-g64,int4-g128,int4-asym,int4-asym-g64,int4-asym-g128"
 COLUMNS = ("valid_json", "industry", "category", "urgency", "entities", "exact_match")
 
 

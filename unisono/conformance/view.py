@@ -43,6 +43,7 @@ class CheckView(Listener):
         self._task: TaskID | None = None
         self._group = ""
         self._planned = 0
+        self._width = 22
 
     def __enter__(self) -> CheckView:
         if sys.stderr.isatty():
@@ -64,12 +65,19 @@ class CheckView(Listener):
     def planned(self, checks: list[tuple[str, str]]) -> None:
         self._clear({"runtime.open", "runtime.between_checks", *(name for name, _ in checks)})
         self._planned = len(checks) + 1
+        self._widen(checks)
         self._update(total=self._planned)
 
     def added(self, checks: list[tuple[str, str]]) -> None:
         self._clear({name for name, _ in checks})
         self._planned += len(checks)
+        self._widen(checks)
         self._update(total=self._planned)
+
+    def _widen(self, checks: list[tuple[str, str]]) -> None:
+        """Room for the longest name, without its group."""
+        lengths = [len(name.partition(".")[2]) for name, _ in checks]
+        self._width = max([self._width, *lengths])
 
     def started(self, check: str) -> None:
         self._update(description=check)
@@ -88,7 +96,7 @@ class CheckView(Listener):
         if group != self._group:
             self._group = group
             self._out.print(Text(group, style="bold"))
-        line = Text(f"  {name:<24}")
+        line = Text(f"  {name:<{self._width + 2}}")
         line.append(f"{result.outcome:<15}", style=_STYLES[result.outcome])
         line.append(f"{result.seconds:7.1f} s  ", style="dim")
         line.append(_remark(result))

@@ -18,7 +18,7 @@ from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
-from unisono.models.registry import find_family
+from unisono.models.registry import read_family
 from unisono.models.weight_bytes import (
     are_looked_up,
     held_bytes,
@@ -96,9 +96,8 @@ def load_model(
     """
     checkpoint = open_checkpoint(folder)
     raw = checkpoint.config
-    family = find_family(raw)
+    family, config = read_family(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
-    config = family.read_config(raw)
     eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
     whole = family(config, hardware.ops, hardware.device)

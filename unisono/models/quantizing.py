@@ -28,7 +28,7 @@ from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
 from unisono.models.model_card import model_card
 from unisono.models.pack_quantized import pack, packed_tensors, quantization_config
-from unisono.models.registry import find_family
+from unisono.models.registry import read_family
 from unisono.models.safetensors_writer import TensorSpec, TensorWriter
 from unisono.models.weights import (
     TensorHeader,
@@ -81,8 +81,8 @@ class QuantizePlan:
         self.folder, self.format = folder, format
         self._raw = RawConfig.load(folder)
         _refuse_quantized(self._raw)
-        family = find_family(self._raw)
-        model = family(family.read_config(self._raw), PortableOps(), torch.device("cpu"))
+        family, config = read_family(self._raw)
+        model = family(config, PortableOps(), torch.device("cpu"))
         self._sources = _checked_sources(folder, model)
         self._formats = {
             name: format.of_head if name == _HEAD else format

@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 
-from unisono.core.errors import UnsupportedModelError
-from unisono.models.config import RawConfig
+from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.models.config import ModelConfig, RawConfig
 from unisono.models.decoder import Decoder
 
-__all__ = ["FAMILIES", "find_family"]
+__all__ = ["FAMILIES", "find_family", "read_family"]
+
+_DAMAGED = (
+    "Compare the file with the one on the model's page; was it changed or cut, fetch it again."
+)
 
 FAMILIES = {
     "AfmoeForCausalLM": "unisono.models.afmoe:Afmoe",
@@ -115,6 +119,20 @@ def find_family(raw: RawConfig) -> type[Decoder]:
         + (own_code if raw.mapping("auto_map") else ""),
         hint=_known(names),
     )
+
+
+def read_family(raw: RawConfig) -> tuple[type[Decoder], ModelConfig]:
+    """The family named in ``architectures``, and its reading of the rest.
+
+    Raises:
+        UnsupportedModelError, CheckpointError: what is wrong, and where to look.
+    """
+    try:
+        family = find_family(raw)
+        return family, family.read_config(raw)
+    except CheckpointError as error:
+        error.hint = error.hint or _DAMAGED
+        raise
 
 
 def _known(names: list[str]) -> str:

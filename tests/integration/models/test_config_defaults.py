@@ -9,8 +9,9 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.families import dense, latent, moe
-from unisono.core.errors import UnsupportedModelError
+from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models import RawConfig, find_family
+from unisono.models.registry import read_family
 
 _SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size"),
@@ -65,3 +66,10 @@ def test_options_that_no_family_has_are_refused(model_type: str, option: dict[st
     family = find_family(RawConfig(said))
     with pytest.raises(UnsupportedModelError, match=next(iter(option))):
         family.read_config(RawConfig(said))
+
+
+def test_a_damaged_config_names_field_and_next_step() -> None:
+    raw = RawConfig({"architectures": ["Qwen3ForCausalLM"], "hidden_size": "wide"})
+    with pytest.raises(CheckpointError, match=r"config\.json: .* must be") as caught:
+        read_family(raw)
+    assert "fetch it again" in caught.value.hint

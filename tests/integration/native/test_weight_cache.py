@@ -17,7 +17,7 @@ from unisono.core.errors import CheckpointError
 from unisono.models import load_model
 
 PROMPTS = checkpoints.prompts(5, 40)
-FORMATS = ["int4", "int4-g64", "int4-asym", "int8", "int8-g128"]
+FORMATS = ["int4", "int4-g64", "int4-asym", "int8", "int8-g32"]
 
 
 def parsed(text: str) -> WeightFormat:

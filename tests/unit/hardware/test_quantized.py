@@ -10,7 +10,7 @@ from unisono.core.errors import CheckpointError
 from unisono.hardware import PortableOps
 from unisono.hardware.quantized import quantize
 
-FORMATS = ["int8", "int8-g128", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
+FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
 
 
 def weight(*shape: int, seed: int = 0) -> torch.Tensor:

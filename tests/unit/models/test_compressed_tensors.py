@@ -18,7 +18,7 @@ from unisono.models.parallel import Cut
 from unisono.models.stored_values import StoredLevels, join
 from unisono.models.stored_weights import find_stored_format
 
-FORMATS = ["int8", "int8-g128", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
+FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
 NAME = "model.layers.0.mlp.up_proj.weight"
 
 
