@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -497,11 +498,8 @@ def test_a_broken_generation_config(folder: Path, text: str) -> None:
 def test_a_dtype_that_the_device_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(folder, ConfigError, "float64", "bfloat16", dtype="float64")
 
-    class Facts:
-        name, device_type, detection_order = "cpu", "cpu", 1000
-        import_module, dtypes, kv_block_size = None, ("float32",), 16
-
-    monkeypatch.setattr(CpuHardware, "facts", Facts)
+    narrow = replace(CpuHardware.facts, dtypes=("float32",))
+    monkeypatch.setattr(CpuHardware, "facts", narrow)
     refused(folder, ConfigError, "cpu does not support bfloat16", "float32", dtype="bfloat16")
 
 
