@@ -119,14 +119,15 @@ static void merge_row(const Part& total, const Part& part, int row, int dim) {
   total.maxima[row] = maximum;
 }
 
-static void finish_row(const Attending& a, int row) {
+// The output, of what all keys add up to.
+static void finish_row(const Attending& a, const Part& whole, int row) {
   const AttentionTile& job = a.job;
-  float* out = a.total.out + size_t(row) * a.dim;
-  float sum = a.total.sums[row];
+  float* out = whole.out + size_t(row) * a.dim;
+  float sum = whole.sums[row];
   if (job.sinks) {
     const float sink = job.sinks[a.head * job.group + row % job.group];
-    const float maximum = sink > a.total.maxima[row] ? sink : a.total.maxima[row];
-    const float factor = exp_one(a.total.maxima[row] - maximum);
+    const float maximum = sink > whole.maxima[row] ? sink : whole.maxima[row];
+    const float factor = exp_one(whole.maxima[row] - maximum);
     scale_row(out, a.dim, factor);
     sum = sum * factor + exp_one(sink - maximum);
   }
@@ -145,11 +146,9 @@ static void close_part(const Attending& a) {
   clear_part(a.part, a.rows, a.dim);
 }
 
-static void finish_head(const Attending& a) {
-  for (int r = 0; r < a.rows; ++r) {
-    merge_row(a.total, a.part, r, a.dim);
-    finish_row(a, r);
-  }
+static void finish_head(const Attending& a, bool divided) {
+  if (divided) close_part(a);
+  for (int r = 0; r < a.rows; ++r) finish_row(a, divided ? a.total : a.part, r);
 }
 
 template <class Function>
@@ -161,11 +160,12 @@ INLINE void for_heads(const AttentionTile& job, const Attending* heads, const Fu
 template <FloatKind kind, bool whole>
 static void attend_heads(const AttentionTile& job, const Attending* heads) {
   long start = job.begin / kKeyBlock * kKeyBlock;
+  const bool divided = start / kPartKeys != (job.end - 1) / kPartKeys;
   KeyRows block(job, start);
   Ahead(job, heads[0].head_bytes(), block).all();
-  for_heads(job, heads, [](const Attending& head) {
+  for_heads(job, heads, [&](const Attending& head) {
     lay_out_queries<kind>(head);
-    clear_part(head.total, head.rows, head.dim);
+    if (divided) clear_part(head.total, head.rows, head.dim);
     clear_part(head.part, head.rows, head.dim);
   });
   for (bool first = true; start < job.end; start += kKeyBlock, first = false) {
@@ -177,7 +177,8 @@ static void attend_heads(const AttentionTile& job, const Attending* heads) {
     });
     block = next;
   }
-  if (!job.parts) for_heads(job, heads, finish_head);
+  if (job.parts) return;
+  for_heads(job, heads, [&](const Attending& head) { finish_head(head, divided); });
 }
 
 // The heads of a tile, made in memory that is there already.
@@ -222,7 +223,7 @@ static void merge_parts(const AttentionTile& job, int count) {
         float* at = head.part.out + i * part_floats(head.rows, job.head_dim);
         merge_row(head.total, part_at(at, head.rows, head.dim), r, head.dim);
       }
-      finish_row(head, r);
+      finish_row(head, head.total, r);
     }
   });
 }
