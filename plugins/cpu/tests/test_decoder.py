@@ -172,9 +172,8 @@ def test_ids_and_positions_for_rows_and_angles(isa: str, dtype: torch.dtype, sca
     turns = uc.Turns(batch.positions, frequencies, scale)
     out, _ = decoder.run(uc.TableRows(table, ids), turns, [batch.native()], kv)
     assert out.dtype == dtype
-    assert torch.allclose(
-        out.float(), expected.float(), rtol=2e-2, atol=1e-5 if dtype == torch.float32 else 2e-2
-    )
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    assert torch.allclose(out.float(), expected.float(), rtol=tolerance, atol=tolerance)
     for wrong, match in (([7, 50, 0, 7], "token 50 of a table of 50"), ([-1] * 4, "token -1")):
         with pytest.raises(ValueError, match=match):
             decoder.run(uc.TableRows(table, torch.tensor(wrong)), turns, [batch.native()], kv)
