@@ -13,8 +13,8 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.core.folder_files import read_bytes
 from unisono.text.converting import convert_folder
-from unisono.text.folder_files import read_bytes
 from unisono.text.native import native_call
 from unisono.text.spelling import Spelling, read_spelling
 

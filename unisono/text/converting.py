@@ -13,8 +13,8 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import UnsupportedModelError
+from unisono.core.folder_files import read_bytes, read_json_object
 from unisono.text import sentencepiece_backend, tiktoken_backend
-from unisono.text.folder_files import read_bytes, read_json_object
 from unisono.text.native import native_call
 from unisono.text.protobuf import WireError
 from unisono.text.sentencepiece_model import read_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import CheckpointError
-from unisono.text.folder_files import read_json_object, read_text
+from unisono.core.folder_files import read_json_object, read_text
 
 __all__ = ["MAX_TEMPLATE_BYTES", "check_size", "read_chat_templates"]
 

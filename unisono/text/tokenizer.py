@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
+from unisono.core.folder_files import read_json_object
 from unisono.gguf import is_gguf
 from unisono.text.backend import Backend, check_text, load_backend, spelling_of
 from unisono.text.chat_template import ChatTemplate
-from unisono.text.folder_files import read_json_object
 from unisono.text.gguf_tokenizer import read_gguf_tokenizer
 from unisono.text.native import native_call
 from unisono.text.special_tokens import (
