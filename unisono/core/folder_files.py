@@ -1,6 +1,7 @@
 """Reads the small files of a model folder: size-capped, as data, with errors that name the file.
 
-Knows nothing of what the files mean.
+Whatever is in the place of a file (a folder, a pipe, a device, a link to nothing) and whatever it
+holds, the answer is its content or a ``CheckpointError``. Knows nothing of what the files mean.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from unisono.core.errors import CheckpointError
 
-__all__ = ["read_bytes", "read_json_object", "read_text"]
+__all__ = ["parse_json", "read_bytes", "read_json_object", "read_text"]
 
 _FETCH_AGAIN = "Fetch the model again, or ask its publisher for a complete folder."
 
@@ -24,6 +25,8 @@ def read_bytes(path: Path, max_bytes: int) -> bytes | None:
     """
     try:
         if not path.exists():
+            if path.is_symlink():
+                raise CheckpointError(f"{path.name} is a link to nothing.", hint=_FETCH_AGAIN)
             return None
         if not path.is_file():
             raise CheckpointError(f"{path.name} is not a regular file.", hint=_FETCH_AGAIN)
@@ -66,9 +69,33 @@ def read_json_object(path: Path, max_bytes: int) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} is not valid JSON.", hint=_FETCH_AGAIN) from error
+        value = parse_json(text)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path.name} is not valid JSON ({error}).", hint=_FETCH_AGAIN
+        ) from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path.name} does not hold a JSON object.", hint=_FETCH_AGAIN)
     return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Any JSON value.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, or a text in it holds half a surrogate pair.
+    """
+    try:
+        value = json.loads(text)
+        if _has_surrogate_escape(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half a surrogate pair") from error
+    return value
+
+
+def _has_surrogate_escape(text: str | bytes) -> bool:
+    """Whether a text may hold half a pair: UTF-8 has none, so only an escape can bring it in."""
+    return (b"\\ud" in text.lower()) if isinstance(text, bytes) else ("\\ud" in text.lower())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
+from unisono.core.folder_files import read_json_object
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.latent_shape import IndexShape, LatentShape
 
@@ -21,10 +22,9 @@ __all__ = [
     "RopeConfig",
     "check_divides",
     "num_kv_pieces",
-    "read_json",
 ]
 
-_MAX_JSON_BYTES = 64 * 2**20
+_MAX_CONFIG_BYTES = 16 << 20
 _MAX_INTEGER = 2**31
 _MAX_LAYERS = 2**12
 _MAX_WIDTH = 2**18
@@ -177,12 +177,12 @@ class RawConfig:
     def load(cls, folder: Path) -> RawConfig:
         """Raises CheckpointError where the file is missing or is not a JSON object."""
         path = folder / "config.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise CheckpointError(
                 f"{folder} has no config.json.",
                 hint="A model folder holds config.json, *.safetensors and tokenizer.json.",
             )
-        return cls(read_json(path))
+        return cls(read_json_object(path, _MAX_CONFIG_BYTES))
 
     def with_defaults(self, **defaults: Any) -> RawConfig:
         """The same, with the family's values where the file says nothing."""
@@ -402,22 +402,3 @@ def _longest(rope: RopeConfig) -> int:
     return (
         int(rope.max_position * factor) if isinstance(factor, (int, float)) else rope.max_position
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of bounded size.
-
-    Raises:
-        CheckpointError: unreadable, too large, or not a JSON object.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise CheckpointError(f"{path.name} is larger than {_MAX_JSON_BYTES} bytes.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as JSON ({error}).", hint="Download the file again."
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object.")
-    return values

@@ -10,9 +10,10 @@ import torch
 
 from unisono.core import WeightFormat, format_bytes
 from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemoryError
+from unisono.core.folder_files import read_json_object
 from unisono.hardware import Hardware
 from unisono.models.checkpoint import open_checkpoint
-from unisono.models.config import RawConfig, read_json
+from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
 from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
@@ -30,6 +31,8 @@ from unisono.models.weight_cache import WeightCache
 from unisono.models.weights import num_parameters
 
 __all__ = ["LoadedModel", "Reserve", "load_model"]
+
+_MAX_GENERATION_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,8 +193,8 @@ def _check_memory(
 
 def _eos_token_ids(folder: Path, raw: RawConfig, vocab_size: int) -> frozenset[int]:
     """End-of-sequence ids: the generation configuration's, else the model's."""
-    path = folder / "generation_config.json"
-    ids = read_json(path).get("eos_token_id") if path.is_file() else None
+    generation = read_json_object(folder / "generation_config.json", _MAX_GENERATION_BYTES)
+    ids = generation.get("eos_token_id")
     if ids is None:
         ids = raw.get("eos_token_id", raw.text().get("eos_token_id"))
     values = ids if isinstance(ids, list) else [] if ids is None else [ids]

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.core.folder_files import read_json_object
 from unisono.hardware import Hardware
 from unisono.hardware.compact_weight import CompactWeight, HeldWeight
 from unisono.hardware.ggml_blocks import BlockWeight
 from unisono.models.checkpoint_names import CheckpointNames, StoredPart
-from unisono.models.config import read_json
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Embedding, Linear, Norm
 from unisono.models.parallel import Cut, Plan
@@ -49,6 +49,7 @@ __all__ = [
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_MAX_INDEX_BYTES = 64 << 20
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _COMPARED_ROWS = 64
 _AGAIN = "The download may be incomplete: fetch the model again."
@@ -68,7 +69,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / _INDEX
     if index.is_file():
-        named = read_json(index).get("weight_map")
+        named = read_json_object(index, _MAX_INDEX_BYTES).get("weight_map")
         if not isinstance(named, dict) or not named:
             raise CheckpointError(f"{index} has no weight_map.", hint=_AGAIN)
         names = sorted(set(map(str, named.values())))

@@ -122,7 +122,7 @@ def test_no_config(folder: Path) -> None:
 )
 def test_a_config_that_is_not_a_json_object(folder: Path, text: bytes) -> None:
     (folder / "config.json").write_bytes(text)
-    refused(folder, CheckpointError, "config.json", "JSON")
+    refused(folder, CheckpointError, "config.json", "Fetch the model again")
 
 
 @pytest.mark.parametrize(
