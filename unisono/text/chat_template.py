@@ -15,7 +15,7 @@ from typing import Any
 from unisono.core.errors import CheckpointError, InvalidRequestError
 from unisono.text.template_process import TemplateFailedError, TemplateLimits, TemplateProcess
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatTemplate", "kept_text"]
 
 _CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
@@ -136,6 +136,23 @@ class ChatTemplate:
                     f"null, and lists of these; {name} is something else"
                 )
         return dict(kwargs)
+
+
+def kept_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What users, systems and tools say, one behind the other: templates leave none of it out,
+    while they may leave out what an assistant thought."""
+    return "".join(
+        text.strip()
+        for message in messages
+        if isinstance(message, Mapping) and message.get("role") != "assistant"
+        for text in _texts(message.get("content"))
+    )
+
+
+def _texts(content: Any) -> list[str]:
+    parts = content if isinstance(content, (list, tuple)) else [content]
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _prepare(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

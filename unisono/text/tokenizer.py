@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unisono.core.errors import InvalidRequestError
+from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.core.folder_files import read_json_object
 from unisono.gguf import is_gguf
 from unisono.text.backend import Backend, check_text, load_backend, spelling_of
-from unisono.text.chat_template import ChatTemplate
+from unisono.text.chat_template import ChatTemplate, kept_text
 from unisono.text.gguf_tokenizer import read_gguf_tokenizer
 from unisono.text.native import native_call
 from unisono.text.special_tokens import (
@@ -25,6 +25,7 @@ from unisono.text.special_tokens import (
 )
 from unisono.text.spelling import Spelling
 from unisono.text.template_files import read_chat_templates
+from unisono.text.token_bound import read_token_bound
 
 __all__ = ["Tokenizer"]
 
@@ -40,6 +41,7 @@ class Tokenizer:
         self._backend = backend
         self._named = dict(named)
         self._spelling = spelling_of(backend)
+        self._bound = read_token_bound(backend)
         self._pieces: dict[int, str | bytes] = {}
         self._chat = ChatTemplate(chat_templates, variables=self._named)
         added = backend.get_added_tokens_decoder()
@@ -90,14 +92,37 @@ class Tokenizer:
     def is_special(self, token_id: int) -> bool:
         return token_id in self.special_ids
 
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of ``text``, with the special tokens that ``tokenizer.json`` puts around it.
+    def check_length(self, text: str, max_tokens: int) -> None:
+        """Refuses, without tokenizing, a text that certainly has more than ``max_tokens`` tokens.
+
+        Cheap for a text of any length; one that passes may still have more.
 
         Raises:
             InvalidRequestError: not text, or text with half a surrogate pair.
-            CheckpointError: the model's tokenizer breaks down over it.
+            ContextLengthError: it has more.
         """
         check_text(text)
+        if self._bound.is_exceeded(text, max_tokens):
+            raise _too_long(max_tokens)
+
+    def encode(
+        self, text: str, *, add_special_tokens: bool = True, max_tokens: int | None = None
+    ) -> list[int]:
+        """Token ids of ``text``, with the special tokens that ``tokenizer.json`` puts around it.
+
+        Args:
+            max_tokens: refuse a text of more tokens, before it is tokenized where its length says
+                so (:meth:`check_length`).
+
+        Raises:
+            InvalidRequestError: not text, or text with half a surrogate pair.
+            ContextLengthError: more tokens than ``max_tokens``.
+            CheckpointError: the model's tokenizer breaks down over it.
+        """
+        if max_tokens is None:
+            check_text(text)
+        else:
+            self.check_length(text, max_tokens)
         with native_call(
             "the model's tokenizer fails on this text",
             hint="Fetch the model again, or upgrade the package `tokenizers`.",
@@ -106,6 +131,8 @@ class Tokenizer:
             (encoding,) = self._backend.encode_batch_fast(
                 [text], add_special_tokens=add_special_tokens
             )
+        if max_tokens is not None and len(encoding.ids) > max_tokens:
+            raise _too_long(max_tokens, len(encoding.ids))
         return encoding.ids
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -196,8 +223,16 @@ class Tokenizer:
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
     ) -> list[int]:
-        """Token ids of :meth:`render_chat`; the template has written the special tokens."""
+        """Token ids of :meth:`render_chat`; the template has written the special tokens.
+
+        Args:
+            max_tokens: as of :meth:`encode`; messages that no template leaves out are looked at
+                before anything is rendered.
+        """
+        if max_tokens is not None:
+            self.check_length(kept_text(messages), max_tokens)
         text = self.render_chat(
             messages,
             tools=tools,
@@ -206,7 +241,16 @@ class Tokenizer:
             continue_final_message=continue_final_message,
             template_kwargs=template_kwargs,
         )
-        return self.encode(text, add_special_tokens=False)
+        return self.encode(text, add_special_tokens=False, max_tokens=max_tokens)
 
     def _token(self, token_id: int) -> str | None:
         return self._backend.id_to_token(token_id) if 0 <= token_id < self.vocab_size else None
+
+
+def _too_long(max_tokens: int, num_tokens: int | None = None) -> ContextLengthError:
+    has = "more" if num_tokens is None else str(num_tokens)
+    return ContextLengthError(
+        f"The prompt may have {max_tokens} tokens and has {has}.",
+        param="prompt",
+        hint="Shorten the prompt.",
+    )
