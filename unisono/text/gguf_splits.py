@@ -2,15 +2,25 @@
 the names that llama.cpp gives them (``tokenizer.ggml.pre``; ``src/llama-vocab.cpp`` there).
 
 Where it rewrote a pattern for its own matcher, this is the one of the family's ``tokenizer.json``.
+Not here, because it cuts by code of its own or its models are no decoders: ``afmoe``,
+``whitespace``, ``roberta-bpe``, ``jina-v1-en``, ``jina-v2-code``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.split_patterns import CONTRACTIONS, LLAMA_3, QWEN_2, SPACES
+from unisono.text.split_patterns import (
+    CONTRACTIONS,
+    HAN_APART,
+    LLAMA_3,
+    MARKS_AND_SPACES,
+    QWEN_2,
+    SPACES,
+    WORDS,
+)
 
-__all__ = ["SPLITS", "Split"]
+__all__ = ["MARKED_SPACES", "SPLITS", "Split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +55,103 @@ def _cased(contractions: str, digits: str) -> str:
     )
 
 
-_CJK = "[一-龥぀-ゟ゠-ヿ]+"
-_DEEPSEEK3 = (
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-    rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{SPACES}"
+def _deepseek(marks: str) -> str:
+    """``marks``: how a run of punctuation and what lies between words end."""
+    return (
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        rf"| ?[\p{{P}}\p{{S}}]+{marks}|\s+(?!\S)|\s+"
+    )
+
+
+_CASED_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫ"
+    "ᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹ"
+    "ℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
 )
+_CJK = "[一-龥぀-ゟ゠-ヿ]+"
+_CHINESE_OR_KOREAN = "[一-龥ࠀ-一가-퟿]+"
+_SCRIPTS_APART = rf"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|{_CJK}"
+_BY_THREE_FROM_THE_RIGHT = r"\d{1,3}(?=(?:\d{3})*\b)"
 _BAILING = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
     r"|\s*[\r\n]|\s+(?!\S)|\s+"
 )
+_EXAONE_MOE = (
+    rf"{CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+_SEED_CODER = rf"{WORDS}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{SPACES}"
+_JAIS_2 = (
+    rf"{WORDS}|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+"
+    + "".join(rf"|\s{{{count}}}(?!\S)" for count in (512, 256, 128, 64, 32, 16, 8, 4))
+    + r"|\s{1,2}(?!\S)|\s{1}"
+)
+_BLOOM = " ?[^(\\s|.,!?…。，、।۔،)]+"
+_DIGIT = r"\p{N}"
 
-_llama3 = Split((LLAMA_3,), ignore_merges=True, adds_bos=True)
-_qwen2 = Split((QWEN_2,))
-_gpt2 = Split((_GPT2,))
-_gpt4o = Split((_cased(rf"{CONTRACTIONS}?", r"\p{N}{1,3}"),))
-_smollm = Split((r"\p{N}", _GPT2))
-_deepseek3 = Split((r"\p{N}{1,3}", _CJK, _DEEPSEEK3))
-_bailing = Split((_BAILING,))
-_by_size = Split((LLAMA_3,))
+_GPT4O = _cased(rf"{CONTRACTIONS}?", r"\p{N}{1,3}")
+_DEEPSEEK_3 = (r"\p{N}{1,3}", _CJK, _deepseek(r"[\r\n]*|\s*[\r\n]+"))
 
-SPLITS = {
-    "default": Split((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
-    **dict.fromkeys(("gpt-2", "phi-2", "olmo", "mpt", "jais", "exaone4", "gigachat"), _gpt2),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "pixtral", "falcon3", "lfm2"), _llama3),
-    **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), _by_size),
-    "qwen2": Split((QWEN_2,), composes=True),
-    "qwen35": Split((_QWEN35,), composes=True),
-    **dict.fromkeys(("deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "grok-2"), _qwen2),
-    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), _deepseek3),
-    "deepseek-coder": Split(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}")),
-    **dict.fromkeys(("gpt-4o", "llama4", "kanana2", "minimax-m2"), _gpt4o),
-    "tekken": Split((_cased("", r"\p{N}"),), ignore_merges=True, adds_bos=True),
-    **dict.fromkeys(
-        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _smollm
+_SAME = {
+    Split((_GPT2,)): (
+        *("gpt-2", "phi-2", "olmo", "mpt", "jais", "exaone4", "gigachat", "trillion"),
+        *("granite-docling", "a.x-4.0", "mellum", "modern-bert"),
+        *("jina-es", "jina-de", "jina-v2-es", "jina-v2-de"),
     ),
-    "falcon": Split((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
-    **dict.fromkeys(("bailingmoe", "bailingmoe2", "llada-moe"), _bailing),
+    Split((LLAMA_3,), ignore_merges=True, adds_bos=True): (
+        *("llama-bpe", "llama3", "llama-v3", "pixtral", "falcon3", "falcon-h1", "lfm2"),
+        *("midm-2.0", "jina-v5-nano"),
+    ),
+    Split((LLAMA_3,)): ("dbrx", "smaug-bpe", "chatglm-bpe"),
+    Split((LLAMA_3,), ignore_merges=True): ("glm4", "glm5"),
+    Split((QWEN_2,), composes=True): ("qwen2", "f2llmv2"),
+    Split((QWEN_2,)): (
+        *("deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "grok-2", "kormo"),
+        "solar-open",
+    ),
+    Split(_DEEPSEEK_3): ("deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"),
+    Split((_GPT4O,)): ("gpt-4o", "llama4", "kanana2", "minimax-m2", "talkie"),
+    Split((_DIGIT, _GPT2)): (
+        *("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"),
+        "mellum2",
+    ),
+    Split((_BAILING,)): ("bailingmoe", "bailingmoe2", "llada-moe"),
+    Split((_BLOOM,)): ("bloom", "poro-chat", "gpt3-finnish"),
+    Split((_BY_THREE_FROM_THE_RIGHT, _GPT4O)): ("tiny_aya", "cohere2moe"),
 }
+SPLITS = {
+    **{name: split for split, names in _SAME.items() for name in names},
+    "default": Split((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
+    "qwen35": Split((_QWEN35,), composes=True),
+    "deepseek-llm": Split(
+        (
+            *("[\r\n]", rf"\s?[{_CASED_LETTERS}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$"),
+            *(_CHINESE_OR_KOREAN, r"\p{N}+"),
+        )
+    ),
+    "deepseek-coder": Split(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CHINESE_OR_KOREAN, _DIGIT)),
+    "spark2_5": Split((r"\p{N}{1,3}", _CJK, _deepseek(r"|[\r\n]"), _DIGIT)),
+    "youtu": Split((_SCRIPTS_APART, _cased(rf"{CONTRACTIONS}?", _DIGIT)), ignore_merges=True),
+    "tekken": Split((_cased("", _DIGIT),), ignore_merges=True, adds_bos=True),
+    "falcon": Split((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
+    "viking": Split((_BLOOM, _DIGIT)),
+    "granite-embed-multi-97m": Split((_GPT4O,), ignore_merges=True),
+    "minicpm5": Split((r"\p{N}{1,3}", rf"{WORDS}|\p{{N}}+|{MARKS_AND_SPACES}"), ignore_merges=True),
+    "seed-coder": Split((_SEED_CODER,)),
+    "exaone-moe": Split((_EXAONE_MOE,)),
+    "jais-2": Split((_JAIS_2,)),
+    "kimi-k2": Split((HAN_APART,)),
+    "laguna": Split((r"[^\n]+|[\n]+", QWEN_2)),
+    "superbpe": Split((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
+    "ufakzeka": Split((rf"[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{MARKS_AND_SPACES}",)),
+    "chameleon": Split(
+        (
+            *("<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )"),
+            *(_DIGIT, r"[\p{P}!-/:-@\[-`{-~]", _GPT2),
+        ),
+        adds_bos=True,
+    ),
+}
+MARKED_SPACES = frozenset({"gemma4", "granite-embed-multi-311m", "sarvam-moe"})
+"""Names under which a vocabulary is written as sentencepiece does it, though its merges are given:
+spaces as marks, and bytes for what has no token. Nothing is cut before merging."""

@@ -1,7 +1,7 @@
 """The tokenizer and the chat templates that a GGUF file carries in its metadata.
 
 Byte-level vocabularies come with merges; sentencepiece ones with scores, from which the merges
-follow. Knows nothing of tensors.
+follow, or, as Gemma 4's, with merges too. Knows nothing of tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.gguf import GgufFile, Metadata
-from unisono.text.gguf_splits import SPLITS
+from unisono.text.gguf_splits import MARKED_SPACES, SPLITS
 from unisono.text.merges import merges_by_rank
 from unisono.text.native import native_call
 from unisono.text.sentencepiece_backend import mark_spaces
@@ -111,18 +111,16 @@ class _Vocabulary:
 
 def _byte_level(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
     name = metadata.text(f"{_PREFIX}pre") or "default"
+    if name in MARKED_SPACES:
+        return _marked(metadata, vocabulary)
     split = SPLITS.get(name)
     if split is None:
         raise UnsupportedModelError(
             f"{metadata.source} cuts text into words by {name!r:.40}, which is not known.",
-            hint=f"Known are: {', '.join(sorted(SPLITS))}. Fetch the model as safetensors.",
+            hint=f"Known are: {', '.join(sorted({*SPLITS, *MARKED_SPACES}))}. "
+            "Fetch the model as safetensors.",
         )
-    merges = metadata.texts(f"{_PREFIX}merges")
-    if merges is None:
-        raise CheckpointError(f"{metadata.source} has no merges for its vocabulary.")
-    model = models.BPE(
-        vocabulary.ids(), [_pair(merge) for merge in merges], ignore_merges=split.ignore_merges
-    )
+    model = models.BPE(vocabulary.ids(), _given_merges(metadata), ignore_merges=split.ignore_merges)
     backend = Backend(model)
     if split.composes:
         backend.normalizer = normalizers.NFC()
@@ -134,6 +132,13 @@ def _byte_level(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
     return backend
 
 
+def _given_merges(metadata: Metadata) -> list[tuple[str, str]]:
+    merges = metadata.texts(f"{_PREFIX}merges")
+    if merges is None:
+        raise CheckpointError(f"{metadata.source} has no merges for its vocabulary.")
+    return [_pair(merge) for merge in merges]
+
+
 def _pair(merge: str) -> tuple[str, str]:
     left, _, right = merge[1:].partition(" ")
     return merge[:1] + left, right
@@ -141,13 +146,30 @@ def _pair(merge: str) -> tuple[str, str]:
 
 def _sentencepiece(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
     scores = metadata.numbers(f"{_PREFIX}scores")
-    given = metadata.texts(f"{_PREFIX}merges")
-    if given is not None:
-        merges = [_pair(merge) for merge in given]
+    if metadata.texts(f"{_PREFIX}merges") is not None:
+        merges = _given_merges(metadata)
     elif scores is not None and len(scores) == len(vocabulary.tokens):
         merges = merges_by_rank(vocabulary.ranks(scores))
     else:
         raise CheckpointError(f"{metadata.source} has no score for each token of its vocabulary.")
+    return _of_merges(metadata, vocabulary, merges, spaced=True, adds_bos=True)
+
+
+def _marked(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
+    merges = _given_merges(metadata)
+    return _of_merges(metadata, vocabulary, merges, spaced=False, adds_bos=False)
+
+
+def _of_merges(
+    metadata: Metadata,
+    vocabulary: _Vocabulary,
+    merges: list[tuple[str, str]],
+    *,
+    spaced: bool,
+    adds_bos: bool,
+) -> Backend:
+    """Of a vocabulary that marks spaces. ``spaced``: a text gets a space in front; both where the
+    file does not say."""
     unknown = vocabulary.text(metadata, "unknown_token_id") or next(
         iter(vocabulary.of_kind(_UNKNOWN)), None
     )
@@ -155,9 +177,9 @@ def _sentencepiece(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
         vocabulary.ids(), merges, unk_token=unknown, fuse_unk=True, byte_fallback=True
     )
     backend = Backend(model)
-    spaced = metadata.flag(f"{_PREFIX}add_space_prefix", True)
-    mark_spaces(backend, prefix="always" if spaced else None)
-    _surround(backend, metadata, vocabulary, adds_bos=True)
+    prefixed = metadata.flag(f"{_PREFIX}add_space_prefix", spaced)
+    mark_spaces(backend, prefix="always" if prefixed else None)
+    _surround(backend, metadata, vocabulary, adds_bos=adds_bos)
     return backend
 
 
@@ -199,4 +221,5 @@ def _chat_templates(metadata: Metadata) -> dict[str, str]:
 _KINDS: dict[str, Callable[[Metadata, _Vocabulary], Backend]] = {
     "gpt2": _byte_level,
     "llama": _sentencepiece,
+    "gemma4": _marked,
 }

@@ -15,11 +15,19 @@ __all__ = ["NAMED", "TekkenError", "TekkenFile", "read_tekken"]
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 """The same in every such file."""
+_UNLISTED = (
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+    *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]"),
+    *("[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+    "[TOOL_CONTENT]",
+)
+"""By id, in files that list none (Mistral Nemo, Pixtral): what ``mistral-common`` takes there."""
+_UNLISTED_VERSIONS = ("v1", "v2", "v3", "v7")
 _MAX_SPECIAL = 1 << 16
 
 
 class TekkenError(ValueError):
-    """Not such a file, or one of the first ones, which did not list their special tokens."""
+    """Not such a file, or one of a version that lists its special tokens and does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +45,8 @@ def read_tekken(content: bytes) -> TekkenFile:
     """
     try:
         whole = json.loads(content)
-        config, listed = whole["config"], whole.get("special_tokens")
-        if listed is None:
-            raise TekkenError("it does not list its special tokens")
-        special = _special(listed, config.get("default_num_special_tokens"))
+        config = whole["config"]
+        special = _special(_listed(whole), config.get("default_num_special_tokens"))
         size = config.get("default_vocab_size")
         entries = whole["vocab"] if size is None else whole["vocab"][: size - len(special)]
         tokens = [base64.b64decode(entry["token_bytes"], validate=True) for entry in entries]
@@ -57,9 +63,20 @@ def read_tekken(content: bytes) -> TekkenFile:
     )
 
 
-def _special(listed: Any, count: int | None) -> tuple[str, ...]:
-    by_rank = {int(entry["rank"]): str(entry["token_str"]) for entry in listed}
+def _listed(whole: Mapping[str, Any]) -> dict[int, str]:
+    """Special tokens by rank."""
+    listed, version = whole.get("special_tokens"), whole["config"].get("version")
+    if listed is not None:
+        return {int(entry["rank"]): str(entry["token_str"]) for entry in listed}
+    if version not in _UNLISTED_VERSIONS:
+        raise TekkenError(f"it does not list its special tokens, in version {version!r:.20}")
+    return dict(enumerate(_UNLISTED))
+
+
+def _special(by_rank: Mapping[int, str], count: int | None) -> tuple[str, ...]:
     number = len(by_rank) if count is None else int(count)
     if sorted(by_rank) != list(range(len(by_rank))) or not len(by_rank) <= number <= _MAX_SPECIAL:
-        raise TekkenError("its special tokens are not numbered one after the other")
+        raise TekkenError(
+            "its special tokens are not numbered one after the other, or more than it says"
+        )
     return tuple(by_rank.get(rank, f"<SPECIAL_{rank}>") for rank in range(number))

@@ -11,18 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unisono.text.split_patterns import CONTRACTIONS, LLAMA_3, MARKS_AND_SPACES, QWEN_2
+from unisono.text.split_patterns import HAN_APART, LLAMA_3, QWEN_2
 
 __all__ = ["TiktokenFamily", "find_family"]
-
-_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
-_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
-_HAN_APART = (
-    r"[\p{Han}]+"
-    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{CONTRACTIONS}?"
-    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{CONTRACTIONS}?"
-    rf"|\p{{N}}{{1,3}}|{MARKS_AND_SPACES}"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +60,7 @@ _LLAMA_3 = TiktokenFamily(
     named={"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
 )
 _GLM_4 = TiktokenFamily(pattern=LLAMA_3, in_front=("[gMASK]", "<sop>"))
-_KIMI = TiktokenFamily(pattern=_HAN_APART)
+_KIMI = TiktokenFamily(pattern=HAN_APART)
 
 _BY_CLASS = {
     "QWenTokenizer": _QWEN,

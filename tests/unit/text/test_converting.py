@@ -314,13 +314,31 @@ def test_tekken_as_transformers_and_tiktoken(
     assert (ours.bos_token, ours.eos_token) == ("<s>", "</s>")
 
 
+def without_special_tokens(version: str | None, **changes: Any) -> dict[str, Any]:
+    config = {"pattern": TEKKEN_PATTERN, "default_num_special_tokens": 32, "version": version}
+    return {"special_tokens": None, "config": {**config, **changes}}
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v7"])
+def test_early_tekken_files_list_no_special_tokens(version: str, tmp_path: Path) -> None:
+    content = json.dumps(tekken_file(**without_special_tokens(version))).encode()
+    tokenizer = Tokenizer.load(write_folder(tmp_path, "tekken.json", content, {}))
+    assert tokenizer.encode("[INST]a[/INST]</s>")[:2] == [1, 3]
+    ids = {"<unk>": 0, "[TOOL_CALLS]": 9, "[IMG]": 10, "<pad>": 11, "[TOOL_CONTENT]": 19}
+    assert {token: tokenizer.token_id(token) for token in ids} == ids
+    assert tokenizer.token_id("<SPECIAL_20>") == 20
+    assert tokenizer.vocab_size == len(ranks()) + 2 + 32
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         (b"{", "not the form"),
         (b"[]", "not the form"),
         (b"[" * 100_000, "not the form"),
-        ({"special_tokens": None}, "does not list"),
+        (without_special_tokens("v11"), "does not list .* 'v11'"),
+        (without_special_tokens(None), "does not list"),
+        (without_special_tokens("v3", default_num_special_tokens=19), "more than it says"),
         ({"special_tokens": [{"rank": 1, "token_str": "<s>"}]}, "not numbered"),
         ({"special_tokens": [{"rank": "x"}]}, "not the form"),
         ({"vocab": [{"rank": 0, "token_bytes": "?"}]}, "not the form"),
