@@ -1,15 +1,13 @@
-"""Server-sent events, and noticing that a client has gone.
+"""Server-sent events.
 
 Knows ASGI and generations; nothing of the shape of the events.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Protocol
 
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +15,7 @@ from unisono.server.api_error import ApiError, api_error
 from unisono.server.failures import log_failure
 from unisono.server.generation import AnswerDelta, Generation, Usage
 
-__all__ = ["DisconnectWatch", "EventStream", "Renderer"]
+__all__ = ["EventStream", "Renderer"]
 
 _DONE = b"data: [DONE]\n\n"
 _HEADERS = [
@@ -36,49 +34,24 @@ class Renderer(Protocol):
     def closing(self, usage: Usage) -> bytes: ...
 
 
-class DisconnectWatch:
-    """Ends a generation as soon as its client is gone."""
-
-    def __init__(self, receive: Receive, generation: Generation) -> None:
-        self._receive = receive
-        self._generation = generation
-        self._task = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._generation.cancel(ClientDisconnect())
-
-    def close(self) -> None:
-        self._task.cancel()
-        self._generation.close()
-
-
 class EventStream(Response):
     """A generation as events. Its first deltas have come already, so the status is known."""
 
     def __init__(
-        self,
-        generation: Generation,
-        first: list[AnswerDelta],
-        renderer: Renderer,
-        watch: DisconnectWatch,
+        self, generation: Generation, first: list[AnswerDelta], renderer: Renderer
     ) -> None:
         self.status_code = 200
         self.background = None
         self._generation = generation
         self._first = first
         self._renderer = renderer
-        self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             await self._send_events(send)
-        except ClientDisconnect:
-            return
         finally:
-            self._watch.close()
+            self._generation.close()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
@@ -89,8 +62,6 @@ class EventStream(Response):
                 if events := render.events(deltas):
                     await _send_part(send, events)
             await _send_part(send, render.closing(self._generation.usage) + _DONE)
-        except ClientDisconnect:
-            raise
         except Exception as error:
             log_failure(_log, error)
             await _send_part(send, _error_event(api_error(error)) + _DONE)

@@ -14,7 +14,7 @@ from unisono.core import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.chat import ChatEvents, chat_completion
 from unisono.server.completions import CompletionEvents, CompletionView, completion
-from unisono.server.event_stream import DisconnectWatch, EventStream, Renderer
+from unisono.server.event_stream import EventStream, Renderer
 from unisono.server.generation import AnswerDelta, Generation, make_requests
 from unisono.server.json_body import read_model
 from unisono.server.openapi import ERRORS, describe_body, describe_stream
@@ -55,8 +55,8 @@ async def create_chat_completion(request: Request) -> Response:
             has_logprobs=bool(body.logprobs),
             has_usage=_wants_usage(body),
         )
-        return await _stream(request, generation, events)
-    answers = await _collect(request, generation)
+        return await _stream(generation, events)
+    answers = await _collect(generation)
     content = chat_completion(
         service.tokenizer, head, answers, generation.usage, has_logprobs=bool(body.logprobs)
     )
@@ -91,8 +91,8 @@ async def create_completion(request: Request) -> Response:
     )
     if body.stream:
         events = CompletionEvents(view, head, has_usage=_wants_usage(body))
-        return await _stream(request, generation, events)
-    answers = await _collect(request, generation)
+        return await _stream(generation, events)
+    answers = await _collect(generation)
     content = completion(view, head, answers, generation.usage)
     return Response(content, media_type="application/json")
 
@@ -127,27 +127,17 @@ def _wants_usage(body: SamplingFields) -> bool:
     return body.stream_options is not None and bool(body.stream_options.include_usage)
 
 
-async def _stream(request: Request, generation: Generation, renderer: Renderer) -> Response:
+async def _stream(generation: Generation, renderer: Renderer) -> Response:
     """Waits for the first deltas, so that what fails before them has a status of its own."""
-    watch = DisconnectWatch(request.receive, generation)
-    try:
-        first = await generation.__anext__()
-    except BaseException:
-        watch.close()
-        raise
-    return EventStream(generation, first, renderer, watch)
+    return EventStream(generation, await generation.__anext__(), renderer)
 
 
-async def _collect(request: Request, generation: Generation) -> list[AnswerDelta]:
+async def _collect(generation: Generation) -> list[AnswerDelta]:
     """All answers, complete and in order."""
     answers = [_Collected(index) for index in range(generation.num_answers)]
-    watch = DisconnectWatch(request.receive, generation)
-    try:
-        async for deltas in generation:
-            for delta in deltas:
-                answers[delta.index].add(delta)
-    finally:
-        watch.close()
+    async for deltas in generation:
+        for delta in deltas:
+            answers[delta.index].add(delta)
     return [answer.whole() for answer in answers]
 
 

@@ -123,7 +123,6 @@ class Generation:
         self._metrics = metrics
         self._started_s = time.monotonic()
         self._answers: Answers | None = None
-        self._closed_by: BaseException | None = None
         self._state = {
             request.id: _Answer(
                 index,
@@ -143,15 +142,10 @@ class Generation:
     def num_answers(self) -> int:
         return len(self._requests)
 
-    def cancel(self, reason: BaseException) -> None:
-        """The client is gone: ends the iteration with ``reason``, frees what the engine holds."""
-        self._closed_by = reason
-        self._give_up("disconnect")
-        if self._answers is not None:
-            self._answers.fail(reason)
-
     def close(self) -> None:
-        """Frees what the engine still holds; safe to call twice."""
+        """Frees what the engine still holds; safe to call twice. What has not finished by now is
+        an answer whose client left."""
+        self._give_up("disconnect")
         if self._answers is not None:
             self._answers.close()
 
@@ -163,16 +157,15 @@ class Generation:
             return await self._next_deltas()
         except StopAsyncIteration:
             raise
-        except BaseException:
-            self._give_up("error")
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._give_up("error")
             self.close()
             raise
 
     async def _next_deltas(self) -> list[AnswerDelta]:
         if self._answers is None:
             self._answers = await self._host.submit(self._requests)
-            if self._closed_by is not None:
-                self._answers.fail(self._closed_by)
         while True:
             outputs = await self._answers.__anext__()
             if deltas := [delta for output in outputs if (delta := self._take(output))]:

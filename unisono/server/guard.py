@@ -1,16 +1,16 @@
 """The one door: every request passes here before any route sees it.
 
 Denies by default: without a key only ``/health`` answers. Also refuses what is too large, what
-comes while the server drains, and catches whatever a route did not. Pure ASGI: bodies stream
-through untouched.
+comes while the server drains, catches whatever a route did not, and lets go of clients that leave.
+Pure ASGI: bodies stream through untouched.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import MutableMapping
-from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unisono.server.api_error import ApiError, error_response
@@ -19,6 +19,7 @@ from unisono.server.json_body import body_too_large, discard_body
 from unisono.server.keys import KeyRing
 from unisono.server.metrics import Metrics
 from unisono.server.settings import Limits
+from unisono.server.visit import Visit
 
 __all__ = ["Gate", "Guard"]
 
@@ -55,27 +56,36 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watched_send(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                self._metrics.response(message["status"])
-            await send(message)
-
+        visit = Visit(receive, send)
         self._gate.num_inside += 1
         try:
+            await self._answer(scope, visit)
+        except (ClientDisconnect, asyncio.CancelledError):
+            if not visit.client_left:
+                raise
+        finally:
+            visit.close()
+            self._gate.num_inside -= 1
+            self._count(visit)
+
+    async def _answer(self, scope: Scope, visit: Visit) -> None:
+        try:
             self._check(scope)
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, visit.receive, visit.send)
+        except ClientDisconnect:
+            raise
         except Exception as error:
             log_failure(_log, error)
-            if not started:
+            if visit.status is None:
                 if isinstance(error, ApiError) and error.status == 413:
-                    await discard_body(receive)
-                await error_response(error)(scope, receive, watched_send)
-        finally:
-            self._gate.num_inside -= 1
+                    await discard_body(visit.receive)
+                await error_response(error)(scope, visit.receive, visit.send)
+
+    def _count(self, visit: Visit) -> None:
+        if visit.client_left:
+            self._metrics.client_left()
+        elif visit.status is not None:
+            self._metrics.response(visit.status)
 
     def _check(self, scope: Scope) -> None:
         """Raises:

@@ -14,7 +14,7 @@ import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
@@ -49,14 +49,13 @@ async def read_model(request: Request, model: type[Model], limits: Limits) -> Mo
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Raises:
     ApiError: more than ``limits.body_bytes``, or slower than ``limits.body_timeout_s``.
+    ClientDisconnect: the client left before the body was complete.
     """
     try:
         return await asyncio.wait_for(_collect(request, limits), limits.body_timeout_s)
     except asyncio.TimeoutError as error:
         message = f"The body did not arrive within {limits.body_timeout_s:g} seconds."
         raise ApiError(408, message, code="request_timeout", close=True) from error
-    except ClientDisconnect as error:
-        raise ApiError(400, "The connection closed before the body was complete.") from error
 
 
 async def _collect(request: Request, limits: Limits) -> bytes:

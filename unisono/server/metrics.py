@@ -66,6 +66,12 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._disconnects = Counter(
+            "unisono_client_disconnects",
+            "Clients that left before their response was complete.",
+            registry=self._registry,
+        )
+
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"unisono_{name}", text, buckets=buckets, registry=self._registry)
 
@@ -84,6 +90,9 @@ class Metrics:
 
     def response(self, status: int) -> None:
         self._responses.labels(f"{status // 100}xx").inc()
+
+    def client_left(self) -> None:
+        self._disconnects.inc()
 
     def render(self) -> bytes:
         """The text format."""
