@@ -278,12 +278,10 @@ def test_only_pickled_weights(hub: Hub) -> None:
 
 
 def test_a_full_disk(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unisono.hub import modelscope
-
     class Usage:
         free = 10
 
-    monkeypatch.setattr(modelscope.shutil, "disk_usage", lambda folder: Usage)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda folder: Usage)
     with pytest.raises(ModelError, match="is full") as caught:
         resolve_model(NAME)
     assert "MODELSCOPE_CACHE" in caught.value.hint
@@ -300,13 +298,5 @@ def test_an_answer_that_is_not_modelscopes(hub: Hub, listing: bytes) -> None:
 @pytest.mark.usefixtures("hub")
 def test_an_endpoint_that_is_no_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "file:///etc")
-    with pytest.raises(ConfigError, match="not an http"):
+    with pytest.raises(ConfigError, match="no http"):
         resolve_model(NAME)
-
-
-def test_a_redirect_to_a_file_is_refused(tmp_path: Path) -> None:
-    request = transfer.urllib.request.Request("https://example.invalid/a")
-    follow = transfer._SafeRedirects().redirect_request
-    for target in ("file:///etc/passwd", "ftp://host/a", "http://host/a"):
-        with pytest.raises(transfer.TransferError, match="refused"):
-            follow(request, None, 302, "Found", {}, target)

@@ -1,28 +1,26 @@
 """Models from the Hugging Face hub, or a mirror that speaks its API.
 
-``huggingface_hub`` downloads, resumes and caches, and reads ``HF_ENDPOINT``, ``HF_TOKEN`` and
-``HF_HUB_CACHE``. This module chooses the files, checks their content against the published hashes,
-and turns the library's errors into ours.
+What comes is kept in the cache of ``huggingface_hub``, so that other programs find it and theirs is
+found here. Nothing that a mirror says becomes a path, a size or a name before it is checked, which
+is why the library does not download: it trusts headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from unisono.core.errors import CheckpointError, ModelError, ModelNotFoundError
-from unisono.hub.files import (
-    IGNORED,
-    WANTED,
-    content_matches,
-    require_safetensors,
-    storage_error,
-)
+from unisono.core.errors import ConfigError, ModelError, ModelNotFoundError
+from unisono.hub.files import require_safetensors, storage_error
+from unisono.hub.http import TransferError
+from unisono.hub.huggingface_api import find_commit, list_entries, resolve_url, secret_headers
+from unisono.hub.huggingface_cache import RepoCache
+from unisono.hub.listing import is_safe_path, wanted_files
+from unisono.hub.transfer import Download, fetch_all
 
 __all__ = ["download"]
 
+_DEFAULT_REVISION = "main"
 _ACCESS_HINT = (
     "If it is private or gated, accept its terms on its page and set HF_TOKEN to a token that may"
     " read it."
@@ -31,115 +29,81 @@ _ACCESS_HINT = (
 
 def download(repo_id: str, *, revision: str | None, offline: bool, progress: bool) -> Path:
     """The snapshot folder of ``repo_id``; see ``resolve_model`` for arguments and errors."""
-    from huggingface_hub import constants, snapshot_download
-
-    repo_folder = Path(constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
-    known = _snapshot_files(repo_folder)
-    try:
-        with _progress_bars(progress):
-            snapshot = Path(
-                snapshot_download(
-                    repo_id,
-                    revision=revision,
-                    local_files_only=offline,
-                    allow_patterns=list(WANTED),
-                    ignore_patterns=list(IGNORED),
-                    library_name="unisono",
-                )
-            )
-    except Exception as error:
-        _raise_ours(error, repo_id, revision, offline=offline)
-    if _snapshot_files(repo_folder) - known:
-        _verify(snapshot, repo_id)
+    wanted = revision or _DEFAULT_REVISION
+    if not is_safe_path(wanted):
+        raise ConfigError(
+            f"{wanted!r:.200} is no revision.", hint="Give a branch, a tag or a commit."
+        )
+    cache = RepoCache(repo_id)
+    if offline:
+        snapshot = cache.snapshot(wanted) or _raise_offline(repo_id, revision)
+    else:
+        snapshot = _fetch(cache, repo_id, wanted, progress=progress)
     require_safetensors((path.name for path in snapshot.iterdir()), repo_id)
     return snapshot
 
 
-def _snapshot_files(repo_folder: Path) -> set[Path]:
-    return {path for path in repo_folder.glob("snapshots/*/**/*") if path.exists()}
-
-
-def _verify(snapshot: Path, repo_id: str) -> None:
-    """Compare each file with its hash; the cache names a blob after it."""
-    for path in sorted(snapshot.rglob("*")):
-        blob = path.resolve()
-        if blob.is_file() and not content_matches(blob, blob.name):
-            path.unlink()
-            blob.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path.name} of {repo_id} does not match its published hash and was deleted.",
-                hint="Run the same command again to download it anew. If it happens twice, a proxy"
-                " or mirror on the way changes files.",
-            )
-
-
-@contextmanager
-def _progress_bars(wanted: bool) -> Iterator[None]:
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if wanted or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
+def _fetch(cache: RepoCache, repo_id: str, revision: str, *, progress: bool) -> Path:
+    headers = secret_headers()
     try:
-        yield
-    finally:
-        enable_progress_bars()
+        commit = find_commit(repo_id, revision, headers)
+        entries = list_entries(repo_id, commit, headers)
+    except TransferError as error:
+        return cache.snapshot(revision) or _raise_refused(error, repo_id, revision)
+    require_safetensors((str(path) for path, _, _ in entries), repo_id)
+    files = wanted_files(entries, all_hashed=True)
+    missing = {
+        file.digest: Download(
+            name=file.path,
+            url=resolve_url(repo_id, commit, file.path),
+            target=cache.blob(file),
+            size=file.size,
+            digest=file.digest,
+        )
+        for file in files
+        if not cache.has(file)
+    }
+    try:
+        if missing:
+            to = cache.root / "blobs"
+            fetch_all(list(missing.values()), to, headers, title=repo_id, progress=progress)
+        return cache.publish(commit, revision, files)
+    except TransferError as error:
+        if error.status in (401, 403):
+            _raise_refused(error, repo_id, revision)
+        raise ModelError(
+            f"The download of {repo_id} stopped: {error}.",
+            hint="Run the same command again: it goes on where it stopped.",
+        ) from error
+    except OSError as error:
+        raise storage_error(error, cache.root.parent) from error
 
 
-def _raise_ours(error: Exception, repo_id: str, revision: str | None, *, offline: bool) -> NoReturn:
-    from huggingface_hub import constants, errors
-
-    at = f" at revision {revision!r}" if revision else ""
-    if isinstance(error, errors.GatedRepoError):
+def _raise_refused(error: TransferError, repo_id: str, revision: str) -> NoReturn:
+    if error.code == "GatedRepo":
         raise ModelNotFoundError(f"{repo_id} is gated.", hint=_ACCESS_HINT) from error
-    if isinstance(error, errors.RevisionNotFoundError):
+    if error.code == "RevisionNotFound":
         raise ModelNotFoundError(
             f"{repo_id} has no revision {revision!r}.", hint="Give a branch, a tag or a commit."
         ) from error
-    if isinstance(error, errors.RepositoryNotFoundError) or _status_of(error) in (401, 403):
+    if error.status in (401, 403, 404):
         raise ModelNotFoundError(
             f"There is neither a folder {repo_id!r} nor a model of that id on the hub that you may"
             " read.",
             hint=f"Check the spelling, org/name. {_ACCESS_HINT}",
         ) from error
-    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
-        _raise_unreachable(error, f"{repo_id}{at}", offline=offline or constants.HF_HUB_OFFLINE)
-    if isinstance(error, OSError) and error.errno is not None:
-        raise storage_error(error, Path(constants.HF_HUB_CACHE)) from error
-    raise ModelError(
-        f"{repo_id}{at} could not be downloaded ({type(error).__name__}: {_first_line(error)}).",
-        hint="Run the same command again: it goes on where it stopped.",
-    ) from error
-
-
-def _raise_unreachable(error: Exception, model: str, *, offline: bool) -> NoReturn:
-    if offline:
-        raise ModelNotFoundError(
-            f"{model} is no folder here and not complete in the local cache, and offline mode is "
-            "on.",
-            hint="Unset HF_HUB_OFFLINE to download it, or copy the model's folder here and name"
-            " that.",
-        ) from error
-    reason = _first_line(error.__cause__ or error)
     raise ModelNotFoundError(
-        f"{model} is no folder here and not complete in the local cache, and could not be "
-        f"fetched ({reason}).",
+        f"{repo_id} is no folder here and not complete in the local cache, and could not be "
+        f"fetched ({error}).",
         hint="Check the network and proxy; set HF_ENDPOINT to use a mirror; or copy the model's"
         " folder here and name that.",
     ) from error
 
 
-def _status_of(error: BaseException) -> int | None:
-    """HTTP's status, of the error or of the one behind it."""
-    candidates = (error, error.__cause__)
-    responses = [getattr(candidate, "response", None) for candidate in candidates]
-    return next((response.status_code for response in responses if response is not None), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _raise_offline(repo_id: str, revision: str | None) -> NoReturn:
+    at = f" at revision {revision!r}" if revision else ""
+    raise ModelNotFoundError(
+        f"{repo_id}{at} is no folder here and not complete in the local cache, and offline mode is "
+        "on.",
+        hint="Unset HF_HUB_OFFLINE to download it, or copy the model's folder here and name that.",
+    )

@@ -10,26 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import threading
-from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import asdict
-from errno import ENOSPC
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
-from unisono.core.errors import ModelError, ModelNotFoundError
+from unisono.core.errors import CheckpointError, ModelError, ModelNotFoundError
+from unisono.core.folder_files import parse_json
 from unisono.hub.files import require_safetensors, storage_error
-from unisono.hub.modelscope_api import RemoteFile, file_url, list_files, secret_headers
-from unisono.hub.progress import download_bar
-from unisono.hub.transfer import TransferError, fetch_file
+from unisono.hub.http import TransferError
+from unisono.hub.listing import RemoteFile, wanted_files
+from unisono.hub.modelscope_api import file_url, list_files, secret_headers
+from unisono.hub.transfer import Download, fetch_all
 
 __all__ = ["download"]
 
 _DEFAULT_REVISION = "master"
-_PARALLEL_FILES = 4
 
 
 def download(repo_id: str, *, revision: str | None, offline: bool, progress: bool) -> Path:
@@ -61,51 +56,22 @@ def _fetch_snapshot(
     repo_id: str, revision: str, repo_folder: Path, files: list[RemoteFile], *, progress: bool
 ) -> Path:
     snapshot = repo_folder / _fingerprint(files)
-    missing = [file for file in files if not _is_here(snapshot, file)]
+    missing = [
+        Download(
+            name=file.path,
+            url=file_url(repo_id, revision, file.path),
+            target=snapshot / file.path,
+            size=file.size,
+            digest=file.digest,
+        )
+        for file in files
+        if not _is_here(snapshot, file)
+    ]
     if missing:
-        total = sum(file.size for file in missing)
-        snapshot.mkdir(parents=True, exist_ok=True)
-        if total > shutil.disk_usage(snapshot).free:
-            raise OSError(ENOSPC, "No space left on device")
-        with download_bar(f"modelscope:{repo_id}", total, shown=progress) as advance:
-            _fetch_all(repo_id, revision, snapshot, missing, advance)
+        title = f"modelscope:{repo_id}"
+        fetch_all(missing, snapshot, secret_headers(), title=title, progress=progress)
     _remember(repo_folder, revision, files)
     return snapshot
-
-
-def _fetch_all(
-    repo_id: str,
-    revision: str,
-    snapshot: Path,
-    files: list[RemoteFile],
-    advance: Callable[[int], None],
-) -> None:
-    stopped = threading.Event()
-
-    def on_bytes(count: int) -> None:
-        if stopped.is_set():
-            raise CancelledError
-        advance(count)
-
-    with ThreadPoolExecutor(_PARALLEL_FILES) as pool:
-        jobs = [
-            pool.submit(
-                fetch_file,
-                file_url(repo_id, revision, file.path),
-                snapshot / file.path,
-                size=file.size,
-                sha256=file.sha256,
-                secret_headers=secret_headers(),
-                on_bytes=on_bytes,
-            )
-            for file in files
-        ]
-        try:
-            for job in jobs:
-                job.result()
-        finally:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _cache_root() -> Path:
@@ -114,7 +80,7 @@ def _cache_root() -> Path:
 
 
 def _fingerprint(files: list[RemoteFile]) -> str:
-    content = json.dumps([[file.path, file.size, file.sha256] for file in files])
+    content = json.dumps([[file.path, file.size, file.digest] for file in files])
     return hashlib.sha256(content.encode()).hexdigest()[:40]
 
 
@@ -131,16 +97,17 @@ def _remember(repo_folder: Path, revision: str, files: list[RemoteFile]) -> None
     path = _record_path(repo_folder, revision)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps([asdict(file) for file in files], indent=1), encoding="utf-8")
+    record = [{"path": file.path, "size": file.size, "sha256": file.digest} for file in files]
+    draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
     draft.replace(path)
 
 
 def _cached(repo_folder: Path, revision: str) -> Path | None:
     """The snapshot last seen for ``revision``, if all of it is here."""
     try:
-        record = json.loads(_record_path(repo_folder, revision).read_text(encoding="utf-8"))
-        files = [RemoteFile(**entry) for entry in record]
-    except (OSError, ValueError, TypeError):
+        record = parse_json(_record_path(repo_folder, revision).read_bytes())
+        files = wanted_files((entry["path"], entry["size"], entry["sha256"]) for entry in record)
+    except (OSError, ValueError, TypeError, KeyError, CheckpointError):
         return None
     snapshot = repo_folder / _fingerprint(files)
     return snapshot if all(_is_here(snapshot, file) for file in files) else None

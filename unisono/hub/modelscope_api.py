@@ -5,27 +5,18 @@ Reads ``MODELSCOPE_ENDPOINT`` and ``MODELSCOPE_API_TOKEN``, as the official clie
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, quote_plus
 
-from unisono.core.errors import CheckpointError, ConfigError, ModelError
-from unisono.hub.files import is_wanted
-from unisono.hub.transfer import TransferError, open_url
+from unisono.core.errors import ModelError
+from unisono.hub.addresses import check_endpoint
+from unisono.hub.http import TransferError, bearer, read_json
+from unisono.hub.listing import RemoteFile, wanted_files
 
-__all__ = ["RemoteFile", "file_url", "list_files", "secret_headers"]
+__all__ = ["file_url", "list_files", "secret_headers"]
 
 _DEFAULT_ENDPOINT = "https://www.modelscope.cn"
 _MAX_LISTING_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    path: str
-    size: int
-    sha256: str
 
 
 def list_files(repo_id: str, revision: str) -> list[RemoteFile]:
@@ -34,34 +25,21 @@ def list_files(repo_id: str, revision: str) -> list[RemoteFile]:
     Raises:
         TransferError: no answer, or a refusal.
         ModelError: an answer that is not ModelScope's.
+        CheckpointError: a name, size or hash that is none.
     """
     query = f"Revision={quote_plus(revision)}&Recursive=True"
     url = f"{_endpoint()}/api/v1/models/{quote(repo_id)}/repo/files?{query}"
-    with open_url(url, secret_headers()) as response:
-        body = response.read(_MAX_LISTING_BYTES + 1)
     try:
-        answer = json.loads(body)
+        answer, _ = read_json(url, secret_headers(), _MAX_LISTING_BYTES)
         if answer.get("Success") is False:
             raise TransferError(str(answer.get("Message") or "refused"), 404)
-        entries = answer["Data"]["Files"]
-        files = [_remote_file(entry) for entry in entries if entry.get("Type") != "tree"]
+        entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
+        listed = [(entry["Path"], entry["Size"], entry.get("Sha256")) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{_endpoint()} did not answer like ModelScope.", hint="Check MODELSCOPE_ENDPOINT."
         ) from error
-    return sorted((file for file in files if is_wanted(file.path)), key=lambda file: file.path)
-
-
-def _remote_file(entry: dict[str, Any]) -> RemoteFile:
-    path = entry["Path"]
-    if "\\" in path or "\0" in path or path.startswith("/") or ".." in path.split("/"):
-        raise CheckpointError(f"The repository lists a file outside itself: {path!r}.")
-    sha256 = (entry.get("Sha256") or "").lower()
-    if is_wanted(path) and path.endswith(".safetensors") and len(sha256) != 64:
-        raise CheckpointError(
-            f"ModelScope publishes no hash for {path!r}, so it cannot be checked."
-        )
-    return RemoteFile(path=path, size=int(entry["Size"]), sha256=sha256)
+    return wanted_files(listed)
 
 
 def file_url(repo_id: str, revision: str, path: str) -> str:
@@ -70,17 +48,14 @@ def file_url(repo_id: str, revision: str, path: str) -> str:
 
 
 def _endpoint() -> str:
-    endpoint = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN")
-    endpoint = (endpoint or _DEFAULT_ENDPOINT).strip().rstrip("/")
-    if "://" not in endpoint:
-        endpoint = f"https://{endpoint}"
-    if not endpoint.startswith(("https://", "http://")):
-        raise ConfigError(f"MODELSCOPE_ENDPOINT {endpoint!r} is not an http(s) address.")
-    return endpoint
+    variable = (
+        "MODELSCOPE_ENDPOINT" if os.environ.get("MODELSCOPE_ENDPOINT") else "MODELSCOPE_DOMAIN"
+    )
+    address = (os.environ.get(variable) or _DEFAULT_ENDPOINT).strip()
+    return check_endpoint(address if "://" in address else f"https://{address}", variable)
 
 
 def secret_headers() -> dict[str, str]:
     token = os.environ.get("MODELSCOPE_API_TOKEN")
-    if not token:
-        return {}
-    return {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
+    shown = bearer(token, "MODELSCOPE_API_TOKEN")
+    return {**shown, "Cookie": f"m_session_id={token}"} if shown else {}

@@ -1,128 +1,135 @@
-"""One file over HTTP: resumed where it stopped, checked, and put in place in one step.
+"""Files over HTTP: resumed where they stopped, never longer than announced, checked, and put in
+place in one step.
 
-Knows no hub. Standard library alone; proxies and certificates come from the environment.
+Knows no hub.
 """
 
 from __future__ import annotations
 
-import http.client
+import re
+import shutil
+import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from unisono.core.errors import CheckpointError
 from unisono.hub.files import content_matches
+from unisono.hub.http import TransferError, chunks, open_url
+from unisono.hub.progress import download_bar
 
-__all__ = ["TransferError", "fetch_file", "open_url"]
+__all__ = ["Download", "fetch_all", "fetch_file"]
 
-_TIMEOUT_S = 30.0
-_CHUNK = 1 << 20
+_PARALLEL_FILES = 4
 _TRIES_WITHOUT_PROGRESS = 4
+_LEAST_PROGRESS = 64 << 10
+"""Bytes by which a try must get further than any before it, to count as progress."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CHANGED = (
+    "Run the same command again to download it anew. If it happens twice, a proxy or mirror on the"
+    " way changes files."
+)
 
 
-class TransferError(Exception):
-    """The connection failed, or ended early too often; ``status`` is HTTP's, where there is one."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows http(s) alone and never from https to http; the secrets of a request stay behind."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        scheme = urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
-            raise TransferError(f"refused to follow a redirect from {req.type} to {scheme}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Download:
+    name: str
+    """What messages call the file."""
+    url: str
+    target: Path
+    size: int
+    digest: str
+    """As ``content_matches`` takes it; ``""`` where none is published."""
 
 
-def open_url(url: str, secret_headers: Mapping[str, str], *, offset: int = 0) -> Any:
-    """The response, as ``urllib`` gives it; ``secret_headers`` go to this host alone.
+def fetch_all(
+    downloads: Sequence[Download],
+    folder: Path,
+    secret_headers: Mapping[str, str],
+    *,
+    title: str,
+    progress: bool,
+) -> None:
+    """Download several files into ``folder``, some at a time, with one bar for all of them.
 
     Raises:
-        TransferError: no connection, or an answer that is not success.
+        TransferError, CheckpointError, OSError: as ``fetch_file``, or they do not fit on the disk.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "unisono"})
-    for name, value in secret_headers.items():
-        request.add_unredirected_header(name, value)
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
-    try:
-        return urllib.request.build_opener(_SafeRedirects).open(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise TransferError(f"HTTP {error.code} {error.reason}", error.code) from error
-    except urllib.error.URLError as error:
-        raise TransferError(str(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise TransferError(str(error) or type(error).__name__) from error
+    total = sum(download.size for download in downloads)
+    folder.mkdir(parents=True, exist_ok=True)
+    if total > shutil.disk_usage(folder).free:
+        raise OSError(ENOSPC, "No space left on device")
+    stopped = threading.Event()
+    with (
+        download_bar(title, total, shown=progress) as advance,
+        ThreadPoolExecutor(_PARALLEL_FILES) as pool,
+    ):
+
+        def on_bytes(count: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            advance(count)
+
+        jobs = [pool.submit(fetch_file, each, secret_headers, on_bytes) for each in downloads]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def fetch_file(
-    url: str,
-    target: Path,
-    *,
-    size: int,
-    sha256: str,
-    secret_headers: Mapping[str, str],
-    on_bytes: Callable[[int], None],
+    download: Download, secret_headers: Mapping[str, str], on_bytes: Callable[[int], None]
 ) -> None:
-    """Download ``url`` to ``target``; what an earlier attempt left is continued.
+    """Download a file; what an earlier attempt left is continued.
 
     Args:
-        size: bytes the file has.
-        sha256: its hash in hex, or ``""`` where the hub publishes none.
         on_bytes: told how many more bytes are here (fewer, after a restart).
 
     Raises:
         TransferError: gave up.
-        CheckpointError: all bytes are here, but not those that were published.
+        CheckpointError: not the bytes that were published, or more of them.
         OSError: cannot be written.
     """
+    target = download.target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     with part.open("ab") as file, _locked(file):
-        if target.is_file() and target.stat().st_size == size:
-            on_bytes(size)  # another process was faster
+        if target.is_file() and target.stat().st_size == download.size:
+            on_bytes(download.size)  # another process was faster
             return
         on_bytes(file.tell())
-        _complete(url, file, size, secret_headers, on_bytes)
+        _complete(download, file, secret_headers, on_bytes)
         file.flush()
-        if not content_matches(part, sha256):
+        if not content_matches(part, download.digest):
             part.unlink()
             raise CheckpointError(
-                f"{target.name} does not match its published hash and was deleted.",
-                hint="Run the same command again to download it anew. If it happens twice, a proxy"
-                " or mirror on the way changes files.",
+                f"{download.name} does not match its published hash and was deleted.",
+                hint=_CHANGED,
             )
         part.replace(target)
 
 
 def _complete(
-    url: str,
+    download: Download,
     file: IO[bytes],
-    size: int,
     secret_headers: Mapping[str, str],
     on_bytes: Callable[[int], None],
 ) -> None:
     """Request what is missing until all is here; gives up after tries that brought nothing."""
-    failures = 0
-    while file.tell() != size:
-        before = file.tell()
-        if before > size:
-            _restart(file, on_bytes)
-            before = 0
+    size, failures, furthest = download.size, 0, 0
+    if file.tell() > size:
+        _restart(file, on_bytes)
+    while (before := file.tell()) != size:
+        furthest = max(furthest, before)
         try:
-            _append(url, file, size, secret_headers, on_bytes)
+            _append(download, file, secret_headers, on_bytes)
             reason = f"the connection ended after {file.tell()} of {size} bytes"
         except TransferError as error:
             if error.status == 416:
@@ -132,43 +139,42 @@ def _complete(
             reason = str(error)
         if file.tell() == size:
             return
-        failures = 0 if file.tell() > before else failures + 1
+        failures = 0 if file.tell() >= furthest + _LEAST_PROGRESS else failures + 1
         if failures == _TRIES_WITHOUT_PROGRESS:
             raise TransferError(reason)
         time.sleep(0.5 * 2**failures if failures else 0.1)
 
 
 def _append(
-    url: str,
+    download: Download,
     file: IO[bytes],
-    size: int,
     secret_headers: Mapping[str, str],
     on_bytes: Callable[[int], None],
 ) -> None:
     offset = file.tell()
-    with open_url(url, secret_headers, offset=offset) as response:
-        if offset and not _continues_at(response, offset):
+    with open_url(download.url, secret_headers, offset=offset) as response:
+        if response.status == 206:
+            _check_range(response, offset, download.size)
+        elif offset:
             _restart(file, on_bytes)
-        for chunk in _chunks(response):
+        for chunk in chunks(response):
+            if file.tell() + len(chunk) > download.size:
+                _restart(file, on_bytes)
+                raise CheckpointError(
+                    f"The server sends more than the {download.size} bytes that it announced for"
+                    f" {download.name}; they were deleted.",
+                    hint=_CHANGED,
+                )
             file.write(chunk)
             on_bytes(len(chunk))
-            if file.tell() > size:
-                raise TransferError(f"the server sends more than the {size} bytes it announced")
 
 
-def _continues_at(response: Any, offset: int) -> bool:
-    content_range = response.headers.get("Content-Range", "")
-    return response.status == 206 and content_range.startswith(f"bytes {offset}-")
-
-
-def _chunks(response: Any) -> Iterator[bytes]:
-    try:
-        while chunk := response.read(_CHUNK):
-            yield chunk
-    except http.client.IncompleteRead as error:
-        yield error.partial
-    except (OSError, http.client.HTTPException) as error:
-        raise TransferError(str(error) or type(error).__name__) from error
+def _check_range(response: Any, offset: int, size: int) -> None:
+    """Raises TransferError: it is not the rest of the file that the server sends."""
+    said = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(said)
+    if not match or int(match[1]) != offset or match[3] not in ("*", str(size)):
+        raise TransferError(f"the server sends {said!r:.80}, not what follows byte {offset}")
 
 
 def _restart(file: IO[bytes], on_bytes: Callable[[int], None]) -> None:

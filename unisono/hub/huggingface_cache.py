@@ -1,0 +1,86 @@
+"""The cache that ``huggingface_hub`` keeps, written in its form: blobs named by their hashes,
+snapshots of links to them, and refs from branches to commits.
+
+Every name in it is checked by whoever hands it in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from unisono.hub.files import IGNORED, WANTED
+from unisono.hub.listing import RemoteFile
+
+__all__ = ["RepoCache"]
+
+
+class RepoCache:
+    """Of one repository."""
+
+    def __init__(self, repo_id: str) -> None:
+        from huggingface_hub import constants
+
+        self._repo_id = repo_id
+        self.root = Path(constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
+
+    def blob(self, file: RemoteFile) -> Path:
+        """Where a file's content is kept."""
+        return self.root / "blobs" / file.digest
+
+    def has(self, file: RemoteFile) -> bool:
+        blob = self.blob(file)
+        return blob.is_file() and blob.stat().st_size == file.size
+
+    def publish(self, commit: str, revision: str, files: Iterable[RemoteFile]) -> Path:
+        """The snapshot folder of a commit all of whose files are here; ``revision`` leads to it.
+
+        Raises:
+            OSError: cannot be written.
+        """
+        snapshot = self.root / "snapshots" / commit
+        for file in files:
+            _link(self.blob(file), snapshot / file.path)
+        if revision != commit:
+            _write(self.root / "refs" / revision, commit)
+        return snapshot
+
+    def snapshot(self, revision: str) -> Path | None:
+        """What is here of a revision without asking the hub; None where that is not complete."""
+        from huggingface_hub import errors, snapshot_download
+
+        try:
+            return Path(
+                snapshot_download(
+                    self._repo_id,
+                    revision=revision,
+                    local_files_only=True,
+                    allow_patterns=list(WANTED),
+                    ignore_patterns=list(IGNORED),
+                )
+            )
+        except (errors.LocalEntryNotFoundError, OSError, ValueError):
+            return None
+
+
+def _link(blob: Path, name: Path) -> None:
+    """Give a blob a name in a snapshot; a copy of it where the system has no links."""
+    if name.is_file() and os.path.samefile(name, blob):
+        return
+    name.parent.mkdir(parents=True, exist_ok=True)
+    draft = name.with_name(f".{name.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        draft.symlink_to(os.path.relpath(blob, name.parent))
+    except OSError:
+        shutil.copyfile(blob, draft)
+    draft.replace(name)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
