@@ -15,6 +15,7 @@ from unisono.core import (
     FinishReason,
     Request,
     RequestOutput,
+    SamplingDefaults,
     SamplingParams,
     TokenLogprob,
     derive_seed,
@@ -22,7 +23,7 @@ from unisono.core import (
 )
 from unisono.core.errors import InvalidRequestError, RequestFailedError
 from unisono.engine import build_engine
-from unisono.hub import resolve_model
+from unisono.hub import read_sampling_defaults, resolve_model
 from unisono.text import AnswerStream, Tokenizer
 
 __all__ = ["LLM", "Completion", "CompletionDelta"]
@@ -70,6 +71,8 @@ class LLM:
         kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank.
         kv_dtype: of keys and values in it: ``auto`` (as ``dtype``), ``int8`` or ``fp8``.
         tensor_parallel: ranks among which the model is divided, each with a process and a device.
+        generation_config: ``auto``: what a request's parameters leave open is as the model's
+            ``generation_config.json`` recommends; ``none``: it is neutral; or another such file.
         progress: told which share of the weights has been quantised, each time it grows.
         options: further fields of ``EngineConfig``.
 
@@ -89,10 +92,12 @@ class LLM:
         kv_dtype: str = "auto",
         max_model_len: int | None = None,
         tensor_parallel: int = 1,
+        generation_config: str = "auto",
         progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
         folder = resolve_model(model, revision=revision)
+        self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
         self.engine = build_engine(
             folder,
@@ -236,7 +241,7 @@ class LLM:
         request = Request(
             id=f"offline-{next(self._ids)}",
             prompt_token_ids=tuple(prompt.token_ids),
-            params=params if params.n == 1 else replace(params, n=1),
+            params=replace(params.filled(self.sampling_defaults), n=1),
             seed=seed,
         )
         self.engine.add(request)

@@ -22,6 +22,7 @@ from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, parse_bytes
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
+from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.hub import resolve_model
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Loaded:
         self.llm = llm
         self.load_s = load_s
 
+    def fill(self, params: SamplingParams, fallback: SamplingDefaults) -> SamplingParams:
+        """``params``, with what the model recommends, or ``fallback``, where they say nothing."""
+        return params.filled(self.llm.sampling_defaults.or_else(fallback)).filled()
+
 
 def start_model(
     name: str | None,
@@ -63,6 +68,7 @@ def start_model(
     max_model_len: int | None,
     tensor_parallel: int,
     revision: str | None,
+    generation_config: str,
 ) -> Loaded:
     """Check the options, then import the engine and load model ``name`` for one request a time."""
     options: dict[str, Any] = {
@@ -83,7 +89,10 @@ def start_model(
         from unisono.llm import LLM
 
         llm = LLM(
-            str(folder), progress=lambda share: add(f"quantising weights, {share:.0%}"), **options
+            str(folder),
+            generation_config=generation_config,
+            progress=lambda share: add(f"quantising weights, {share:.0%}"),
+            **options,
         )
         gc.freeze()
     return Loaded(name, llm, time.perf_counter() - began)
@@ -158,6 +167,7 @@ def print_json(answer: Answer) -> None:
         "text": answer.text,
         "token_ids": answer.token_ids,
         "finish_reason": answer.finish_reason,
+        "sampling": answer.params.choice().said(),
         "usage": {
             "prompt_tokens": num_prompt,
             "completion_tokens": num_answer,
@@ -179,10 +189,20 @@ def print_statistics(answer: Answer) -> None:
         f"{answer.num_prompt_tokens} tokens in, {len(answer.token_ids)} out",
         f"first after {answer.first_token_s:.2f} s",
         f"{answer.tokens_per_s:.1f} tokens/s",
+        _sampling(answer.params),
     ]
     if answer.finish_reason == "length":
         parts.append("stopped at the most tokens allowed")
     typer.echo(dim(" · ".join(parts)), err=True)
+
+
+def _sampling(params: SamplingParams) -> str:
+    """``"greedy"``, ``"temperature 0.6, top_p 0.95"``: whatever is not neutral."""
+    said, neutral = params.choice().said(), NEUTRAL.said()
+    if params.greedy:
+        said = {"repetition_penalty": said["repetition_penalty"]}
+    parts = [f"{name} {said[name]:g}" for name in said if said[name] != neutral[name]]
+    return ", ".join((["greedy"] if params.greedy else []) + parts) or "temperature 1"
 
 
 def print_note(loaded: Loaded) -> None:

@@ -8,6 +8,7 @@ from unisono.cli.errors import clear_errors
 from unisono.cli.options import (
     DeviceOption,
     DtypeOption,
+    GenerationConfigOption,
     KvDtypeOption,
     KvMemoryOption,
     MaxModelLenOption,
@@ -35,15 +36,16 @@ def chat(
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = 0.7,
-    top_p: TopPOption = 0.95,
-    top_k: TopKOption = 0,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
     seed: SeedOption = None,
     system: SystemOption = None,
     kv_memory: KvMemoryOption = "2GiB",
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     revision: RevisionOption = None,
+    generation_config: GenerationConfigOption = "auto",
 ) -> None:
     """Talk with a model in the terminal. /help lists what else can be typed.
 
@@ -56,6 +58,7 @@ def chat(
         from unisono.cli.answering import print_note, start_model
         from unisono.cli.conversation import Conversation, talk
         from unisono.core.sampling import SamplingParams
+        from unisono.core.sampling_defaults import SamplingDefaults
 
         params = SamplingParams(
             max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
@@ -71,7 +74,9 @@ def chat(
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,
             revision=revision,
+            generation_config=generation_config,
         )
         typer.echo(f"{loaded.name}. /help for help, Ctrl-D to leave.", err=True)
         print_note(loaded)
+        params = loaded.fill(params, SamplingDefaults(temperature=0.7, top_p=0.95))
         talk(Conversation(loaded, params, system=system))

@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "DeviceOption",
     "DtypeOption",
+    "GenerationConfigOption",
     "JsonOption",
     "KvDtypeOption",
     "KvMemoryOption",
@@ -89,14 +90,36 @@ MaxTokensOption = Annotated[
         help=f"Most tokens to generate. By default {MOST_TOKENS}, or what is left of the context."
     ),
 ]
+GenerationConfigOption = Annotated[
+    str,
+    typer.Option(
+        help="Sampling where nothing is said: auto (as the model's generation_config.json or GGUF"
+        " header recommends), none, or another such file or its folder."
+    ),
+]
 TemperatureOption = Annotated[
-    float, typer.Option(help="0 always takes the likeliest token; higher is more varied.")
+    float | None,
+    typer.Option(
+        help="0 always takes the likeliest token; higher is more varied. By default what the model"
+        " recommends, else 0 for `run` and 0.7 for `chat`.",
+        show_default=False,
+    ),
 ]
 TopPOption = Annotated[
-    float, typer.Option(help="Choose among the likeliest tokens that sum to this probability.")
+    float | None,
+    typer.Option(
+        help="Choose among the likeliest tokens that sum to this probability. By default what the"
+        " model recommends.",
+        show_default=False,
+    ),
 ]
 TopKOption = Annotated[
-    int, typer.Option(help="Choose among this many of the likeliest tokens; 0 means all.")
+    int | None,
+    typer.Option(
+        help="Choose among this many of the likeliest tokens; 0 means all. By default what the"
+        " model recommends.",
+        show_default=False,
+    ),
 ]
 SeedOption = Annotated[
     int | None,

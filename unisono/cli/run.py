@@ -14,6 +14,7 @@ from unisono.cli.options import (
     MODEL_HELP,
     DeviceOption,
     DtypeOption,
+    GenerationConfigOption,
     JsonOption,
     KvDtypeOption,
     KvMemoryOption,
@@ -57,9 +58,9 @@ def run(
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
     max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = 0.0,
-    top_p: TopPOption = 1.0,
-    top_k: TopKOption = 0,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
     seed: SeedOption = None,
     system: SystemOption = None,
     raw: Annotated[
@@ -69,6 +70,7 @@ def run(
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     revision: RevisionOption = None,
+    generation_config: GenerationConfigOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Answer one prompt. The answer goes to standard output, figures to standard error.
@@ -91,6 +93,7 @@ def run(
             start_model,
         )
         from unisono.core.sampling import SamplingParams
+        from unisono.core.sampling_defaults import SamplingDefaults
 
         model, text = sort_words(model, prompt)
         params = SamplingParams(
@@ -117,10 +120,11 @@ def run(
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,
             revision=revision,
+            generation_config=generation_config,
         )
         messages = [{"role": "system", "content": system}] if system is not None else []
         messages.append({"role": "user", "content": text})
-        answer = Answer(loaded, params)
+        answer = Answer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
         deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
         for delta in deltas:
             if not as_json:

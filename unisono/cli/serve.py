@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from unisono.cli.errors import clear_errors
 from unisono.cli.options import (
     DeviceOption,
     DtypeOption,
+    GenerationConfigOption,
     KvDtypeOption,
     KvMemoryOption,
     MaxModelLenOption,
@@ -20,9 +21,6 @@ from unisono.cli.options import (
     WeightCacheOption,
     WeightsOption,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["serve"]
 
@@ -59,6 +57,7 @@ def serve(
         ),
     ] = True,
     revision: RevisionOption = None,
+    generation_config: GenerationConfigOption = "auto",
     served_model_name: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,7 +94,7 @@ def serve(
     """
     with clear_errors():
         from unisono.core.config import EngineConfig, parse_bytes
-        from unisono.hub import resolve_model
+        from unisono.hub import read_sampling_defaults, resolve_model
         from unisono.server import ServerSettings, read_keys
         from unisono.server import serve as serve_forever
 
@@ -114,8 +113,9 @@ def serve(
             prefix_cache=prefix_cache,
         )
         names = served_model_name or [default_model_name(model)]
+        folder = resolve_model(model, revision=revision)
         settings = ServerSettings(
-            model_folder=resolve_model(model, revision=revision),
+            model_folder=folder,
             model_name=names[0],
             model_aliases=tuple(names[1:]),
             host=host,
@@ -123,6 +123,7 @@ def serve(
             engine=engine,
             api_keys=read_keys(tuple(api_key or ()), api_key_file),
             insecure=insecure,
+            sampling_defaults=read_sampling_defaults(folder, generation_config),
         )
         serve_forever(settings)
 

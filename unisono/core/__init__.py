@@ -14,6 +14,7 @@ from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes
 from unisono.core.random import derive_seed, uniform
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import MAX_LOGPROBS, SamplingParams
+from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.core.weight_format import WeightFormat
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "MAX_LOGPROBS",
     "ManualClock",
     "MonotonicClock",
+    "NEUTRAL",
     "Request",
     "RequestOutput",
     "RowResult",
+    "SamplingDefaults",
     "SamplingParams",
     "TokenLogprob",
     "WeightFormat",

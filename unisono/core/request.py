@@ -17,7 +17,8 @@ class Request:
     """One prompt, one answer (a request with ``n`` answers is ``n`` of these).
 
     The engine reads of ``params`` what concerns tokens; stop texts are matched by whoever turns
-    tokens into text, which then aborts the request.
+    tokens into text, which then aborts the request. Whatever they leave open is neutral here: a
+    host that knows what the model recommends has filled it in.
     """
 
     id: str
@@ -31,6 +32,9 @@ class Request:
     """Salt of the prefix cache: tenants never share blocks."""
     resumed_token_ids: tuple[int, ...] = ()
     """Answer tokens another engine emitted already; this one goes on behind them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", self.params.filled())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling_defaults import (
+    NEUTRAL,
+    SamplingDefaults,
+    check_choice,
+    check_int,
+    check_number,
+)
 
 __all__ = ["MAX_LOGPROBS", "SamplingParams"]
 
@@ -16,11 +23,15 @@ _MAX_STOP = 64
 _MAX_STOP_LENGTH = 1024
 _MAX_LOGIT_BIAS = 1024
 _SEED_LIMIT = 1 << 63
+_CHOICE = tuple(each.name for each in fields(SamplingDefaults))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingParams:
     """All fields are optional. ``temperature=0`` is greedy.
+
+    ``None`` for ``temperature``, ``top_k``, ``top_p``, ``min_p`` or ``repetition_penalty`` is what
+    the model recommends (:class:`SamplingDefaults`), and :data:`NEUTRAL` where it does not.
 
     The order in which they act: repetition, presence and frequency penalty, logit bias, minimum
     length, then temperature, top-k, top-p, min-p. Log-probabilities are those of the model, before
@@ -52,11 +63,11 @@ class SamplingParams:
 
     max_tokens: int | None = 256
     min_tokens: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
@@ -71,23 +82,19 @@ class SamplingParams:
     def __post_init__(self) -> None:
         self._normalise()
         if self.max_tokens is not None:
-            _check_int("max_tokens", self.max_tokens, 0, 1 << 31)
-        _check_int("min_tokens", self.min_tokens, 0, 1 << 31)
+            check_int("max_tokens", self.max_tokens, 0, 1 << 31)
+        check_int("min_tokens", self.min_tokens, 0, 1 << 31)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequestError("min_tokens is larger than max_tokens.", param="min_tokens")
-        _check_number("temperature", self.temperature, 0.0, 100.0)
-        _check_int("top_k", self.top_k, 0, 1 << 31)
-        _check_number("top_p", self.top_p, 0.0, 1.0, low_open=True)
-        _check_number("min_p", self.min_p, 0.0, 1.0)
-        _check_number("repetition_penalty", self.repetition_penalty, 0.0, 100.0, low_open=True)
-        _check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _check_number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        _check_int("n", self.n, 1, _MAX_N)
+        check_choice(self)
+        check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        check_number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        check_int("n", self.n, 1, _MAX_N)
         if self.seed is not None:
-            _check_int("seed", self.seed, -_SEED_LIMIT, _SEED_LIMIT - 1)
+            check_int("seed", self.seed, -_SEED_LIMIT, _SEED_LIMIT - 1)
         for name in ("logprobs", "prompt_logprobs"):
             if getattr(self, name) is not None:
-                _check_int(name, getattr(self, name), 0, MAX_LOGPROBS)
+                check_int(name, getattr(self, name), 0, MAX_LOGPROBS)
         self._check_lists()
 
     def _normalise(self) -> None:
@@ -109,14 +116,24 @@ class SamplingParams:
                 f"stop_token_ids takes at most {_MAX_STOP} entries.", param="stop_token_ids"
             )
         for token_id in self.stop_token_ids:
-            _check_int("stop_token_ids", token_id, 0, 1 << 31)
+            check_int("stop_token_ids", token_id, 0, 1 << 31)
         if len(self.logit_bias) > _MAX_LOGIT_BIAS:
             raise InvalidRequestError(
                 f"logit_bias takes at most {_MAX_LOGIT_BIAS} entries.", param="logit_bias"
             )
         for token_id, bias in self.logit_bias.items():
-            _check_int("logit_bias", token_id, 0, 1 << 31)
-            _check_number("logit_bias", bias, -100.0, 100.0)
+            check_int("logit_bias", token_id, 0, 1 << 31)
+            check_number("logit_bias", bias, -100.0, 100.0)
+
+    def filled(self, defaults: SamplingDefaults = NEUTRAL) -> SamplingParams:
+        """The same, with ``defaults`` where these say nothing."""
+        said = defaults.said()
+        missing = {name: said[name] for name in said if getattr(self, name) is None}
+        return replace(self, **missing) if missing else self  # type: ignore[arg-type]
+
+    def choice(self) -> SamplingDefaults:
+        """How a token is chosen, as far as these say."""
+        return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
 
     @property
     def greedy(self) -> bool:
@@ -125,26 +142,7 @@ class SamplingParams:
     @property
     def has_penalties(self) -> bool:
         return (
-            self.repetition_penalty != 1.0
+            self.repetition_penalty not in (None, 1.0)
             or self.presence_penalty != 0.0
             or self.frequency_penalty != 0.0
-        )
-
-
-def _check_int(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequestError(f"{name} must be an integer, not {value!r}.", param=name)
-    if not low <= value <= high:
-        raise InvalidRequestError(f"{name} must be {low} to {high}, not {value!r:.40}.", param=name)
-
-
-def _check_number(
-    name: str, value: Any, low: float, high: float, *, low_open: bool = False
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequestError(f"{name} must be a number, not {value!r}.", param=name)
-    if not low <= value <= high or (low_open and value == low):
-        above = "above " if low_open else ""
-        raise InvalidRequestError(
-            f"{name} must be {above}{low:g} to {high:g}, not {value!r:.40}.", param=name
         )

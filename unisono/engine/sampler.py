@@ -7,6 +7,7 @@ depend on what else is in the batch.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ NOT_FINITE = (
     "The logits are not finite: the weights or the dtype do not fit this input, "
     "or its penalties are too strong."
 )
+
+
+T = TypeVar("T")
 
 
 class Sampler:
@@ -79,17 +83,23 @@ class Sampler:
 
     def _draw(self, logits: Tensor, rows: list[BatchRow]) -> Tensor:
         params, device = [row.params for row in rows], logits.device
-        temperatures = [p.temperature for p in params]
+        temperatures = [_filled(p.temperature) for p in params]
         if temperatures != [1.0] * len(rows):
             logits = _divide(logits, torch.tensor(temperatures, device=device))
         uniforms = [uniform(row.seed, row.sample_position) for row in rows]
         return self.ops.draw(
             logits,
             torch.tensor(uniforms, device=device),
-            top_k=[p.top_k for p in params],
-            top_p=[p.top_p for p in params],
-            min_p=[p.min_p for p in params],
+            top_k=[_filled(p.top_k) for p in params],
+            top_p=[_filled(p.top_p) for p in params],
+            min_p=[_filled(p.min_p) for p in params],
         )
+
+
+def _filled(value: T | None) -> T:
+    """A parameter that a request always has (``core.Request``)."""
+    assert value is not None
+    return value
 
 
 def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
@@ -102,10 +112,9 @@ def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
 def _penalise(logits: Tensor, row: BatchRow) -> None:
     params = row.params
     answer = torch.tensor(row.all_token_ids[row.num_prompt_tokens :], dtype=torch.int64)
-    if params.repetition_penalty != 1.0:
+    if (penalty := _filled(params.repetition_penalty)) != 1.0:
         seen = torch.unique(torch.tensor(row.all_token_ids)).to(logits.device)
         values = logits[seen]
-        penalty = params.repetition_penalty
         logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
     if params.presence_penalty or params.frequency_penalty:
         ids, counts = torch.unique(answer, return_counts=True)

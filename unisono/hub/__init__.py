@@ -1,7 +1,7 @@
 """From the name of a model to a folder with its files.
 
-Knows which names mean the built-in model, a folder, or a repository on a hub. Knows nothing of what
-the files contain.
+Knows which names mean the built-in model, a folder, or a repository on a hub. Of what the files
+contain it reads the publisher's word on sampling alone (``generation_config``).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from unisono.core.errors import ConfigError, ModelNotFoundError
 from unisono.gguf import is_gguf, model_files, only_model_of
+from unisono.hub.generation_config import read_sampling_defaults
 
-__all__ = ["looks_like_model", "resolve_model"]
+__all__ = ["looks_like_model", "read_sampling_defaults", "resolve_model"]
 
 MODELSCOPE_PREFIX = "modelscope:"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)

@@ -115,6 +115,7 @@ def _generation(
                 "ask for fewer of them, or for a shorter prompt.",
                 param="prompt_logprobs",
             )
+    params = params.filled(service.settings.sampling_defaults)
     requests = make_requests(
         name, prompts, params, priority=body.priority or 0, tenant=request.state.tenant
     )

@@ -57,8 +57,12 @@ async def get_model(request: Request, name: str) -> ModelCard:
 
 
 def _card(service: Service, name: str) -> ModelCard:
-    length = service.engine.facts.max_model_len
-    return ModelCard(id=name, created=service.created_s, max_model_len=length)
+    return ModelCard(
+        id=name,
+        created=service.created_s,
+        max_model_len=service.engine.facts.max_model_len,
+        default_sampling_params=service.settings.sampling_defaults.said(),
+    )
 
 
 @router.post("/tokenize", responses=ERRORS, openapi_extra=describe_body(TokenizeRequest))

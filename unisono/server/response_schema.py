@@ -126,6 +126,8 @@ class ModelCard(Exact):
     created: int
     owned_by: str = "unisono"
     max_model_len: int
+    default_sampling_params: dict[str, float]
+    """What holds for a request that does not say otherwise; fields not in it are neutral."""
 
 
 class ModelList(Exact):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from unisono.core import EngineConfig
+from unisono.core import EngineConfig, SamplingDefaults
 from unisono.core.errors import ConfigError
 
 __all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
@@ -68,6 +68,7 @@ class ServerSettings:
         model_aliases: other names that clients may use.
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
+        sampling_defaults: what holds for requests that do not say otherwise.
         insecure: listen on other addresses without a key all the same.
         drain_timeout_s: how long running requests may go on after SIGTERM.
         restart_wait_s: how long a request waits for an engine that is being restarted.
@@ -85,6 +86,7 @@ class ServerSettings:
     engine: EngineConfig = field(default_factory=EngineConfig)
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     insecure: bool = False
     drain_timeout_s: float = 30.0
     restart_wait_s: float = 10.0

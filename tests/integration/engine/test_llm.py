@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,23 @@ def test_as_in_the_readme(folder: Path) -> None:
     assert all(len(answer.logprobs or ()) == 8 for answer in answers)
     scored = llm.generate("How likely?", SamplingParams(max_tokens=0, prompt_logprobs=3))
     assert (scored[0].prompt_logprobs or [0])[0] is None
+
+
+def test_the_model_recommends_how_tokens_are_chosen(folder: Path, tmp_path: Path) -> None:
+    """Greedy, where neither the call nor its parameters say anything else."""
+    own = Path(shutil.copytree(folder, tmp_path / "own"))
+    (own / "generation_config.json").write_text('{"do_sample": false, "top_k": 1}')
+    options: dict[str, Any] = {"device": "cpu", "dtype": "float32", "kv_memory": "8MiB"}
+    llm, open_params = LLM(str(own), **options), replace(GREEDY, temperature=None)
+    (expected,) = llm.generate("The fox", GREEDY)
+    hot = replace(GREEDY, temperature=3.0, seed=1)
+    for params in (open_params, hot):
+        assert llm.generate("The fox", params)[0].token_ids == expected.token_ids
+        assert [d.token_ids for d in llm.stream("The fox", params)] == [
+            [token_id] for token_id in expected.token_ids
+        ]
+    free = LLM(str(own), generation_config="none", **options)
+    assert free.generate("The fox", hot)[0].token_ids != expected.token_ids
 
 
 def test_texts_and_token_ids_are_the_same_prompts(llm: LLM) -> None:

@@ -149,6 +149,10 @@ FILTERS: list[dict[str, Any]] = [
 
 def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
     """Of every token, in float64 and by definition: temperature, top-k, top-p, min-p in turn."""
+    params = params.filled()
+    assert params.temperature is not None
+    assert params.top_p is not None
+    assert params.min_p is not None
     p = (logits.double() / params.temperature).softmax(0)
     order = p.argsort(descending=True)
     if params.top_k:
@@ -170,7 +174,7 @@ def row(prompt: list[int], params: SamplingParams, seed: int, answer: list[int])
         start=len(token_ids) - 1,
         block_tables=(),
         samples=True,
-        params=params,
+        params=params.filled(),
         seed=seed,
         num_prompt_tokens=len(prompt),
         all_token_ids=token_ids,
@@ -241,7 +245,7 @@ PENALTIES: list[dict[str, Any]] = [
 
 def by_definition(model: Any, prompt: list[int], params: SamplingParams) -> list[int]:
     """A greedy answer whose logits are penalised one token at a time."""
-    repetition = RepetitionPenaltyLogitsProcessor(params.repetition_penalty)
+    repetition = RepetitionPenaltyLogitsProcessor(params.repetition_penalty or 1.0)
     answer: list[int] = []
     while len(answer) < (params.max_tokens or 0):
         token_ids = torch.tensor([prompt + answer])

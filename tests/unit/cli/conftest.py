@@ -14,6 +14,7 @@ import pytest
 from unisono.cli import answering
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
+from unisono.core.sampling_defaults import SamplingDefaults
 
 
 @dataclass
@@ -53,12 +54,14 @@ class FakeLLM:
     words: tuple[str, ...] = ("Hello", " [bold]world[/bold]", "!")
     fail: Callable[[int], None] | None = None
     has_template = True
+    recommended = SamplingDefaults()
 
     def __init__(self, model: str | None = None, **options: Any) -> None:
         self.model = model
         self.options = options
         self.tokenizer = FakeTokenizer()
         self.engine = FakeEngine()
+        self.sampling_defaults = self.recommended
         self.prompts: list[str | list[int]] = []
         self.params: list[SamplingParams] = []
         self.conversations: list[list[dict[str, str]]] = []

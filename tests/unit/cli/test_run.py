@@ -13,6 +13,7 @@ import pytest
 from tests.unit.cli.conftest import FakeEngine
 from unisono.cli import run as run_module
 from unisono.cli.run import EXAMPLE_MESSAGE, sort_words
+from unisono.core import SamplingDefaults
 from unisono.core.errors import InsufficientMemoryError, QueueFullError, RequestFailedError
 
 
@@ -54,6 +55,52 @@ def test_an_answer_fits_into_the_context(
     monkeypatch.setattr(FakeEngine.info, "max_model_len", room)
     assert program("run", "Hi").code == 0
     assert fake_llm.last.params[0].max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"temperature": 0.6, "top_k": 20, "top_p": 1.0}),
+        (["--temperature", "0"], {"temperature": 0.0, "top_k": 20}),
+        (["--top-k", "0", "--top-p", "0.5"], {"temperature": 0.6, "top_k": 0, "top_p": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_model_recommends_what_the_user_leaves_open(
+    program: Any,
+    fake_llm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    expected: dict[str, float],
+) -> None:
+    monkeypatch.setattr(fake_llm, "recommended", SamplingDefaults(temperature=0.6, top_k=20))
+    for verb in ("run", "chat"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
+        outcome = program(verb, "some/model", *(["Hi"] if verb == "run" else []), *words)
+        assert outcome.code == 0
+        chosen = fake_llm.last.params[0].choice().said()
+        assert {name: chosen[name] for name in expected} == expected
+        assert (" · greedy" if chosen["temperature"] == 0 else "temperature 0.6") in outcome.err
+        assert fake_llm.last.options["generation_config"] == "auto"
+    record = json.loads(program("run", "Hi", *words, "--json").out)
+    assert {name: record["sampling"][name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("verb", "temperature", "top_p"), [("run", 0.0, 1.0), ("chat", 0.7, 0.95)])
+def test_where_nobody_says_anything(
+    program: Any,
+    fake_llm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    temperature: float,
+    top_p: float,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
+    words = [verb, "some/model", *(["Hi"] if verb == "run" else [])]
+    assert program(*words, "--generation-config", "none").code == 0
+    params = fake_llm.last.params[0]
+    assert (params.temperature, params.top_p, params.top_k) == (temperature, top_p, 0)
+    assert fake_llm.last.options["generation_config"] == "none"
 
 
 def test_raw_leaves_the_template_out(program: Any, fake_llm: Any) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unisono.core import MAX_LOGPROBS, SamplingParams
+from unisono.core import MAX_LOGPROBS, NEUTRAL, Request, SamplingDefaults, SamplingParams
 from unisono.core.errors import InvalidRequestError
 
 NAN, INF = float("nan"), float("inf")
 
 
 def test_defaults_are_plain_sampling() -> None:
-    params = SamplingParams()
+    params = SamplingParams().filled()
     assert (params.temperature, params.top_p, params.top_k, params.min_p) == (1.0, 1.0, 0, 0.0)
+    assert params.repetition_penalty == 1.0
     assert not params.greedy
     assert not params.has_penalties
 
@@ -34,6 +36,7 @@ def test_it_is_frozen() -> None:
         ("max_tokens", 0),
         ("max_tokens", None),
         ("temperature", 0),
+        ("temperature", None),
         ("temperature", 100.0),
         ("top_p", 1),
         ("top_p", 1e-9),
@@ -69,7 +72,6 @@ def test_values_at_the_edge_are_taken(name: str, value: Any) -> None:
         ("temperature", NAN),
         ("temperature", INF),
         ("temperature", "1"),
-        ("temperature", None),
         ("temperature", 10**400),
         ("top_k", -1),
         ("top_p", 0.0),
@@ -147,3 +149,45 @@ SCALARS = [
 def test_whatever_is_given_is_taken_or_refused_and_nothing_else(name: str, value: Any) -> None:
     with contextlib.suppress(InvalidRequestError):
         assert getattr(SamplingParams(**{name: value}), name) == value
+
+
+# -- what is not said ---------------------------------------------------------------------------
+
+
+def test_what_a_request_says_wins_over_what_a_model_recommends() -> None:
+    model = SamplingDefaults(temperature=0.6, top_p=0.9, repetition_penalty=1.1)
+    params = SamplingParams(temperature=0, top_k=5, max_tokens=7).filled(model)
+    assert params.choice() == replace(model, temperature=0, top_k=5)
+    assert params.greedy
+    assert (params.max_tokens, params.filled().min_p) == (7, 0.0)
+    assert SamplingParams().filled(model).filled().choice() == replace(NEUTRAL, **model.said())
+
+
+def test_filling_leaves_everything_else_alone() -> None:
+    params = SamplingParams(stop=("x",), n=3, seed=4, logit_bias={5: 1.0}, presence_penalty=1.0)
+    filled = params.filled()
+    assert filled.filled(SamplingDefaults(temperature=0.1)) is filled
+    assert replace(filled, **dict.fromkeys(NEUTRAL.said())) == params
+
+
+def test_a_request_has_no_open_parameters() -> None:
+    request = Request(id="a", prompt_token_ids=(1,), params=SamplingParams(top_k=3))
+    assert request.params.choice() == replace(NEUTRAL, top_k=3)
+
+
+def test_defaults_that_say_no_temperature_are_completed() -> None:
+    fallback = SamplingDefaults(temperature=0.7, top_p=0.95)
+    assert SamplingDefaults().or_else(fallback) == fallback
+    assert SamplingDefaults(top_p=0.8).or_else(fallback) == replace(fallback, top_p=0.8)
+    whole = SamplingDefaults(temperature=0.0)
+    assert whole.or_else(fallback) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", NAN), ("top_k", 1.5), ("top_p", 0), ("min_p", "a"), ("top_k", -1)],
+)
+def test_defaults_are_checked_like_parameters(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        SamplingDefaults(**{name: value})
+    assert caught.value.param == name

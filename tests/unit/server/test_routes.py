@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from server_fakes import EOS, KEY, LocalHost
 
-from unisono.core import EngineConfig
+from unisono.core import NEUTRAL, EngineConfig, SamplingDefaults
 from unisono.core.errors import EngineDeadError, RequestFailedError
 from unisono.server import Limits
 from unisono.server.response_schema import ChatCompletion, Completion, ErrorResponse
@@ -178,6 +179,24 @@ async def test_fields_reach_the_engine(client: httpx.AsyncClient, host: LocalHos
     assert (params.logit_bias, params.stop, params.stop_token_ids) == ({7: -3}, ("x",), (9,))
     assert (params.min_tokens, params.ignore_eos, request.priority) == (1, True, 4)
     assert request.tenant
+
+
+async def test_what_a_request_leaves_open_is_as_the_model_recommends(
+    make_client: MakeClient, host: LocalHost
+) -> None:
+    recommended = SamplingDefaults(temperature=0.6, top_k=20, repetition_penalty=1.1)
+    async with make_client(sampling_defaults=recommended) as client:
+        for route, body in (("chat/completions", chat()), ("completions", plain("a"))):
+            for said in ({}, {"temperature": 0}, {"top_k": -1, "temperature": None}):
+                host.requests.clear()
+                response = await client.post(f"/v1/{route}", json={**body, **said})
+                assert response.status_code == 200
+                chosen = host.requests[0].params.choice()
+                expected = {n: max(v, 0) for n, v in said.items() if v is not None}
+                assert chosen == replace(NEUTRAL, **{**recommended.said(), **expected})
+        card = (await client.get("/v1/models")).json()["data"][0]
+        assert card["default_sampling_params"] == recommended.said()
+        assert (await client.get("/v1/models/echo")).json() == card
 
 
 async def test_tokens_there_and_back(client: httpx.AsyncClient) -> None:
