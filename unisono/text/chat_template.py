@@ -7,30 +7,28 @@ Knows the conventions that transformers set for templates; the rendering itself 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.text.message_content import ContentForm, find_form, read_content, write_content
+from unisono.text.template_kwargs import check_kwargs
 from unisono.text.template_process import TemplateFailedError, TemplateLimits, TemplateProcess
 
-__all__ = ["ChatTemplate", "kept_text"]
+__all__ = ["ChatTemplate"]
 
 _CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
-_MAX_KWARGS = 32
-_MAX_KWARG_LENGTH = 4096
-_KWARG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RESERVED = frozenset(
-    {
-        *("messages", "conversation", "tools", "documents", "chat_template"),
-        *("add_generation_prompt", "continue_final_message"),
-        *("raise_exception", "strftime_now", "range", "dict", "namespace"),
-        *("lipsum", "cycler", "joiner", "loop", "self", "super", "caller", "varargs", "kwargs"),
-        *("true", "false", "none", "True", "False", "None"),
-    }
-)
+_PROBED_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+_SOME_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "description": "f",
+        "parameters": {"type": "object", "properties": {}, "required": []},
+    },
+}
 
 
 class ChatTemplate:
@@ -48,6 +46,7 @@ class ChatTemplate:
     ) -> None:
         self._templates = dict(templates)
         self._variables = dict(variables)
+        self._forms: dict[tuple[str, str], ContentForm] = {}
         self._renderers = {
             name: TemplateProcess(template, limits) for name, template in templates.items()
         }
@@ -81,8 +80,8 @@ class ChatTemplate:
             raise InvalidRequestError("tools must be a list of objects.", param="tools")
         if documents is not None and not _are_objects(documents):
             raise InvalidRequestError("documents must be a list of objects.", param="documents")
-        own = self._check_kwargs(template_kwargs or {})
-        chat = _prepare(messages)
+        own = check_kwargs(template_kwargs or {}, frozenset(self._variables))
+        chat = self._prepare(name, messages)
         final_text = _tag_final_message(chat) if continue_final_message else ""
         conversation = {
             "messages": chat,
@@ -94,13 +93,14 @@ class ChatTemplate:
         return _cut_behind(final_text, text) if continue_final_message else text
 
     def _render(self, name: str, variables: Mapping[str, Any]) -> str:
-        """A template that fails over tool calls whose arguments are objects may want them as text:
-        the field's templates do not agree on that, and most take objects."""
+        """A template that fails over a message without content, or over tool calls whose arguments
+        are objects, may want an empty text, or arguments as text: the field's templates do not
+        agree on that."""
         renderer = self._renderers[name]
         try:
             return renderer.render(variables)
         except TemplateFailedError:
-            chat = _with_text_arguments(variables["messages"])
+            chat = _with_texts(variables["messages"])
             if chat == variables["messages"]:
                 raise
             with suppress(InvalidRequestError):
@@ -122,63 +122,60 @@ class ChatTemplate:
             hint="Save the one to use as chat_template.jinja in the model folder.",
         )
 
-    def _check_kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(kwargs, Mapping) or len(kwargs) > _MAX_KWARGS:
-            raise _bad_kwargs(f"takes at most {_MAX_KWARGS} named values")
-        for name, value in kwargs.items():
-            if not isinstance(name, str) or not _KWARG_NAME.fullmatch(name):
-                raise _bad_kwargs("takes names of letters, digits and underscores")
-            if name in _RESERVED or name in self._variables or name.endswith("_token"):
-                raise _bad_kwargs(f"cannot set {name}")
-            if not _is_simple(value):
-                raise _bad_kwargs(
-                    f"takes numbers, texts of up to {_MAX_KWARG_LENGTH} characters, true, false, "
-                    f"null, and lists of these; {name} is something else"
-                )
-        return dict(kwargs)
+    def _prepare(self, name: str, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Fresh messages without empty fields, each with content in the template's form; reasoning
+        goes by every name that templates know."""
+        if not _are_objects(messages) or not messages:
+            raise InvalidRequestError(
+                "messages must be a list of at least one object.", param="messages"
+            )
+        chat = []
+        for index, message in enumerate(messages):
+            fresh = {key: value for key, value in message.items() if value is not None}
+            content = read_content(message, index)
+            if content is not None:
+                form = self._form(name, str(message.get("role")))
+                fresh["content"] = write_content(content, form)
+            given = [fresh[key] for key in _REASONING_FIELDS if key in fresh]
+            if given:
+                fresh = {"thinking": given[0], **fresh, "reasoning_content": given[0]}
+            chat.append(fresh)
+        return chat
+
+    def _form(self, name: str, role: str) -> ContentForm:
+        """The form of contents that a template takes; found at the first message of a role."""
+        role = role if role in _PROBED_ROLES else "user"
+        if (name, role) not in self._forms:
+
+            def render(messages: Sequence[Mapping[str, Any]]) -> str | None:
+                tools = [_SOME_TOOL] if name == "tool_use" else None
+                own = {"messages": messages, "tools": tools, "documents": None}
+                with suppress(InvalidRequestError):
+                    return self._renderers[name].render(
+                        {**self._variables, **own, "add_generation_prompt": False}
+                    )
+                return None
+
+            self._forms[name, role] = find_form(role, render)
+        return self._forms[name, role]
 
 
-def kept_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What users, systems and tools say, one behind the other: templates leave none of it out,
-    while they may leave out what an assistant thought."""
-    return "".join(
-        text.strip()
-        for message in messages
-        if isinstance(message, Mapping) and message.get("role") != "assistant"
-        for text in _texts(message.get("content"))
-    )
-
-
-def _texts(content: Any) -> list[str]:
-    parts = content if isinstance(content, (list, tuple)) else [content]
-    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
-    return [text for text in texts if isinstance(text, str)]
-
-
-def _prepare(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Fresh messages without empty fields; reasoning goes by every name that templates know."""
-    if not _are_objects(messages) or not messages:
-        raise InvalidRequestError(
-            "messages must be a list of at least one object.", param="messages"
-        )
-    chat = []
-    for message in messages:
-        fresh = {key: value for key, value in message.items() if value is not None}
-        given = [fresh[key] for key in _REASONING_FIELDS if key in fresh]
-        if given:
-            fresh = {"thinking": given[0], **fresh, "reasoning_content": given[0]}
-        chat.append(fresh)
-    return chat
-
-
-def _with_text_arguments(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages with the arguments of tool calls as JSON text."""
+def _with_texts(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, each with content, with the arguments of tool calls as JSON text."""
     return [
-        {**message, "tool_calls": [_with_text_argument(call) for call in calls]}
-        if isinstance(calls := message.get("tool_calls"), Sequence) and not isinstance(calls, str)
-        else dict(message)
+        {
+            **message,
+            "content": message.get("content", ""),
+            **({"tool_calls": [_with_text_argument(call) for call in calls]} if calls else {}),
+        }
         for message in chat
+        for calls in [_calls(message)]
     ]
+
+
+def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, (list, tuple)) else ()
 
 
 def _with_text_argument(call: Any) -> Any:
@@ -224,19 +221,3 @@ def _cut_behind(final_text: str, rendered: str) -> str:
         )
     is_whole = rendered.startswith(_CONTINUE_TAG, at)
     return rendered[:at] if is_whole else rendered[:at].rstrip()
-
-
-def _is_simple(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) <= _MAX_KWARG_LENGTH and all(map(_is_scalar, value))
-    return _is_scalar(value)
-
-
-def _is_scalar(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _MAX_KWARG_LENGTH
-    return value is None or isinstance(value, (bool, int, float))
-
-
-def _bad_kwargs(message: str) -> InvalidRequestError:
-    return InvalidRequestError(f"template_kwargs {message}.", param="template_kwargs")

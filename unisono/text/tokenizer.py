@@ -14,8 +14,9 @@ from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.core.folder_files import read_json_object
 from unisono.gguf import is_gguf
 from unisono.text.backend import Backend, check_text, load_backend, spelling_of
-from unisono.text.chat_template import ChatTemplate, kept_text
+from unisono.text.chat_template import ChatTemplate
 from unisono.text.gguf_tokenizer import read_gguf_tokenizer
+from unisono.text.message_content import kept_text
 from unisono.text.native import native_call
 from unisono.text.special_tokens import (
     add_missing_tokens,
@@ -191,12 +192,13 @@ class Tokenizer:
         """The prompt of a conversation, as the model's own template writes it.
 
         Args:
-            messages: role and content, as JSON data; at least one.
+            messages: role and content, as JSON data; at least one. A content is text or a list of
+                parts of text, and reaches the template in the form that it takes.
             tools: JSON descriptions of the functions the model may call.
             documents: texts to answer from, mostly with ``title`` and ``text``.
             add_generation_prompt: end with the header of the next answer.
             continue_final_message: end inside the last message instead, for the model to go on.
-            template_kwargs: further variables of the template: JSON scalars or lists of them.
+            template_kwargs: further variables of the template, as JSON data.
 
         Raises:
             InvalidRequestError: the template refuses the messages or exceeds its limits, an
