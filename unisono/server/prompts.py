@@ -122,16 +122,11 @@ def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | 
 
 
 def _plain_message(index: int, message: ChatMessage) -> dict[str, Any]:
-    """The message as chat templates expect it: text in one piece, arguments as an object."""
+    """The message as chat templates expect it: arguments as an object."""
     content = message.content
-    if isinstance(content, list):
-        content = "".join(part.text for part in content)
-    if content is None and not (message.role == "assistant" and message.tool_calls):
-        where = f"messages[{index}].content"
-        raise bad_request("A message needs content.", param=where)
     plain: dict[str, Any] = {
         "role": "system" if message.role == "developer" else message.role,
-        "content": content or "",
+        "content": [part.text for part in content] if isinstance(content, list) else content,
     }
     for name in ("name", "tool_call_id", "reasoning_content"):
         if (value := getattr(message, name)) is not None:
