@@ -17,8 +17,9 @@ import uvicorn
 
 from unisono.core.errors import CheckpointError, ConfigError, EngineDeadError
 from unisono.server.app import create_app
+from unisono.server.descriptors import connection_room
 from unisono.server.guard import Gate
-from unisono.server.http_protocol import limited_protocol
+from unisono.server.http_protocol import Connections, limited_protocol
 from unisono.server.settings import ServerSettings, is_loopback
 from unisono.server.supervisor import EngineSupervisor
 from unisono.text import Tokenizer
@@ -26,6 +27,8 @@ from unisono.text import Tokenizer
 __all__ = ["serve"]
 
 _BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 16
+"""Few: connections over the limit need a descriptor too, until they are refused."""
 _DRAIN_POLL_S = 0.05
 _GRACE_S = 5
 _log = logging.getLogger("unisono.server")
@@ -90,13 +93,16 @@ class DrainingServer(uvicorn.Server):
         self._gate = Gate()
         self._loop = asyncio.get_running_loop()
         self._drain: asyncio.Task[None] | None = None
+        limits = settings.limits
+        connections = Connections(limits, connection_room(limits.connections))
         super().__init__(
             uvicorn.Config(
                 create_app(settings, engine, tokenizer, self._gate),
-                http=limited_protocol(settings.limits),
+                http=limited_protocol(connections),
+                backlog=_ACCEPTED_AT_ONCE,
                 ws="none",
                 lifespan="off",
-                h11_max_incomplete_event_size=settings.limits.header_bytes,
+                h11_max_incomplete_event_size=limits.header_bytes,
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -107,6 +113,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         assert sockets
+        sockets[0].listen(_BACKLOG)
         print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
         if note := self._engine.facts.description.get("note"):
             print(f"note: {note}", file=sys.stderr, flush=True)  # noqa: T201

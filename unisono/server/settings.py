@@ -32,7 +32,7 @@ class Limits:
         max_tokens: tokens of one answer; ``None`` leaves it to the model's context.
         logprob_entries: log-probabilities of prompt tokens in one request.
         in_flight: HTTP requests being answered at the same time.
-        connections: open connections.
+        connections: open connections, where the process may have so many descriptors.
         header_timeout_s: for a client to send its headers.
         body_timeout_s: for a client to send its body.
         write_timeout_s: for a client to read what was written to it.

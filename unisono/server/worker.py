@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import signal
 import socket
 import sys
@@ -161,6 +162,14 @@ def ignore_stop_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _inherited(descriptor: int) -> socket.socket:
+    """Under a small number: a server with many connections hands over one that ``select`` cannot
+    take."""
+    small = os.dup(descriptor)
+    os.close(descriptor)
+    return socket.socket(fileno=small)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """``python -m unisono.server.worker --fd N``: N is an inherited, connected Unix socket."""
     parser = argparse.ArgumentParser(prog="unisono.server.worker")
@@ -170,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from unisono.engine import build_engine  # torch comes with it
 
-    with socket.socket(fileno=options.fd) as sock:
+    with _inherited(options.fd) as sock:
         return run(sock, build_engine)
 
 
