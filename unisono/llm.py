@@ -19,7 +19,7 @@ from unisono.core import (
     SamplingParams,
     TokenLogprob,
     derive_seed,
-    parse_bytes,
+    parse_kv_memory,
 )
 from unisono.core.errors import InvalidRequestError, RequestFailedError
 from unisono.engine import build_engine
@@ -68,7 +68,8 @@ class LLM:
         dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
         weights: of linear layers: ``auto`` (as loaded), or ``int8``, ``int4``, ... while loading.
         revision: branch, tag or commit of a model that is downloaded.
-        kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank.
+        kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank. ``"auto"`` is what
+            fits: 2 GiB, or half of what the weights leave free, if that is less.
         kv_dtype: of keys and values in it: ``auto`` (as ``dtype``), ``int8`` or ``fp8``.
         tensor_parallel: ranks among which the model is divided, each with a process and a device.
         generation_config: ``auto``: what a request's parameters leave open is as the model's
@@ -88,7 +89,7 @@ class LLM:
         dtype: str = "auto",
         weights: str = "auto",
         revision: str | None = None,
-        kv_memory: str | int = "2GiB",
+        kv_memory: str | int = "auto",
         kv_dtype: str = "auto",
         max_model_len: int | None = None,
         tensor_parallel: int = 1,
@@ -105,7 +106,7 @@ class LLM:
                 device=device,
                 dtype=dtype,
                 weights=weights,
-                kv_memory=parse_bytes(kv_memory) if isinstance(kv_memory, str) else kv_memory,
+                kv_memory=parse_kv_memory(kv_memory) if isinstance(kv_memory, str) else kv_memory,
                 kv_dtype=kv_dtype,
                 max_model_len=max_model_len,
                 tensor_parallel=tensor_parallel,

@@ -35,7 +35,8 @@ ROOMS = {
         ),
         *("NEUTRAL", "Request", "RequestOutput", "RowResult", "SamplingDefaults"),
         *("SamplingParams", "TokenLogprob"),
-        *("WeightFormat", "derive_seed", "format_bytes", "group_layers", "parse_bytes", "uniform"),
+        *("WeightFormat", "derive_seed", "format_bytes", "group_layers"),
+        *("parse_bytes", "parse_kv_memory", "uniform"),
     ],
     "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
     "unisono.gguf": [

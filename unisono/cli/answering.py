@@ -19,7 +19,7 @@ import typer
 
 from unisono.cli.options import MOST_TOKENS
 from unisono.core.collector import without_collector
-from unisono.core.config import EngineConfig, parse_bytes
+from unisono.core.config import EngineConfig, parse_kv_memory
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
@@ -76,7 +76,7 @@ def start_model(
         "dtype": dtype,
         "weights": weights,
         "weight_cache": weight_cache,
-        "kv_memory": parse_bytes(kv_memory),
+        "kv_memory": parse_kv_memory(kv_memory),
         "kv_dtype": kv_dtype,
         "max_model_len": max_model_len,
         "tensor_parallel": tensor_parallel,
@@ -163,6 +163,7 @@ def print_json(answer: Answer) -> None:
         "model": answer.loaded.name,
         "device": info.device,
         "dtype": info.dtype,
+        "kv_memory": info.kv_bytes,
         "note": info.note,
         "text": answer.text,
         "token_ids": answer.token_ids,

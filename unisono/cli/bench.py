@@ -43,7 +43,7 @@ def bench(
         str, typer.Option(help="How many requests at once; several sizes with commas.")
     ] = "1,8",
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each size; medians are shown.")] = 3,
-    kv_memory: KvMemoryOption = "2GiB",
+    kv_memory: KvMemoryOption = "auto",
     kv_dtype: KvDtypeOption = "auto",
     seed: Annotated[int, typer.Option(help="Chooses the random tokens of the prompts.")] = 0,
     revision: RevisionOption = None,
@@ -65,7 +65,7 @@ def bench(
         sizes = parse_batches(batch)
         from unisono.cli import bench_report
         from unisono.cli.bench_runs import Workload, measure
-        from unisono.core.config import EngineConfig, parse_bytes
+        from unisono.core.config import EngineConfig, parse_kv_memory
         from unisono.hub import resolve_model
 
         configs = [
@@ -74,7 +74,7 @@ def bench(
                 dtype="bfloat16" if format == "bf16" else dtype,
                 weights="auto" if format == "bf16" else format,
                 weight_cache=weight_cache,
-                kv_memory=parse_bytes(kv_memory),
+                kv_memory=parse_kv_memory(kv_memory),
                 kv_dtype=kv_dtype,
                 tensor_parallel=tensor_parallel,
                 max_num_seqs=max(64, *sizes),

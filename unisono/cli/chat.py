@@ -41,7 +41,7 @@ def chat(
     top_k: TopKOption = None,
     seed: SeedOption = None,
     system: SystemOption = None,
-    kv_memory: KvMemoryOption = "2GiB",
+    kv_memory: KvMemoryOption = "auto",
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     revision: RevisionOption = None,

@@ -54,7 +54,11 @@ KvDtypeOption = Annotated[
     ),
 ]
 KvMemoryOption = Annotated[
-    str, typer.Option(help="Memory for the KV cache, such as 512MiB or 8GiB.")
+    str,
+    typer.Option(
+        help="Memory for the KV cache, such as 512MiB or 8GiB. auto: 2 GiB, or half of what the"
+        " weights leave free, if that is less."
+    ),
 ]
 MaxModelLenOption = Annotated[
     int | None,

@@ -66,7 +66,7 @@ def run(
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as it stands: no chat template.")
     ] = False,
-    kv_memory: KvMemoryOption = "2GiB",
+    kv_memory: KvMemoryOption = "auto",
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     revision: RevisionOption = None,

@@ -38,7 +38,7 @@ def serve(
     weights: WeightsOption = "auto",
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
-    kv_memory: KvMemoryOption = "2GiB",
+    kv_memory: KvMemoryOption = "auto",
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     max_num_seqs: Annotated[
@@ -93,7 +93,7 @@ def serve(
         -d '{"model": "unisono-demo", "messages": [{"role": "user", "content": "Hello"}]}'
     """
     with clear_errors():
-        from unisono.core.config import EngineConfig, parse_bytes
+        from unisono.core.config import EngineConfig, parse_kv_memory
         from unisono.hub import read_sampling_defaults, resolve_model
         from unisono.server import ServerSettings, read_keys
         from unisono.server import serve as serve_forever
@@ -103,7 +103,7 @@ def serve(
             dtype=dtype,
             weights=weights,
             weight_cache=weight_cache,
-            kv_memory=parse_bytes(kv_memory),
+            kv_memory=parse_kv_memory(kv_memory),
             kv_dtype=kv_dtype,
             tensor_parallel=tensor_parallel,
             max_model_len=max_model_len,

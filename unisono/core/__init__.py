@@ -10,7 +10,7 @@ from unisono.core.cache import (
     group_layers,
 )
 from unisono.core.clock import Clock, ManualClock, MonotonicClock
-from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes
+from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes, parse_kv_memory
 from unisono.core.random import derive_seed, uniform
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import MAX_LOGPROBS, SamplingParams
@@ -44,5 +44,6 @@ __all__ = [
     "format_bytes",
     "group_layers",
     "parse_bytes",
+    "parse_kv_memory",
     "uniform",
 ]

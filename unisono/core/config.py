@@ -9,11 +9,10 @@ from unisono.core.cache import KV_DTYPES
 from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes"]
+__all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes", "parse_kv_memory"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _AT_LEAST_ONE = (
-    "kv_memory",
     "max_num_seqs",
     "max_num_batched_tokens",
     "max_queue",
@@ -30,6 +29,7 @@ class EngineConfig:
     dtype: of weights and KV cache; ``auto`` is the checkpoint's, where the device has it.
     kv_dtype: of keys and values in the cache: ``auto`` (as ``dtype`` says), ``int8`` or ``fp8``.
     kv_memory: bytes for the KV cache, an absolute budget; of each rank, where there are several.
+        ``None`` is 2 GiB, or half of what the weights leave free on the device, if that is less.
     max_model_len: most tokens of prompt and answer; ``None`` is what model and budget allow.
     max_num_seqs: most sequences in one step.
     max_num_batched_tokens: most tokens in one step, prefill and decode together.
@@ -48,7 +48,7 @@ class EngineConfig:
     device: str = "auto"
     dtype: str = "auto"
     kv_dtype: str = "auto"
-    kv_memory: int = 2 * 2**30
+    kv_memory: int | None = None
     max_model_len: int | None = None
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 1024
@@ -70,7 +70,7 @@ class EngineConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
         WeightFormat.parse(self.weights)
-        for name in ("max_model_len", "block_size"):
+        for name in ("kv_memory", "max_model_len", "block_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
@@ -95,6 +95,20 @@ def parse_bytes(text: str) -> int:
     if not 1 <= size < 2**63:
         raise ConfigError(f"{text!r} is {'no memory at all' if size < 1 else 'too much'}.")
     return int(size)
+
+
+def parse_kv_memory(text: str) -> int | None:
+    """A size, or ``"auto"``: what fits.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return parse_bytes(text)
+    except ConfigError as error:
+        raise ConfigError(error.message, hint=f"{error.hint} Or auto: what fits.".strip()) from None
 
 
 def format_bytes(size: float) -> str:

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import torch
 
-from unisono.core import KV_DTYPES, EngineConfig, MonotonicClock
+from unisono.core import KV_DTYPES, EngineConfig, MonotonicClock, format_bytes
 from unisono.core.collector import without_collector
 from unisono.core.errors import ConfigError
 from unisono.engine.cache_memory import natural_block_size
 from unisono.engine.engine import Engine
-from unisono.engine.memory_plan import MemoryPlan
+from unisono.engine.memory_plan import DEFAULT_KV_MEMORY, MemoryPlan, kv_memory_that_fits
 from unisono.engine.parallel_runner import LeadingRunner
 from unisono.engine.ranks import Ranks
 from unisono.engine.runner import Runner
@@ -23,8 +23,9 @@ from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.collectives import Group
-from unisono.models import LoadedModel, load_model
+from unisono.models import Decoder, LoadedModel, load_model
 from unisono.models.filling import Progress
+from unisono.models.loading import Reserve
 from unisono.models.parallel import Shard
 
 __all__ = ["Part", "build_engine"]
@@ -50,7 +51,8 @@ def build_engine(folder: Path, config: EngineConfig, progress: Progress | None =
     try:
         shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
         part = Part.load(folder, config, hardware, shard, progress)
-        part.connect(ranks.meet())
+        part = part.connect(ranks.meet())
+        ranks.wait_until_ready()
         return _assemble(config, part, part.runner(partial(LeadingRunner, ranks=ranks)))
     except BaseException:
         ranks.close()
@@ -102,6 +104,11 @@ def _name(dtype: torch.dtype) -> str:
 def _note(part: Part) -> str:
     findings = [f for f in type(part.hardware).diagnose() if f.level != "ok"]
     notes = [f"{f.subject} {f.what}. {f.advice}".strip() for f in findings]
+    if part.config.kv_memory is None and part.kv_memory < DEFAULT_KV_MEMORY:
+        notes.append(
+            f"The KV cache has {format_bytes(part.kv_memory)}, half of what the weights leave free "
+            f"on {part.hardware.name}; --kv-memory says otherwise."
+        )
     pages = part.memory.pages
     natural = natural_block_size(pages.layers, part.hardware.facts.kv_block_size)
     if 2 * pages.block_size < natural:
@@ -129,6 +136,8 @@ class Part:
 
     hardware: Hardware
     loaded: LoadedModel
+    config: EngineConfig
+    kv_memory: int
     memory: MemoryPlan
 
     @classmethod
@@ -142,23 +151,45 @@ class Part:
     ) -> Part:
         """Raises what ``build_engine`` raises."""
         _check_kv_dtype(config.kv_dtype, hardware)
+        sharing = 1 if shard is None else shard.sharing
+        kv_memory = config.kv_memory or 0
+
+        def reserve(model: Decoder, dtype: torch.dtype, weight_bytes: int) -> Reserve:
+            nonlocal kv_memory
+            if config.kv_memory is None:
+                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, weight_bytes)
+            return MemoryPlan.of(model, dtype, config, hardware, kv_memory).reserve
+
         with without_collector():
             loaded = load_model(
                 folder,
                 hardware,
                 dtype=config.dtype,
-                reserve=lambda model, dtype: MemoryPlan.of(model, dtype, config, hardware).reserve,
+                reserve=reserve,
                 shard=shard,
                 weights=config.weights,
                 weight_cache=config.weight_cache,
                 progress=progress,
             )
-        return cls(hardware, loaded, MemoryPlan.of(loaded.model, loaded.dtype, config, hardware))
+        return cls._of(hardware, loaded, config, kv_memory)
 
-    def connect(self, group: Group) -> None:
-        """Make this part one of the whole model."""
+    @classmethod
+    def _of(
+        cls, hardware: Hardware, loaded: LoadedModel, config: EngineConfig, kv_memory: int
+    ) -> Part:
+        memory = MemoryPlan.of(loaded.model, loaded.dtype, config, hardware, kv_memory)
+        return cls(hardware, loaded, config, kv_memory, memory)
+
+    def connect(self, group: Group) -> Part:
+        """This part as one of the whole model, with the KV memory that every rank has."""
         assert self.loaded.plan is not None
         self.loaded.plan.connect(self.loaded.model, self.hardware.ops, group)
+        if self.config.kv_memory is not None:
+            return self
+        mine = torch.tensor([self.kv_memory], device=self.hardware.device)
+        with self.hardware.activate():
+            least = int(self.hardware.ops.all_gather(mine, group, 0).min())
+        return self._of(self.hardware, self.loaded, self.config, least)
 
     def runner(self, make: Callable[..., R]) -> R:
         memory = self.memory

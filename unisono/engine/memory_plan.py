@@ -20,7 +20,10 @@ from unisono.models import Decoder
 from unisono.models.loading import Reserve
 from unisono.models.step_memory import LargestStep, step_bytes
 
-__all__ = ["MemoryPlan", "layer_caches"]
+__all__ = ["DEFAULT_KV_MEMORY", "MemoryPlan", "kv_memory_that_fits", "layer_caches"]
+
+DEFAULT_KV_MEMORY = 2 * 2**30
+"""Bytes, where as much fits."""
 
 _UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
 
@@ -37,9 +40,14 @@ class MemoryPlan:
 
     @classmethod
     def of(
-        cls, model: Decoder, dtype: torch.dtype, config: EngineConfig, hardware: Hardware
+        cls,
+        model: Decoder,
+        dtype: torch.dtype,
+        config: EngineConfig,
+        hardware: Hardware,
+        kv_memory: int,
     ) -> MemoryPlan:
-        """The model may be on the meta device.
+        """With ``kv_memory`` bytes, whatever ``config`` says. The model may be on the meta device.
 
         Raises:
             ConfigError: options that contradict the model or the hardware.
@@ -49,10 +57,8 @@ class MemoryPlan:
         natural = natural_block_size(caches, hardware.facts.kv_block_size)
         pages = PageLayout.of(caches, config.block_size or natural)
         _check_chunks(caches, pages.block_size)
-        blocks = _Blocks(
-            pages, config.kv_memory // pages.bytes_per_block, config.max_num_batched_tokens
-        )
-        blocks.check(config.kv_memory)
+        blocks = _Blocks(pages, kv_memory // pages.bytes_per_block, config.max_num_batched_tokens)
+        blocks.check(kv_memory)
         length = blocks.max_model_len(config.max_model_len, model.config.max_position)
         largest = LargestStep(
             num_tokens=blocks.chunk,
@@ -69,6 +75,11 @@ class MemoryPlan:
     @property
     def reserve(self) -> Reserve:
         return Reserve(kv_bytes=self.kv_bytes, step_bytes=self.step_bytes)
+
+
+def kv_memory_that_fits(free: int, weight_bytes: int) -> int:
+    """The default budget: half of what the weights leave is for the steps."""
+    return min(DEFAULT_KV_MEMORY, max(0, free - weight_bytes) // 2)
 
 
 def layer_caches(model: Decoder, dtype: torch.dtype, kv_dtype: str) -> list[LayerCache]:

@@ -66,7 +66,7 @@ def _build(link: Link, start: RankStart, owned: contextlib.ExitStack) -> Followi
     link.send(["loaded"])
     group = join_group(hardware, start.meeting_place, rank=shard.rank, size=shard.size)
     owned.callback(group.leave)
-    part.connect(group)
+    part = part.connect(group)
     runner = part.runner(FollowingRunner)
     link.send(["ready"])
     return runner

@@ -39,7 +39,8 @@ _POLL_S = 0.01
 
 
 class Ranks:
-    """Ranks 1 and up: ``meet`` once rank 0 has loaded its part, ``send`` it each step; ``close``.
+    """Ranks 1 and up: ``meet`` once rank 0 has loaded its part, ``wait_until_ready``, ``send`` it
+    each step; ``close``.
 
     Raises:
         ConfigError: there are fewer devices than ranks.
@@ -79,9 +80,16 @@ class Ranks:
         for member in members:
             member.expect("loaded")
         owned.group = join_group(self._hardware, owned.meeting_place, rank=0, size=self.size)
-        for member in members:
-            member.expect("ready")
         return owned.group
+
+    def wait_until_ready(self) -> None:
+        """After ``meet``, and what ranks say to one another then: until all have their memory.
+
+        Raises:
+            UnisonoError: why a rank could not.
+        """
+        for member in self._owned.members:
+            member.expect("ready")
 
     def send(self, batch: Batch) -> None:
         """Raises:

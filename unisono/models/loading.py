@@ -72,7 +72,7 @@ def load_model(
     hardware: Hardware,
     *,
     dtype: str = "auto",
-    reserve: Callable[[Decoder, torch.dtype], Reserve] = lambda model, dtype: Reserve(),
+    reserve: Callable[[Decoder, torch.dtype, int], Reserve] = lambda *_: Reserve(),
     shard: Shard | None = None,
     weights: str = "auto",
     weight_cache: bool = True,
@@ -83,7 +83,8 @@ def load_model(
     Args:
         folder: a checkpoint's, or a GGUF file.
         dtype: ``auto`` is the checkpoint's own, where the device has it.
-        reserve: asked, before any weight is loaded, what memory must be left beside them.
+        reserve: asked, before any weight is loaded, what memory must be left beside them; given
+            the model without weights, its dtype, and the bytes of the weights.
         shard: load the part of this rank alone.
         weights: how linear weights are held, as ``WeightFormat.parse`` reads it; those of a
             quantised checkpoint stay as they are, but codes can become levels.
@@ -117,7 +118,8 @@ def load_model(
         num_bytes = _expected_bytes(model, torch_dtype, format)
     else:
         num_bytes = quantized.num_bytes(model, torch_dtype)
-    _check_memory(num_bytes, reserve(model, torch_dtype), hardware, shard)
+    _check_memory(num_bytes, None, hardware, shard)
+    _check_memory(num_bytes, reserve(model, torch_dtype, num_bytes), hardware, shard)
     form = hardware.ops.packed_form if weight_cache and quantises else None
     with hardware.activate(), torch.inference_mode():
         if format is None or form is None:
@@ -176,19 +178,29 @@ def _expected_bytes(model: Decoder, dtype: torch.dtype, format: WeightFormat | N
 
 
 def _check_memory(
-    weight_bytes: int, reserve: Reserve, hardware: Hardware, shard: Shard | None
+    weight_bytes: int, reserve: Reserve | None, hardware: Hardware, shard: Shard | None
 ) -> None:
+    """Of the weights alone, or with what must be left beside them."""
+    beside = reserve or Reserve()
     free = hardware.memory().free
     sharing = 1 if shard is None else shard.sharing
-    if sharing * (weight_bytes + reserve.kv_bytes + reserve.step_bytes) > free:
-        ranks = f" of each of the {sharing} ranks on it" if sharing > 1 else ""
-        raise InsufficientMemoryError(
-            f"{hardware.name} has {format_bytes(free)} free; the weights{ranks} need "
-            f"{format_bytes(weight_bytes)}, the KV cache {format_bytes(reserve.kv_bytes)} and a "
-            f"step up to {format_bytes(reserve.step_bytes)}.",
-            hint="Lower --kv-memory, or max_num_batched_tokens, of which a step is made; use a "
-            "16-bit --dtype, quantised --weights, or a smaller model.",
+    if sharing * (weight_bytes + beside.kv_bytes + beside.step_bytes) <= free:
+        return
+    ranks = f" of each of the {sharing} ranks on it" if sharing > 1 else ""
+    needs = f"the weights{ranks} need {format_bytes(weight_bytes)}"
+    hint = "Use a 16-bit --dtype, quantised --weights, or a smaller model."
+    if reserve is not None:
+        needs += (
+            f", the KV cache {format_bytes(beside.kv_bytes)} and a step up to "
+            f"{format_bytes(beside.step_bytes)}"
         )
+        hint = (
+            "Lower --kv-memory, or max_num_batched_tokens, of which a step is made; use a "
+            "16-bit --dtype, quantised --weights, or a smaller model."
+        )
+    raise InsufficientMemoryError(
+        f"{hardware.name} has {format_bytes(free)} free; {needs}.", hint=hint
+    )
 
 
 def _eos_token_ids(folder: Path, raw: RawConfig, vocab_size: int) -> frozenset[int]:

@@ -40,6 +40,7 @@ class FakeInfo:
     device: str = "cpu"
     dtype: str = "float32"
     max_model_len: int = 2048
+    kv_bytes: int = 1024
     note: str = "this could be faster."
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unisono.core import EngineConfig, format_bytes, parse_bytes
+from unisono.core import EngineConfig, format_bytes, parse_bytes, parse_kv_memory
 from unisono.core.errors import ConfigError
 
 
@@ -90,3 +90,10 @@ def test_sizes_for_people(size: int, text: str) -> None:
 @given(st.integers(1, 2**45))
 def test_what_is_written_can_be_read(size: int) -> None:
     assert parse_bytes(format_bytes(size)) == pytest.approx(size, rel=0.06)
+
+
+def test_kv_memory_is_a_size_or_what_fits() -> None:
+    assert parse_kv_memory("auto") is None
+    assert parse_kv_memory("512MiB") == 512 * 2**20
+    with pytest.raises(ConfigError, match=r"Write it like 2GiB.* Or auto"):
+        parse_kv_memory("lots")
