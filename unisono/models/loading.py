@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from unisono.core import WeightFormat, format_bytes
-from unisono.core.errors import CheckpointError, ConfigError, InsufficientMemoryError
-from unisono.core.folder_files import read_json_object
+from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware import Hardware
 from unisono.models.checkpoint import open_checkpoint
 from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
+from unisono.models.end_tokens import end_token_ids
 from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
@@ -31,8 +31,6 @@ from unisono.models.weight_cache import WeightCache
 from unisono.models.weights import num_parameters
 
 __all__ = ["LoadedModel", "Reserve", "load_model"]
-
-_MAX_GENERATION_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +100,7 @@ def load_model(
     raw = checkpoint.config
     family, config = read_family(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
-    eos_token_ids = _eos_token_ids(folder, raw, config.vocab_size)
+    eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
     whole = family(config, hardware.ops, hardware.device)
     num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
@@ -201,17 +199,3 @@ def _check_memory(
     raise InsufficientMemoryError(
         f"{hardware.name} has {format_bytes(free)} free; {needs}.", hint=hint
     )
-
-
-def _eos_token_ids(folder: Path, raw: RawConfig, vocab_size: int) -> frozenset[int]:
-    """End-of-sequence ids: the generation configuration's, else the model's."""
-    generation = read_json_object(folder / "generation_config.json", _MAX_GENERATION_BYTES)
-    ids = generation.get("eos_token_id")
-    if ids is None:
-        ids = raw.get("eos_token_id", raw.text().get("eos_token_id"))
-    values = ids if isinstance(ids, list) else [] if ids is None else [ids]
-    if not all(type(value) is int and 0 <= value < vocab_size for value in values):
-        raise CheckpointError(
-            f"eos_token_id must be a token id below {vocab_size} or a list of them, is {ids!r:.80}."
-        )
-    return frozenset(values)

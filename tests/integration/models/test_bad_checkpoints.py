@@ -472,7 +472,7 @@ def test_python_files_are_never_imported(folder: Path) -> None:
 # -- generation_config.json -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["2", 2.0, True, -1, 512, [2, "3"], [2, 600], {"id": 2}, [[2]]])
+@pytest.mark.parametrize("value", ["2", 2.0, True, -2, 512, [2, "3"], [2, 600], {"id": 2}, [[2]]])
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 def test_bad_eos_token_ids(folder: Path, file: str, value: Any) -> None:
     edit(folder / "generation_config.json", eos_token_id=...)
@@ -480,7 +480,7 @@ def test_bad_eos_token_ids(folder: Path, file: str, value: Any) -> None:
     refused(folder, CheckpointError, "eos_token_id", "512", str(value))
 
 
-@pytest.mark.parametrize("value", [None, [], 511, [2, 511]])
+@pytest.mark.parametrize("value", [None, -1, [], [None, -1], 511, [2, 511], [-1, 2]])
 def test_good_eos_token_ids(folder: Path, value: Any) -> None:
     edit(folder / "generation_config.json", eos_token_id=value)
     engine(folder)
