@@ -32,7 +32,7 @@ def connection_room(wanted: int) -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted
-    return max(_FEW, min(wanted, soft - _num_open() - _RESERVE))
+    return min(wanted, max(_FEW, soft - _num_open() - _RESERVE))
 
 
 def _num_open() -> int:

@@ -41,6 +41,7 @@ def test_no_more_than_the_hard_limit_allows_and_some_are_left() -> None:
 
 def test_a_limit_that_is_high_enough_stays() -> None:
     assert room(400, 400, 50) == (50, 400)
+    assert room(400, 400, 3) == (3, 400)
 
 
 def test_a_tiny_limit_still_serves() -> None:
