@@ -76,6 +76,12 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(help="A file with one key a line.", show_default=False)
     ] = None,
+    watchdog: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which an engine that has work and shows no life is restarted.",
+        ),
+    ] = 30.0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback without a key.")
     ] = False,
@@ -123,6 +129,7 @@ def serve(
             engine=engine,
             api_keys=read_keys(tuple(api_key or ()), api_key_file),
             insecure=insecure,
+            watchdog_s=watchdog,
             sampling_defaults=read_sampling_defaults(folder, generation_config),
         )
         serve_forever(settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ def _unpack(frame: bytes) -> list[Any]:
 
 
 class Link:
-    """Messages over a blocking socket."""
+    """Messages over a blocking socket; several threads may send."""
 
     def __init__(
         self, sock: socket.socket, encode: Callable[[list[Any]], bytes] = encode_frame
@@ -99,6 +100,7 @@ class Link:
         self._encode = encode
         self._buffer = FrameBuffer()
         self._early: list[list[Any]] = []
+        self._sending = threading.Lock()
         self.closed = False
 
     def receive(self, *, block: bool, alarms: Sequence[socket.socket] = ()) -> list[list[Any]]:
@@ -129,8 +131,10 @@ class Link:
         return None
 
     def send(self, message: list[Any]) -> None:
+        frame = self._encode(message)
         try:
-            self._sock.sendall(self._encode(message))
+            with self._sending:
+                self._sock.sendall(frame)
         except ConnectionError:
             self.closed = True
 

@@ -117,6 +117,8 @@ class EngineLink(asyncio.Protocol):
     def _handle(self, message: list[Any]) -> None:
         if message[0] == "step":
             self._handle_step(message)
+        elif message == ["beat"]:
+            pass  # that it came is what it says
         elif message[0] == "ready" and not self.ready.done():
             self.ready.set_result(decode_facts(message))
         elif message[0] == "failed" and len(message) == 2 and not self.ready.done():

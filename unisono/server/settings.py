@@ -72,7 +72,8 @@ class ServerSettings:
         insecure: listen on other addresses without a key all the same.
         drain_timeout_s: how long running requests may go on after SIGTERM.
         restart_wait_s: how long a request waits for an engine that is being restarted.
-        watchdog_s: an engine with work that shows no life for this long is restarted.
+        watchdog_s: an engine with work that shows no life for this long is restarted;
+            a long step that computes is life.
 
     Raises:
         ConfigError: a value out of range, or an address that is open to everyone.
@@ -90,16 +91,18 @@ class ServerSettings:
     insecure: bool = False
     drain_timeout_s: float = 30.0
     restart_wait_s: float = 10.0
-    watchdog_s: float = 600.0
+    watchdog_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"The port must be 0 to 65535, not {self.port}.")
         if not self.model_name:
             raise ConfigError("The model needs a name that clients can use.")
-        for name in ("drain_timeout_s", "restart_wait_s", "watchdog_s"):
+        for name in ("drain_timeout_s", "restart_wait_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative.")
+        if self.watchdog_s <= 0:
+            raise ConfigError(f"The watchdog's seconds must be above 0, not {self.watchdog_s:g}.")
         if any(len(key) < _MIN_KEY_LENGTH for key in self.api_keys):
             raise ConfigError(
                 f"An API key has at least {_MIN_KEY_LENGTH} characters.",

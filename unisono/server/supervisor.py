@@ -29,7 +29,8 @@ EngineState = Literal["starting", "ready", "restarting", "stopped"]
 WORKER_COMMAND = (sys.executable, "-m", "unisono.server.worker")
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
-_STABLE_S = 60.0
+_BEAT_S = 1.0
+_CATCH_UP_S = 0.1
 _STOP_TIMEOUT_S = 2.0
 _DEATH_TIMEOUT_S = 1.0
 _log = logging.getLogger("unisono.server.supervisor")
@@ -132,7 +133,8 @@ class EngineSupervisor:
         link = EngineLink(loop)
         self._link = link
         await loop.create_unix_connection(lambda: link, sock=ours)
-        link.send(encode_start(self._settings.model_folder, self._settings.engine))
+        beat_s = min(_BEAT_S, self._settings.watchdog_s / 4)
+        link.send(encode_start(self._settings.model_folder, self._settings.engine, beat_s))
         try:
             self._facts = await link.ready
         except errors.EngineDeadError as error:
@@ -150,24 +152,28 @@ class EngineSupervisor:
 
     async def _keep(self) -> None:
         """Waits for the engine to die and starts another, again and again."""
-        loop = asyncio.get_running_loop()
-        num_failures = 0
         while True:
-            started_s = loop.time()
             await self._until_lost()
-            if loop.time() - started_s > _STABLE_S:
-                num_failures = 0
             self.state = "restarting"
             self._ready.clear()
-            self.num_restarts += 1
             status = await self._end_process(_DEATH_TIMEOUT_S)
             _log.error("The engine process died (status %s). Restarting it.", status)
-            await asyncio.sleep(_backoff_s(num_failures))
-            num_failures += 1
+            await self._relaunch()
+
+    async def _relaunch(self) -> None:
+        """At once; only after starts that fail there is a wait, which doubles."""
+        wait_s = _FIRST_BACKOFF_S
+        while True:
+            self.num_restarts += 1
             try:
                 await self._launch()
             except (errors.UnisonoError, OSError) as error:
-                _log.error("The engine does not start: %s", error)
+                _log.error("The engine does not start: %s Next try in %g s.", error, wait_s)
+            else:
+                return
+            await self._end_process(_DEATH_TIMEOUT_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LAST_BACKOFF_S)
 
     async def _until_lost(self) -> None:
         """Returns when the link is lost, or when the engine has work and shows no life."""
@@ -176,11 +182,12 @@ class EngineSupervisor:
         loop = asyncio.get_running_loop()
         limit_s = self._settings.watchdog_s
         while not link.lost.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(link.lost.wait(), max(limit_s / 4, 0.05))
-            if link.num_in_flight and loop.time() - link.last_frame_s > limit_s:
-                _log.error("The engine has shown no life for %.0f s.", limit_s)
+            left_s = link.last_frame_s + limit_s - loop.time() if link.num_in_flight else limit_s
+            if left_s < -_CATCH_UP_S:  # this process has had the time to read what there is
+                _log.error("The engine has work and has shown no life for %g s.", limit_s)
                 return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(link.lost.wait(), max(left_s, 0) + 2 * _CATCH_UP_S)
 
     async def _end_process(self, timeout_s: float) -> int | None:
         """Closes the link, which asks the process to end; kills it after ``timeout_s``."""
@@ -195,13 +202,6 @@ class EngineSupervisor:
             process.kill()
             await asyncio.to_thread(process.wait)
         return process.returncode
-
-
-def _backoff_s(num_failures: int) -> float:
-    """The first restart is at once; after that the wait doubles."""
-    if num_failures == 0:
-        return 0.0
-    return min(_FIRST_BACKOFF_S * 2 ** (num_failures - 1), _LAST_BACKOFF_S)
 
 
 def _spawn(command: Sequence[str], sock: socket.socket) -> subprocess.Popen[bytes]:

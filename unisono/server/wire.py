@@ -3,9 +3,11 @@
 Knows messages, nothing of sockets, processes or HTTP. What is read is checked field by field, so a
 peer gone wrong shows as a ``ProtocolError`` and never as a strange object further in. No pickle.
 
-To the engine:    ``["start", folder, config]``, ``["add", [request...]]``, ``["abort", [id...]]``
+To the engine:    ``["start", folder, config, beat_s]``, ``["add", [request...]]``,
+                  ``["abort", [id...]]``
 From the engine:  ``["ready", info]``, ``["failed", error]``,
-                  ``["step", [output...], [[id, error]...], stats or nil]``
+                  ``["step", [output...], [[id, error]...], stats or nil]``,
+                  ``["beat"]`` about every ``beat_s`` of a step that is still computed
 """
 
 from __future__ import annotations
@@ -48,18 +50,18 @@ def encode_frame(message: list[Any]) -> bytes:
     return frames.encode_frame(message, MAX_FRAME_BYTES)
 
 
-def encode_start(folder: Path, config: EngineConfig) -> list[Any]:
-    return ["start", str(folder), dataclasses.asdict(config)]
+def encode_start(folder: Path, config: EngineConfig, beat_s: float) -> list[Any]:
+    return ["start", str(folder), dataclasses.asdict(config), beat_s]
 
 
-def decode_start(message: list[Any]) -> tuple[Path, EngineConfig]:
+def decode_start(message: list[Any]) -> tuple[Path, EngineConfig, float]:
     """Raises:
     ProtocolError: not a ``start`` message.
     """
     match message:
-        case ["start", str(folder), dict(config)]:
+        case ["start", str(folder), dict(config), float(beat_s)]:
             try:
-                return Path(folder), EngineConfig(**config)
+                return Path(folder), EngineConfig(**config), beat_s
             except (TypeError, errors.ConfigError) as error:
                 raise ProtocolError("a start message with a wrong configuration") from error
     raise ProtocolError("the first message is not a start message")

@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 from unisono.core import EngineConfig, Request, RequestOutput, errors
 from unisono.engine.frames import Link
 from unisono.server.outputs import encode_output
+from unisono.server.pulse import Pulse
 from unisono.server.wire import (
     ProtocolError,
     decode_request,
@@ -60,9 +61,10 @@ class AlarmedEngine(Protocol):
 class Worker:
     """Reads messages, steps the engine, sends what each step brought in one frame."""
 
-    def __init__(self, engine: StepEngine, link: Link) -> None:
+    def __init__(self, engine: StepEngine, link: Link, pulse: Pulse) -> None:
         self._engine = engine
         self._link = link
+        self._pulse = pulse
         self._rejected: list[list[Any]] = []
         self._stats_due_s = 0.0
 
@@ -70,8 +72,11 @@ class Worker:
         while not self._link.closed:
             for message in self._receive():
                 self._handle(message)
-            outputs = self._engine.step() if self._engine.has_work else []
-            self._report(outputs)
+            self._report(self._step() if self._engine.has_work else [])
+
+    def _step(self) -> list[RequestOutput]:
+        with self._pulse.step():
+            return self._engine.step()
 
     def _receive(self) -> list[list[Any]]:
         """Waits for messages where there is nothing else to do."""
@@ -136,7 +141,7 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) 
     message = link.receive_one()
     if message is None:
         return 0
-    folder, config = decode_start(message)
+    folder, config, beat_s = decode_start(message)
     try:
         engine = build(folder, config)
     except errors.UnisonoError as error:
@@ -148,11 +153,14 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) 
         link.send(["failed", encode_error(reason)])
         return 1
     link.send(["ready", dataclasses.asdict(engine.info)])
+    pulse = Pulse(lambda: link.send(["beat"]), beat_s, config.max_num_batched_tokens)
     try:
-        Worker(engine, link).run()
+        Worker(engine, link, pulse).run()
     except errors.EngineDeadError as error:
         _log.error("The engine is lost: %s", error)
         return 1
+    finally:
+        pulse.close()
     return 0
 
 

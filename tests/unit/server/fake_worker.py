@@ -30,6 +30,36 @@ class HangingEcho(EchoEngine):
         return []
 
 
+class ComputingEcho(EchoEngine):
+    """Its first step takes its time."""
+
+    num_steps = 0
+
+    def step(self) -> Any:
+        self.num_steps += 1
+        if self.num_steps == 1:
+            compute(1.5)
+        return super().step()
+
+
+class SpinningEcho(EchoEngine):
+    """Its second step computes and computes."""
+
+    num_steps = 0
+
+    def step(self) -> Any:
+        self.num_steps += 1
+        if self.num_steps == 2:
+            compute(60)
+        return super().step()
+
+
+def compute(seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        sum(range(1000))
+
+
 class CrashingEcho(EchoEngine):
     def step(self) -> Any:
         raise RuntimeError("a bug")
@@ -47,6 +77,10 @@ def build(folder: Path, config: EngineConfig) -> Any:
             return SlowEcho()
         case "hanging":
             return HangingEcho()
+        case "computing":
+            return ComputingEcho()
+        case "spinning":
+            return SpinningEcho()
         case "crashing":
             return CrashingEcho()
         case "babbling":

@@ -121,11 +121,60 @@ async def test_an_engine_with_a_bug_is_restarted(start: Start) -> None:
     await until(lambda: supervisor.state == "ready" and supervisor.num_restarts == 1)
 
 
-async def test_an_engine_without_life_is_restarted(start: Start) -> None:
-    supervisor = await start("hanging", watchdog_s=0.3)
+@pytest.mark.parametrize("kind", ["hanging", "spinning"])
+async def test_an_engine_without_life_is_restarted(start: Start, kind: str) -> None:
+    supervisor = await start(kind, watchdog_s=0.3)
     with pytest.raises(EngineDeadError):
-        await asyncio.wait_for(tokens_of(supervisor, request()), 5)
-    await until(lambda: supervisor.state == "ready")
+        await asyncio.wait_for(tokens_of(supervisor, request()), 30)
+    await until(lambda: supervisor.state == "ready", 30)
+
+
+async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
+    supervisor = await start("slow", watchdog_s=0.5)
+    answers = await supervisor.submit([request(max_tokens=200)])
+    assert supervisor.process_id is not None
+    os.kill(supervisor.process_id, signal.SIGSTOP)
+    with pytest.raises(EngineDeadError):
+        await asyncio.wait_for(drained(answers), 30)
+    assert await tokens_of(supervisor, request("next"))
+
+
+async def test_a_long_step_that_computes_is_believed(start: Start) -> None:
+    supervisor = await start("computing", watchdog_s=0.5)
+    assert await tokens_of(supervisor, request())
+    assert supervisor.num_restarts == 0
+
+
+async def test_only_starts_that_fail_are_waited_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds < 0.5:
+            await real_sleep(seconds)
+            return
+        waits.append(seconds)
+        if len(waits) == 3:
+            monkeypatch.setattr(supervisor, "_command", COMMAND)
+
+    async def killed(num_restarts: int) -> None:
+        assert supervisor.process_id is not None
+        os.kill(supervisor.process_id, signal.SIGKILL)
+        await until(
+            lambda: supervisor.num_restarts == num_restarts and supervisor.state == "ready", 30
+        )
+
+    supervisor = await start("good")
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    for restarts in range(1, 4):
+        await killed(restarts)
+    assert waits == []
+    monkeypatch.setattr(supervisor, "_command", ("/bin/false",))
+    await killed(7)
+    assert waits == [0.5, 1.0, 2.0]
 
 
 async def test_who_comes_while_there_is_no_engine_waits_a_bounded_time(

@@ -69,7 +69,11 @@ def test_an_output_survives_the_wire() -> None:
 
 def test_the_start_survives_the_wire() -> None:
     config = EngineConfig(max_num_seqs=3, max_model_len=77)
-    assert decode_start(over_the_wire(encode_start(Path("/m"), config))) == (Path("/m"), config)
+    assert decode_start(over_the_wire(encode_start(Path("/m"), config, 0.5))) == (
+        Path("/m"),
+        config,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(errors.__all__))

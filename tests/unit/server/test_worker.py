@@ -57,7 +57,7 @@ def peer() -> Iterator[Peer]:
     thread.start()
     with ours, theirs:
         found = Peer(ours)
-        found.send(encode_start(Path("/m"), EngineConfig()))
+        found.send(encode_start(Path("/m"), EngineConfig(), 1.0))
         assert decode_facts(found.receive()).vocab_size == 259
         yield found
         ours.shutdown(socket.SHUT_RDWR)
@@ -111,7 +111,7 @@ def test_aborted_requests_say_no_more(peer: Peer) -> None:
 def test_a_message_that_is_none_ends_the_worker(message: list[Any]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.sendall(encode_frame(encode_start(Path("/m"), EngineConfig())))
+        ours.sendall(encode_frame(encode_start(Path("/m"), EngineConfig(), 1.0)))
         ours.sendall(encode_frame(message))
         with pytest.raises(ProtocolError):
             run(theirs, build_echo)
