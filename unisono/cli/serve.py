@@ -82,6 +82,12 @@ def serve(
             help="Seconds after which an engine that has work and shows no life is restarted.",
         ),
     ] = 30.0,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse requests with unknown fields, instead of ignoring these."
+        ),
+    ] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback without a key.")
     ] = False,
@@ -131,6 +137,7 @@ def serve(
             insecure=insecure,
             watchdog_s=watchdog,
             sampling_defaults=read_sampling_defaults(folder, generation_config),
+            strict=strict,
         )
         serve_forever(settings)
 

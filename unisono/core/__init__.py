@@ -13,7 +13,7 @@ from unisono.core.clock import Clock, ManualClock, MonotonicClock
 from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes, parse_kv_memory
 from unisono.core.random import derive_seed, uniform
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
-from unisono.core.sampling import MAX_LOGPROBS, SamplingParams
+from unisono.core.sampling import MAX_ALLOWED_TOKENS, MAX_LOGPROBS, SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.core.weight_format import WeightFormat
 
@@ -29,6 +29,7 @@ __all__ = [
     "FinishReason",
     "KV_DTYPES",
     "LayerCache",
+    "MAX_ALLOWED_TOKENS",
     "MAX_LOGPROBS",
     "ManualClock",
     "MonotonicClock",

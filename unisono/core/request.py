@@ -30,6 +30,8 @@ class Request:
     """Lower runs sooner."""
     tenant: str = ""
     """Salt of the prefix cache: tenants never share blocks."""
+    cache_salt: str = ""
+    """Within a tenant, requests of another salt share no blocks either."""
     resumed_token_ids: tuple[int, ...] = ()
     """Answer tokens another engine emitted already; this one goes on behind them."""
 

@@ -15,8 +15,9 @@ from unisono.core.sampling_defaults import (
     check_number,
 )
 
-__all__ = ["MAX_LOGPROBS", "SamplingParams"]
+__all__ = ["MAX_ALLOWED_TOKENS", "MAX_LOGPROBS", "SamplingParams"]
 
+MAX_ALLOWED_TOKENS = 16384
 MAX_LOGPROBS = 100
 _MAX_N = 128
 _MAX_STOP = 64
@@ -33,9 +34,9 @@ class SamplingParams:
     ``None`` for ``temperature``, ``top_k``, ``top_p``, ``min_p`` or ``repetition_penalty`` is what
     the model recommends (:class:`SamplingDefaults`), and :data:`NEUTRAL` where it does not.
 
-    The order in which they act: repetition, presence and frequency penalty, logit bias, minimum
-    length, then temperature, top-k, top-p, min-p. Log-probabilities are those of the model, before
-    any of these.
+    The order in which they act: repetition, presence and frequency penalty, logit bias, allowed
+    tokens, minimum length, then temperature, top-k, top-p, min-p. Log-probabilities are those of
+    the model, before any of these.
 
     Args:
         max_tokens: most tokens to generate; ``None`` is as many as the context holds. ``0`` with
@@ -49,7 +50,10 @@ class SamplingParams:
             prompt or answer (Keskar et al. 2019, CTRL).
         presence_penalty, frequency_penalty: as in the OpenAI API, over the generated tokens.
         logit_bias: token id -> number added to its logit.
-        stop: texts that end the answer; they are not part of it.
+        allowed_token_ids: no other token is ever chosen; ``None`` allows all.
+        stop: texts that end the answer.
+        include_stop_str_in_output: the text that ended the answer is part of it.
+        skip_special_tokens: leave special tokens out of the answer's text.
         stop_token_ids: token ids that end the answer.
         ignore_eos: go on after the end-of-sequence token.
         n: number of answers.
@@ -71,7 +75,10 @@ class SamplingParams:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
     stop: tuple[str, ...] = ()
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     n: int = 1
@@ -102,6 +109,8 @@ class SamplingParams:
         object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop or ()))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
         object.__setattr__(self, "logit_bias", dict(self.logit_bias or {}))
+        if self.allowed_token_ids is not None:
+            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
 
     def _check_lists(self) -> None:
         if len(self.stop) > _MAX_STOP:
@@ -117,6 +126,8 @@ class SamplingParams:
             )
         for token_id in self.stop_token_ids:
             check_int("stop_token_ids", token_id, 0, 1 << 31)
+        if self.allowed_token_ids is not None:
+            self._check_allowed(self.allowed_token_ids)
         if len(self.logit_bias) > _MAX_LOGIT_BIAS:
             raise InvalidRequestError(
                 f"logit_bias takes at most {_MAX_LOGIT_BIAS} entries.", param="logit_bias"
@@ -134,6 +145,15 @@ class SamplingParams:
     def choice(self) -> SamplingDefaults:
         """How a token is chosen, as far as these say."""
         return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
+
+    def _check_allowed(self, token_ids: tuple[int, ...]) -> None:
+        if not 0 < len(token_ids) <= MAX_ALLOWED_TOKENS:
+            raise InvalidRequestError(
+                f"allowed_token_ids takes 1 to {MAX_ALLOWED_TOKENS} entries.",
+                param="allowed_token_ids",
+            )
+        for token_id in token_ids:
+            check_int("allowed_token_ids", token_id, 0, 1 << 31)
 
     @property
     def greedy(self) -> bool:

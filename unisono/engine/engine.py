@@ -50,6 +50,7 @@ class Engine:
         self._check_token_ids("prompt", (*request.prompt_token_ids, *request.resumed_token_ids))
         self._check_token_ids("stop_token_ids", request.params.stop_token_ids)
         self._check_token_ids("logit_bias", tuple(request.params.logit_bias))
+        self._check_token_ids("allowed_token_ids", request.params.allowed_token_ids or ())
         self.scheduler.add(request)
 
     def _check_token_ids(self, param: str, token_ids: tuple[int, ...]) -> None:

@@ -254,8 +254,8 @@ def _group_key(group: int, key: bytes) -> bytes:
 
 
 def _extend_keys(sequence: Sequence, num_blocks: int, block_size: int) -> None:
-    """A block's key hashes its tokens and the key before it; the first, the tenant and the length
-    that the positions are rotated for."""
+    """A block's key hashes its tokens and the key before it; the first, the tenant, the client's
+    salt and the length that the positions are rotated for."""
     keys = sequence.block_keys
     for index in range(len(keys), num_blocks):
         tokens = array("q", sequence.token_ids[index * block_size : (index + 1) * block_size])
@@ -268,5 +268,7 @@ def _extend_keys(sequence: Sequence, num_blocks: int, block_size: int) -> None:
 def _salt(sequence: Sequence) -> bytes:
     digest = hashlib.blake2b(digest_size=_KEY_BYTES, person=b"unisono-tenant")
     digest.update(sequence.rope_length.to_bytes(8, "little"))
-    digest.update(sequence.request.tenant.encode())
+    for salt in (sequence.request.tenant, sequence.request.cache_salt):
+        digest.update(len(salt.encode()).to_bytes(8, "little"))
+        digest.update(salt.encode())
     return digest.digest()

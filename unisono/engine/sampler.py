@@ -66,7 +66,7 @@ class Sampler:
         return chosen
 
     def _adjust(self, logits: Tensor, row: BatchRow) -> None:
-        """Penalties, bias and minimum length on one row [V], in place."""
+        """Penalties, bias, allowed tokens and minimum length on one row [V], in place."""
         params = row.params
         if params.has_penalties:
             _penalise(logits, row)
@@ -74,6 +74,8 @@ class Sampler:
             ids = torch.tensor(list(params.logit_bias), device=logits.device)
             values = torch.tensor(list(params.logit_bias.values()), device=logits.device)
             logits.index_add_(0, ids, values.to(logits.dtype))
+        if params.allowed_token_ids is not None:
+            _allow_only(logits, params.allowed_token_ids)
         stops = () if row.allow_stop else (*self.eos_token_ids, *params.stop_token_ids)
         if stops:
             logits[list(stops)] = float("-inf")
@@ -100,6 +102,14 @@ def _filled(value: T | None) -> T:
     """A parameter that a request always has (``core.Request``)."""
     assert value is not None
     return value
+
+
+def _allow_only(logits: Tensor, token_ids: tuple[int, ...]) -> None:
+    """Leaves of one row [V] only these, in place."""
+    ids = torch.tensor(token_ids, device=logits.device)
+    allowed = logits[ids]
+    logits.fill_(float("-inf"))
+    logits[ids] = allowed
 
 
 def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:

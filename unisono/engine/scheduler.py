@@ -24,6 +24,7 @@ from unisono.core import (
     Request,
     RequestOutput,
     RowResult,
+    SamplingParams,
 )
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
 from unisono.engine.kv_cache import KVCache, peak_blocks
@@ -107,12 +108,14 @@ class Scheduler:
         """Take a request into the queue.
 
         Raises:
-            InvalidRequestError: an empty prompt, or an id that is in flight already.
+            InvalidRequestError: an empty prompt, an id that is in flight already, or no token
+                that may come.
             ContextLengthError: it can never fit the context.
             QueueFullError: too many wait.
         """
         if request.id in self._sequences:
             raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
+        self._check_allowed(request.params)
         if self.num_waiting >= self.config.max_queue:
             raise QueueFullError(
                 f"{self.num_waiting} requests wait already.",
@@ -130,6 +133,18 @@ class Scheduler:
         self._sequences[request.id] = sequence
         heapq.heappush(self._waiting, (sequence.rank, request.id))
 
+    def _check_allowed(self, params: SamplingParams) -> None:
+        stops = self.config.eos_token_ids.union(params.stop_token_ids)
+        if (
+            params.min_tokens
+            and params.allowed_token_ids
+            and stops.issuperset(params.allowed_token_ids)
+        ):
+            raise InvalidRequestError(
+                "min_tokens forbids every token that allowed_token_ids allows.",
+                param="allowed_token_ids",
+            )
+
     def _max_tokens(self, request: Request) -> int:
         num_prompt, limit = len(request.prompt_token_ids), self.config.max_model_len
         if num_prompt == 0:
@@ -138,13 +153,15 @@ class Scheduler:
         wanted = request.params.max_tokens
         if room < 0 or (room == 0 and wanted != 0):
             raise ContextLengthError(
-                f"The prompt has {num_prompt} tokens; the context holds {limit}, answer included.",
+                f"This model's maximum context length is {limit} tokens, answer included; "
+                f"the prompt has {num_prompt}.",
                 param="prompt",
                 hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
             )
         if wanted is not None and wanted > room:
             raise ContextLengthError(
-                f"{num_prompt} prompt tokens and max_tokens={wanted} exceed the context: {limit}.",
+                f"This model's maximum context length is {limit} tokens; the prompt's {num_prompt} "
+                f"and max_tokens={wanted} exceed it.",
                 param="max_tokens",
                 hint=f"Ask for at most {room} tokens, or leave max_tokens out.",
             )

@@ -69,9 +69,11 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
     return ApiError(400, message, param=param, code=code)
 
 
-def not_supported(feature: str, param: str) -> ApiError:
+def not_supported(feature: str, param: str, hint: str = "") -> ApiError:
     return bad_request(
-        f"{feature} is not supported yet. Leave {param!r} out.", param=param, code="not_supported"
+        f"{param}: {feature} is not supported yet. {hint or 'Leave the field out.'}",
+        param=param,
+        code="not_supported",
     )
 
 

@@ -23,6 +23,7 @@ from unisono.server.openapi import install_openapi
 from unisono.server.prompts import PromptEncoder
 from unisono.server.service import Engine, Service
 from unisono.server.settings import ServerSettings
+from unisono.server.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
 
 __all__ = ["create_app"]
@@ -45,6 +46,7 @@ def create_app(
         tokenizer=tokenizer,
         encoder=PromptEncoder(tokenizer, settings.limits),
         metrics=metrics,
+        unknown_fields=UnknownFields(strict=settings.strict),
         gate=gate,
     )
     app.include_router(generate_routes.router)

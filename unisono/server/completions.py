@@ -10,6 +10,7 @@ from json import JSONEncoder
 from typing import Any
 
 from unisono.core import TokenLogprob
+from unisono.server.chat import usage_ending
 from unisono.server.generation import AnswerDelta, Usage
 from unisono.server.prompts import Prompt
 from unisono.server.token_views import LegacyLogprobs, prompt_logprobs
@@ -28,6 +29,8 @@ class CompletionView:
         num_top: likeliest tokens in ``logprobs``; ``None`` shows no log-probabilities.
         echo: the prompt comes first, in the text and in the log-probabilities.
         shows_prompt_logprobs: add the list of the prompt's own log-probabilities.
+        shows_ids: add the token ids of answer and prompt.
+        names_ids: log-probabilities name tokens by their ids.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class CompletionView:
         num_top: int | None,
         echo: bool,
         shows_prompt_logprobs: bool,
+        shows_ids: bool = False,
+        names_ids: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._prompts = prompts
@@ -46,6 +51,8 @@ class CompletionView:
         self._num_top = num_top
         self._echo = echo
         self._shows_prompt_logprobs = shows_prompt_logprobs
+        self.shows_ids = shows_ids
+        self._names_ids = names_ids
         self._logprobs: dict[int, LegacyLogprobs] = {}
 
     @property
@@ -59,9 +66,12 @@ class CompletionView:
     def choice(self, delta: AnswerDelta) -> dict[str, Any]:
         """One entry of ``choices``, without its ``finish_reason``."""
         prompt = self._prompts[delta.index // self._num_answers_each]
-        echoes = self._echo and self.is_first(delta)
-        if delta.index not in self._logprobs:
-            self._logprobs[delta.index] = LegacyLogprobs(self._tokenizer, self._num_top or 0)
+        is_first = self.is_first(delta)
+        echoes = self._echo and is_first
+        if is_first:
+            self._logprobs[delta.index] = LegacyLogprobs(
+                self._tokenizer, self._num_top or 0, shows_ids=self._names_ids
+            )
         view = self._logprobs[delta.index]
         token_ids, items = list(delta.token_ids), list[TokenLogprob | None](delta.logprobs or ())
         if echoes and self._num_top is not None:
@@ -75,6 +85,10 @@ class CompletionView:
         if self._shows_prompt_logprobs and delta.prompt_logprobs is not None:
             found = prompt_logprobs(self._tokenizer, delta.prompt_logprobs)
             choice["prompt_logprobs"] = found
+        if self.shows_ids:
+            choice["token_ids"] = delta.token_ids
+            if is_first:
+                choice["prompt_token_ids"] = list(prompt.token_ids)
         return choice
 
     def _prompt_text(self, prompt: Prompt) -> str:
@@ -84,30 +98,44 @@ class CompletionView:
 
 
 class CompletionEvents:
-    """``head`` is ``id``, ``created`` and ``model`` of the response."""
+    """Args:
+    head: ``id``, ``created`` and ``model`` of the response.
+    usage: shown in an event of its own at the end; ``None`` where the client did not ask.
+    counts: whether every event says the usage so far.
+    """
 
-    def __init__(self, view: CompletionView, head: dict[str, Any], *, has_usage: bool) -> None:
+    def __init__(
+        self,
+        view: CompletionView,
+        head: dict[str, Any],
+        *,
+        usage: Usage | None = None,
+        counts: bool = False,
+    ) -> None:
         fields = _to_json({**head, "object": "text_completion", "choices": []})
         self._view = view
-        self._has_usage = has_usage
+        self._usage = usage
+        self._counts = counts
         self._before = f"data: {fields.removesuffix(']}')}"
-        self._after = '],"usage":null}\n\n' if has_usage else "]}\n\n"
+        self._after = usage_ending(usage, counts=counts)
 
     def opening(self) -> bytes:
         return b""
 
     def events(self, deltas: list[AnswerDelta]) -> bytes:
+        if self._counts:
+            self._after = usage_ending(self._usage, counts=True)
         return "".join([self._event(delta) for delta in deltas if self._is_news(delta)]).encode()
 
-    def closing(self, usage: Usage) -> bytes:
-        if not self._has_usage:
+    def closing(self) -> bytes:
+        if self._usage is None:
             return b""
-        return f'{self._before}],"usage":{_to_json(usage.as_dict())}}}\n\n'.encode()
+        return f"{self._before}{usage_ending(self._usage, counts=True)}".encode()
 
     def _is_news(self, delta: AnswerDelta) -> bool:
-        return bool(
-            delta.text or delta.logprobs or delta.finish_reason or self._view.is_first(delta)
-        )
+        has_ids = self._view.shows_ids and bool(delta.token_ids)
+        has_text = bool(delta.text or delta.logprobs or delta.finish_reason)
+        return has_text or has_ids or self._view.is_first(delta)
 
     def _event(self, delta: AnswerDelta) -> str:
         choice = _to_json(self._view.choice(delta)).removesuffix("}")

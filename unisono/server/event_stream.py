@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from unisono.server.api_error import ApiError, api_error
 from unisono.server.failures import log_failure
-from unisono.server.generation import AnswerDelta, Generation, Usage
+from unisono.server.generation import AnswerDelta, Generation
 
 __all__ = ["EventStream", "Renderer"]
 
@@ -31,7 +31,7 @@ class Renderer(Protocol):
 
     def opening(self) -> bytes: ...
     def events(self, deltas: list[AnswerDelta]) -> bytes: ...
-    def closing(self, usage: Usage) -> bytes: ...
+    def closing(self) -> bytes: ...
 
 
 class EventStream(Response):
@@ -61,7 +61,7 @@ class EventStream(Response):
             async for deltas in self._generation:
                 if events := render.events(deltas):
                     await _send_part(send, events)
-            await _send_part(send, render.closing(self._generation.usage) + _DONE)
+            await _send_part(send, render.closing() + _DONE)
         except Exception as error:
             log_failure(_log, error)
             await _send_part(send, _error_event(api_error(error)) + _DONE)

@@ -6,26 +6,31 @@ Knows the order of work (check, tokenize, submit, stream); shapes and limits are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from unisono.core import SamplingParams
 from unisono.server.api_error import bad_request
-from unisono.server.chat import ChatEvents, chat_completion
+from unisono.server.chat import ChatEvents, ChatView, chat_completion
 from unisono.server.completions import CompletionEvents, CompletionView, completion
 from unisono.server.event_stream import EventStream, Renderer
-from unisono.server.generation import AnswerDelta, Generation, make_requests
-from unisono.server.json_body import read_model
+from unisono.server.generation import AnswerDelta, Generation, Usage, make_requests
 from unisono.server.openapi import ERRORS, describe_body, describe_stream
 from unisono.server.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.response_schema import ChatCompletion, Completion
-from unisono.server.sampling_options import chat_params, completion_params
+from unisono.server.sampling_options import chat_params, completion_params, has_limit
 from unisono.server.service import Service
 
 __all__ = ["router"]
 
 router = APIRouter()
+
+
+class _ShownUsage(TypedDict):
+    usage: Usage | None
+    counts: bool
 
 
 @router.post(
@@ -37,29 +42,29 @@ router = APIRouter()
 async def create_chat_completion(request: Request) -> Response:
     """Answers a conversation."""
     service: Service = request.app.state.service
-    body = await read_model(request, ChatRequest, service.settings.limits)
+    body = await service.read(request, ChatRequest)
     service.check_model(body.model)
     params = chat_params(body, service.settings.limits)
     service.check_room(params.n)
-    token_ids = await service.encoder.chat(body)
+    token_ids = service.truncated(await service.encoder.chat(body), params, body)
     head = service.head("chatcmpl")
     continues = bool(body.continue_final_message)
     generation = _generation(
         request, head["id"], [token_ids], params, body, continues_text=continues
     )
+    view = ChatView(
+        tokenizer=service.tokenizer,
+        prompt_ids=token_ids if body.return_token_ids else None,
+        has_logprobs=bool(body.logprobs),
+        names_ids=bool(body.return_tokens_as_token_ids),
+    )
     if body.stream:
         events = ChatEvents(
-            service.tokenizer,
-            head,
-            num_answers=generation.num_answers,
-            has_logprobs=bool(body.logprobs),
-            has_usage=_wants_usage(body),
+            view, head, num_answers=generation.num_answers, **_shown_usage(body, generation)
         )
         return await _stream(generation, events)
     answers = await _collect(generation)
-    content = chat_completion(
-        service.tokenizer, head, answers, generation.usage, has_logprobs=bool(body.logprobs)
-    )
+    content = chat_completion(view, head, answers, generation.usage)
     return Response(content, media_type="application/json")
 
 
@@ -72,11 +77,14 @@ async def create_chat_completion(request: Request) -> Response:
 async def create_completion(request: Request) -> Response:
     """Goes on with one or several texts."""
     service: Service = request.app.state.service
-    body = await read_model(request, CompletionRequest, service.settings.limits)
+    body = await service.read(request, CompletionRequest)
     service.check_model(body.model)
     params = completion_params(body, service.settings.limits)
     service.check_room(params.n)
-    prompts = await service.encoder.completion(body)
+    prompts = [
+        prompt.cut_to(service.truncated(prompt.token_ids, params, body))
+        for prompt in await service.encoder.completion(body)
+    ]
     service.check_room(params.n * len(prompts))
     head = service.head("cmpl")
     token_ids = [prompt.token_ids for prompt in prompts]
@@ -88,9 +96,11 @@ async def create_completion(request: Request) -> Response:
         num_top=body.logprobs,
         echo=bool(body.echo),
         shows_prompt_logprobs=body.prompt_logprobs is not None,
+        shows_ids=bool(body.return_token_ids),
+        names_ids=bool(body.return_tokens_as_token_ids),
     )
     if body.stream:
-        events = CompletionEvents(view, head, has_usage=_wants_usage(body))
+        events = CompletionEvents(view, head, **_shown_usage(body, generation))
         return await _stream(generation, events)
     answers = await _collect(generation)
     content = completion(view, head, answers, generation.usage)
@@ -117,15 +127,25 @@ def _generation(
             )
     params = params.filled(service.settings.sampling_defaults)
     requests = make_requests(
-        name, prompts, params, priority=body.priority or 0, tenant=request.state.tenant
+        name,
+        prompts,
+        params,
+        room=None if has_limit(body) else service.engine.facts.max_model_len,
+        priority=body.priority or 0,
+        tenant=request.state.tenant,
+        cache_salt=body.cache_salt or "",
     )
     return Generation(
         service.engine, service.tokenizer, requests, service.metrics, continues_text=continues_text
     )
 
 
-def _wants_usage(body: SamplingFields) -> bool:
-    return body.stream_options is not None and bool(body.stream_options.include_usage)
+def _shown_usage(body: SamplingFields, generation: Generation) -> _ShownUsage:
+    options = body.stream_options
+    wants_usage = options is not None and bool(options.include_usage)
+    counts = options is not None and bool(options.continuous_usage_stats)
+    usage = generation.usage if wants_usage else None
+    return {"usage": usage, "counts": wants_usage and counts}
 
 
 async def _stream(generation: Generation, renderer: Renderer) -> Response:

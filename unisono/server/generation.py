@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from unisono.core import (
@@ -79,23 +79,37 @@ def make_requests(
     prompts: Sequence[Sequence[int]],
     params: SamplingParams,
     *,
+    room: int | None = None,
     priority: int = 0,
     tenant: str = "",
+    cache_salt: str = "",
 ) -> list[Request]:
-    """``params.n`` engine requests for each prompt, seeded apart."""
+    """``params.n`` engine requests for each prompt, seeded apart.
+
+    Args:
+        room: tokens of prompt and answer, if ``max_tokens`` is to give way to it.
+    """
     seed = secrets.randbits(63) if params.seed is None else params.seed
     return [
         Request(
             id=f"{name}-{prompt_index * params.n + i}",
             prompt_token_ids=tuple(prompt),
-            params=params,
+            params=_fitting(params, len(prompt), room),
             seed=derive_seed(seed, i),
             priority=priority,
             tenant=tenant,
+            cache_salt=cache_salt,
         )
         for prompt_index, prompt in enumerate(prompts)
         for i in range(params.n)
     ]
+
+
+def _fitting(params: SamplingParams, num_prompt: int, room: int | None) -> SamplingParams:
+    if room is None or params.max_tokens is None or num_prompt >= room:
+        return params
+    left = room - num_prompt
+    return params if params.max_tokens <= left else replace(params, max_tokens=left)
 
 
 class Generation:

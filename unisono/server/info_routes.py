@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from unisono.server.api_error import bad_request
-from unisono.server.json_body import read_model
 from unisono.server.metrics import CONTENT_TYPE
 from unisono.server.openapi import ERRORS, describe_body
 from unisono.server.request_schema import DetokenizeRequest, TokenizeRequest
@@ -69,7 +68,7 @@ def _card(service: Service, name: str) -> ModelCard:
 async def tokenize(request: Request) -> TokenIds:
     """The token ids of a text, or of a conversation as the model will see it."""
     service: Service = request.app.state.service
-    body = await read_model(request, TokenizeRequest, service.settings.limits)
+    body = await service.read(request, TokenizeRequest)
     service.check_model(body.model)
     if (body.prompt is None) == (body.messages is None):
         raise bad_request("Send either prompt or messages.", param="prompt")
@@ -87,7 +86,7 @@ async def tokenize(request: Request) -> TokenIds:
 async def detokenize(request: Request) -> TokenText:
     """The text of token ids."""
     service: Service = request.app.state.service
-    body = await read_model(request, DetokenizeRequest, service.settings.limits)
+    body = await service.read(request, DetokenizeRequest)
     service.check_model(body.model)
     size = service.engine.facts.vocab_size
     if body.tokens and max(body.tokens) >= size:

@@ -13,12 +13,16 @@ import math
 import re
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
+from unisono.server.body_model import UNKNOWN_FIELD, Body
+from unisono.server.request_schema import OTHER_ROUTES
 from unisono.server.settings import Limits
+from unisono.server.unknown_fields import UnknownFields
 from unisono.server.unsupported import drop_unsupported
 
 __all__ = ["body_too_large", "discard_body", "parse_json", "read_body", "read_model", "validate"]
@@ -30,20 +34,23 @@ _STRING = re.compile(rb'"[^"]*"')
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_UNION_MEMBER = re.compile(r"(constrained-|list\[|function-|str$|int$|float$|bool$|none$)")
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound=Body)
 
 
-async def read_model(request: Request, model: type[Model], limits: Limits) -> Model:
+async def read_model(
+    request: Request, model: type[Model], limits: Limits, unknown_fields: UnknownFields
+) -> Model:
     """The request's body, checked against ``model``.
 
     Raises:
         ApiError: it is too large, too slow, not JSON, or does not fit.
     """
     body = await read_body(request, limits)
-    if len(body) <= _INLINE_BYTES:
-        return _to_model(body, model, limits)
-    return await asyncio.to_thread(_to_model, body, model, limits)
+
+    def read() -> Model:
+        return validate(parse_json(body, limits.json_depth), model, unknown_fields)
+
+    return read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -83,10 +90,6 @@ async def discard_body(receive: Receive) -> None:
 def body_too_large(limits: Limits) -> ApiError:
     message = f"The body is larger than the {limits.body_bytes} bytes allowed."
     return ApiError(413, message, code="body_too_large", close=True)
-
-
-def _to_model(body: bytes, model: type[Model], limits: Limits) -> Model:
-    return validate(drop_unsupported(parse_json(body, limits.json_depth)), model)
 
 
 def parse_json(body: bytes, max_depth: int) -> Any:
@@ -152,27 +155,34 @@ def _no_constant(name: str) -> None:
     raise bad_request(f"{name} is not a JSON number.", code="invalid_json")
 
 
-def validate(value: Any, model: type[Model]) -> Model:
+def validate(value: Any, model: type[Model], unknown_fields: UnknownFields | None = None) -> Model:
     """Raises:
     ApiError: names the first field that is wrong, and why; repeats nothing of its content.
     """
+    known = drop_unsupported(value, model.names, OTHER_ROUTES.get(model))
     try:
-        return model.model_validate(value)
+        return model.model_validate(known, context=unknown_fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=True)[0]
-        param = _field_name(first["loc"])
-        if first["type"] == "extra_forbidden":
-            message = f"Unknown field {param!r}. Leave it out: unknown fields are refused."
-            raise bad_request(message, param=param, code="unknown_field") from None
-        message = f"{param or 'The body'}: {first['msg']}."
-        raise bad_request(message, param=param, code="invalid_value") from None
+        found = error.errors(include_url=False, include_input=False, include_context=True)
+        raise _wrong_field(found[0]) from None
+
+
+def _wrong_field(error: ErrorDetails) -> ApiError:
+    if error["type"] == UNKNOWN_FIELD:
+        param = _field_name((*error["loc"], error["ctx"]["name"]))
+        message = f"Unknown field {param!r}. Leave it out: this server refuses unknown fields."
+        return bad_request(message, param=param, code="unknown_field")
+    param = _field_name(error["loc"])
+    message = f"{param or 'The body'}: {error['msg']}."
+    return bad_request(message, param=param, code="invalid_value")
 
 
 def _field_name(location: tuple[int | str, ...]) -> str | None:
-    """``("messages", 0, "role")`` -> ``"messages[0].role"``."""
+    """``("messages", 0, "role")`` -> ``"messages[0].role"``; names of forms are left out."""
     name = ""
     for part in location:
-        if isinstance(part, str) and _UNION_MEMBER.match(part):
-            break
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+        if isinstance(part, int):
+            name += f"[{part}]"
+        elif not part.startswith(("(", "[")):
+            name += f".{part}" if name else part
     return name[:200] or None

@@ -84,6 +84,7 @@ class ChatChoice(Exact):
     message: AssistantMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
+    token_ids: list[int] = []
 
 
 class ChatCompletion(Exact):
@@ -94,6 +95,7 @@ class ChatCompletion(Exact):
     choices: list[ChatChoice]
     usage: UsageObject
     prompt_logprobs: PromptLogprobs = []
+    prompt_token_ids: list[int] = []
 
 
 class CompletionLogprobs(Exact):
@@ -109,6 +111,8 @@ class CompletionChoice(Exact):
     logprobs: CompletionLogprobs | None
     finish_reason: FinishReason
     prompt_logprobs: PromptLogprobs = []
+    token_ids: list[int] = []
+    prompt_token_ids: list[int] = []
 
 
 class Completion(Exact):

@@ -12,7 +12,7 @@ from unisono.server.api_error import bad_request
 from unisono.server.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.settings import Limits
 
-__all__ = ["chat_params", "completion_params"]
+__all__ = ["chat_params", "completion_params", "has_limit"]
 
 _LEGACY_MAX_TOKENS = 16
 _SAME_NAMES = (
@@ -22,7 +22,10 @@ _SAME_NAMES = (
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
+    "allowed_token_ids",
     "stop_token_ids",
+    "include_stop_str_in_output",
+    "skip_special_tokens",
     "ignore_eos",
     "min_tokens",
     "seed",
@@ -39,7 +42,7 @@ def chat_params(body: ChatRequest, limits: Limits) -> SamplingParams:
         raise bad_request(
             "prompt_logprobs are not streamed: leave stream out.", param="prompt_logprobs"
         )
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise bad_request("top_logprobs needs logprobs to be true.", param="top_logprobs")
     max_tokens = body.max_completion_tokens
     if max_tokens is None:
@@ -70,8 +73,14 @@ def completion_params(body: CompletionRequest, limits: Limits) -> SamplingParams
     )
 
 
+def has_limit(body: SamplingFields) -> bool:
+    """Whether the client says how many tokens it wants; a default gives way to the context."""
+    return body.max_tokens is not None or getattr(body, "max_completion_tokens", None) is not None
+
+
 def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
-    if body.stream_options is not None and not body.stream:
+    options = body.stream_options
+    if options and (options.include_usage or options.continuous_usage_stats) and not body.stream:
         raise bad_request("stream_options needs stream to be true.", param="stream_options")
     if body.n is not None and body.n > limits.n:
         raise bad_request(f"n is at most {limits.n} on this server.", param="n")
@@ -79,7 +88,7 @@ def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
     fields = {name: value for name, value in values.items() if value is not None}
     if body.top_k is not None:
         fields["top_k"] = max(body.top_k, 0)
-    if body.stop is not None:
+    if body.stop:
         fields["stop"] = body.stop
     if body.logit_bias:
         fields["logit_bias"] = _logit_bias(body.logit_bias)

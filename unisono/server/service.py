@@ -11,14 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from unisono.core import Request, errors
+from starlette.requests import Request as HttpRequest
+
+from unisono.core import Request, SamplingParams, errors
 from unisono.server.answers import Answers
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.guard import Gate
+from unisono.server.json_body import Model, read_model
 from unisono.server.metrics import Metrics
 from unisono.server.outputs import EngineFacts
 from unisono.server.prompts import PromptEncoder
+from unisono.server.request_schema import SamplingFields
 from unisono.server.settings import ServerSettings
+from unisono.server.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
 
 __all__ = ["Engine", "Service"]
@@ -47,14 +52,23 @@ class Service:
     tokenizer: Tokenizer
     encoder: PromptEncoder
     metrics: Metrics
+    unknown_fields: UnknownFields
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
-    def check_model(self, name: str | None) -> None:
+    async def read(self, request: HttpRequest, model: type[Model]) -> Model:
         """Raises:
-        ApiError: no such model is served here.
+        ApiError: as ``read_model`` says.
         """
-        if name is not None and name not in self.settings.model_names:
+        return await read_model(request, model, self.settings.limits, self.unknown_fields)
+
+    def check_model(self, name: str | None) -> None:
+        """Without a name the model that is served is meant.
+
+        Raises:
+            ApiError: no such model is served here.
+        """
+        if name and name not in self.settings.model_names:
             served = ", ".join(repr(known) for known in self.settings.model_names)
             message = f"There is no such model here. This server has {served}."
             raise ApiError(404, message, param="model", code="model_not_found")
@@ -74,6 +88,26 @@ class Service:
             raise errors.QueueFullError(
                 "The queue is full.", retry_after_s=5, hint="Try again in a few seconds."
             )
+
+    def truncated(
+        self, token_ids: Sequence[int], params: SamplingParams, body: SamplingFields
+    ) -> Sequence[int]:
+        """What is left of a prompt where the client lets it be cut; -1 keeps as much as the context
+        holds beside the answer.
+
+        Raises:
+            ApiError: nothing is to be left, or more than the context holds.
+        """
+        most, length = body.truncate_prompt_tokens, self.engine.facts.max_model_len
+        if most is None:
+            return token_ids
+        if most == 0 or most > length:
+            message = f"Keep 1 to {length} tokens: this model's maximum context length is {length}."
+            raise bad_request(message, param="truncate_prompt_tokens")
+        if most < 0:
+            answer = 1 if params.max_tokens is None else params.max_tokens
+            most = max(1, length - answer)
+        return token_ids[:most] if body.truncation_side == "right" else token_ids[-most:]
 
     def head(self, kind: str) -> dict[str, Any]:
         """``id``, ``created`` and ``model`` of a new response."""

@@ -69,6 +69,7 @@ class ServerSettings:
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
         sampling_defaults: what holds for requests that do not say otherwise.
+        strict: refuse requests with fields that nobody knows, instead of ignoring these.
         insecure: listen on other addresses without a key all the same.
         drain_timeout_s: how long running requests may go on after SIGTERM.
         restart_wait_s: how long a request waits for an engine that is being restarted.
@@ -89,6 +90,7 @@ class ServerSettings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     insecure: bool = False
+    strict: bool = False
     drain_timeout_s: float = 30.0
     restart_wait_s: float = 10.0
     watchdog_s: float = 30.0

@@ -14,6 +14,8 @@ from unisono.text import Tokenizer
 
 __all__ = ["LegacyLogprobs", "chat_logprobs", "prompt_logprobs"]
 
+_ID_PREFIX = "token_id:"
+
 _LOWEST = -9999.0
 """Stands for minus infinity, which JSON cannot say."""
 
@@ -22,13 +24,18 @@ def _finite(logprob: float) -> float:
     return logprob if logprob > _LOWEST else _LOWEST
 
 
-def chat_logprobs(tokenizer: Tokenizer, items: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """``{"content": [{"token", "logprob", "bytes", "top_logprobs"}]}``."""
+def chat_logprobs(
+    tokenizer: Tokenizer, items: Sequence[TokenLogprob], *, shows_ids: bool = False
+) -> dict[str, Any]:
+    """``{"content": [{"token", "logprob", "bytes", "top_logprobs"}]}``.
+
+    ``shows_ids``: a token's name is ``token_id:`` and its id, instead of its text.
+    """
     return {
         "content": [
             {
-                **_chat_token(tokenizer, item.token_id, item.logprob),
-                "top_logprobs": [_chat_token(tokenizer, *pair) for pair in item.top],
+                **_chat_token(tokenizer, item.token_id, item.logprob, shows_ids),
+                "top_logprobs": [_chat_token(tokenizer, *pair, shows_ids) for pair in item.top],
             }
             for item in items
         ],
@@ -36,9 +43,11 @@ def chat_logprobs(tokenizer: Tokenizer, items: Sequence[TokenLogprob]) -> dict[s
     }
 
 
-def _chat_token(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+def _chat_token(
+    tokenizer: Tokenizer, token_id: int, logprob: float, shows_ids: bool
+) -> dict[str, Any]:
     return {
-        "token": tokenizer.token_text(token_id),
+        "token": f"{_ID_PREFIX}{token_id}" if shows_ids else tokenizer.token_text(token_id),
         "logprob": _finite(logprob),
         "bytes": list(tokenizer.token_bytes(token_id) or b""),
     }
@@ -67,7 +76,8 @@ def _prompt_token(tokenizer: Tokenizer, item: TokenLogprob) -> dict[str, Any]:
 class LegacyLogprobs:
     """The ``logprobs`` object of plain completions; knows how far the text has come."""
 
-    def __init__(self, tokenizer: Tokenizer, num_top: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, num_top: int, *, shows_ids: bool = False) -> None:
+        self._shows_ids = shows_ids
         self._tokenizer = tokenizer
         self._num_top = num_top
         self._offset = 0
@@ -93,6 +103,8 @@ class LegacyLogprobs:
 
     def _name(self, token_id: int) -> str:
         """The token's text; ``bytes:\\xe4\\xbd`` for part of a character."""
+        if self._shows_ids:
+            return f"{_ID_PREFIX}{token_id}"
         content = self._tokenizer.token_bytes(token_id) or b""
         try:
             return content.decode("utf-8")

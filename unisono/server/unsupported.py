@@ -1,83 +1,79 @@
-"""Fields of the OpenAI API that would change the answer and are not there yet.
+"""Fields that ask for something that this server does not do, and fields that ask for nothing.
 
-They get their own message, before the schema would call them unknown. Knows field names only.
+Knows bodies as they came, before any schema; the tables are in ``known_fields.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from unisono.server.api_error import ApiError, bad_request, not_supported
+from unisono.server.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
 
 __all__ = ["drop_unsupported"]
 
-_FEATURES = {
-    "audio": "Audio",
-    "best_of": "best_of other than n",
-    "function_call": "Function calling by the old fields",
-    "functions": "Function calling by the old fields",
-    "guided_json": "Structured output",
-    "guided_regex": "Structured output",
-    "guided_choice": "Structured output",
-    "guided_grammar": "Structured output",
-    "structured_outputs": "Structured output",
-    "modalities": "Any output other than text",
-    "moderation": "Moderation",
-    "parallel_tool_calls": "Switching off parallel tool calls",
-    "prediction": "Predicted output",
-    "reasoning_effort": "Reasoning effort",
-    "response_format": "Structured output",
-    "store": "Storing answers",
-    "suffix": "Filling in before a suffix",
-    "tool_choice": "Forcing a tool call",
-    "verbosity": "Verbosity",
-    "web_search_options": "Web search",
-}
-_HARMLESS: dict[str, tuple[Any, ...]] = {
-    "modalities": (["text"],),
-    "parallel_tool_calls": (True,),
-    "response_format": ({"type": "text"},),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-}
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_IDLE: tuple[Any, ...] = (None, False, 0, "", [], {})
 
 
-def drop_unsupported(body: Any) -> Any:
-    """The body without the known fields that say nothing (``null``).
+def drop_unsupported(
+    body: Any, own: Collection[str] = (), elsewhere: Mapping[str, str] | None = None
+) -> Any:
+    """The body without the known fields that change nothing.
+
+    Args:
+        own: the fields of the route, which its schema checks.
+        elsewhere: fields of other routes, and which.
 
     Raises:
-        ApiError: a field, or a value of it, that is known but not supported.
+        ApiError: a field, or a value of it, that would change the answer and is not supported.
     """
     if not isinstance(body, dict):
         return body
-    for name in body.keys() & _FEATURES.keys():
-        if not _harmless(name, body):
-            raise not_supported(_FEATURES[name], name)
-    _refuse_media(body.get("messages"))
-    return {
-        name: value for name, value in body.items() if value is not None or name not in _FEATURES
-    }
-
-
-def _harmless(name: str, body: dict[str, Any]) -> bool:
-    value = body[name]
-    if value is None or value in _HARMLESS.get(name, ()):
-        return True
-    return name == "best_of" and value == (body.get("n") or 1)
-
-
-def _refuse_media(messages: Any) -> None:
+    own = frozenset(own)
+    _refuse_features(body, FEATURES, own=own)
+    for name in body.keys() & (elsewhere or {}).keys():
+        if body[name] not in _IDLE:
+            raise _of_another_route(name, (elsewhere or {})[name])
+    messages = body.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        parts = message.get("content") if isinstance(message, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            kind = part.get("type") if isinstance(part, dict) else None
-            if isinstance(kind, str) and kind != "text":
-                raise _no_media(index)
+        if isinstance(message, dict):
+            _refuse_features(message, MESSAGE_FEATURES, place=f"messages[{index}].")
+            _refuse_media(message.get("content"), f"messages[{index}].content")
+    dropped = NO_EFFECT.union(FEATURES, elsewhere or ()) - own
+    if body.get("tool_choice") == "none":
+        dropped |= {"tools"}
+    return {name: value for name, value in body.items() if name not in dropped}
 
 
-def _no_media(index: int) -> ApiError:
+def _refuse_features(
+    fields: dict[str, Any],
+    features: Mapping[str, Feature],
+    *,
+    own: frozenset[str] = frozenset(),
+    place: str = "",
+) -> None:
+    for name in sorted((fields.keys() & features.keys()) - own):
+        value, feature = fields[name], features[name]
+        if value is not None and not feature.is_idle(value, fields):
+            raise not_supported(feature.name, place + name, feature.hint)
+
+
+def _refuse_media(content: Any, place: str) -> None:
+    for index, part in enumerate(content if isinstance(content, list) else ()):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind not in _TEXT_PARTS:
+            raise bad_request(
+                "Only text is supported in messages: send content parts of type 'text'.",
+                param=f"{place}[{index}]",
+                code="not_supported",
+            )
+
+
+def _of_another_route(name: str, route: str) -> ApiError:
     return bad_request(
-        "Only text is supported in messages: send content parts of type 'text'.",
-        param=f"messages[{index}].content",
+        f"{name!r} is a field of {route}, not of this route. Leave it out.",
+        param=name,
         code="not_supported",
     )

@@ -77,6 +77,7 @@ def encode_request(request: Request) -> list[Any]:
         request.priority,
         request.tenant,
         request.resumed_token_ids,
+        request.cache_salt,
     ]
 
 
@@ -93,6 +94,7 @@ def decode_request(fields: Any) -> Request:
             int(priority),
             str(tenant),
             list(resumed),
+            str(cache_salt),
         ]:
             return Request(
                 id=name,
@@ -102,8 +104,9 @@ def decode_request(fields: Any) -> Request:
                 priority=priority,
                 tenant=tenant,
                 resumed_token_ids=_ids(resumed),
+                cache_salt=cache_salt,
             )
-    raise ProtocolError("a request has seven fields")
+    raise ProtocolError("a request has eight fields")
 
 
 def _params(fields: dict[Any, Any]) -> SamplingParams:

@@ -37,17 +37,22 @@ class AnswerStream:
     def __init__(
         self, tokenizer: Tokenizer, params: SamplingParams, prompt_token_ids: Sequence[int] = ()
     ) -> None:
+        self._includes_stop = params.include_stop_str_in_output
         self._text = TextStream(
             tokenizer,
             stop=params.stop,
             min_tokens=params.min_tokens,
+            include_stop=params.include_stop_str_in_output,
+            skip_special_tokens=params.skip_special_tokens,
             prompt_token_ids=prompt_token_ids,
         )
 
     def take(self, output: RequestOutput) -> AnswerPart:
-        """The token that ended the answer belongs to its ids, not to its text."""
+        """The token that ended the answer belongs to its ids, and to its text only where the
+        request wants what ended it."""
         token_ids, logprobs = output.token_ids, output.logprobs
-        spoken = token_ids if output.stop_token_id is None else token_ids[:-1]
+        is_spoken = output.stop_token_id is None or self._includes_stop
+        spoken = token_ids if is_spoken else token_ids[:-1]
         text = self._text.push(spoken, final=output.finish_reason is not None)
         if text.stop is None:
             return AnswerPart(

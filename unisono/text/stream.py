@@ -22,7 +22,7 @@ class TextDelta:
 
     text: str
     stop: str | None
-    """The stop text that ended the answer, right behind ``text``."""
+    """The stop text that ended the answer, right behind ``text`` or at its end."""
     num_tokens: int
     """How many of the pushed tokens belong to the answer: all of them, or those up to the one that
     completed the stop text."""
@@ -33,7 +33,8 @@ class TextStream:
     text that is complete first ends the answer; of several that end together, the longest.
 
     Args:
-        stop: texts that end the answer and are not part of it.
+        stop: texts that end the answer.
+        include_stop: the text that ended the answer is part of it.
         min_tokens: a stop text counts only if the answer has so many tokens when it is complete.
         skip_special_tokens: leave special tokens out of the text.
         prompt_token_ids: as in :class:`Detokenizer`.
@@ -48,6 +49,7 @@ class TextStream:
         *,
         stop: Sequence[str] = (),
         min_tokens: int = 0,
+        include_stop: bool = False,
         skip_special_tokens: bool = True,
         prompt_token_ids: Sequence[int] = (),
     ) -> None:
@@ -61,6 +63,7 @@ class TextStream:
         )
         self._stops = StopTexts(stops) if stops else None
         self._min_tokens = min_tokens
+        self._include_stop = include_stop
         self._num_tokens = 0
         self._held = ""
         self._emitted: list[str] = []
@@ -118,7 +121,7 @@ class TextStream:
         window = self._held + text
         if found and self._num_tokens >= self._min_tokens:
             end, self._stop = found[0]
-            certain = len(self._held) + end - len(self._stop)
+            certain = len(self._held) + end - (0 if self._include_stop else len(self._stop))
             self._held = ""
         else:
             certain = len(window) - stops.num_held

@@ -284,6 +284,28 @@ def test_logit_bias_forces_and_forbids(model: Any, tiny: Engine) -> None:
     assert answers(tiny, PROMPTS[:1], forbidden) == [[second]]
 
 
+def test_only_allowed_tokens_come(model: Any, tiny: Engine) -> None:
+    drawn = SamplingParams(max_tokens=20, temperature=5.0, allowed_token_ids=(5, 9, 11), seed=3)
+    (answer,) = answers(tiny, PROMPTS[:1], drawn)
+    assert set(answer) == {5, 9, 11}
+    logprobs = checkpoints.logprobs(model, PROMPTS[0])[-1]
+    likelier = 5 if logprobs[5] > logprobs[9] else 9
+    greedy = replace(GREEDY, max_tokens=1, allowed_token_ids=(9, 5))
+    assert answers(tiny, PROMPTS[:1], greedy) == [[likelier]]
+    tempted = replace(greedy, logit_bias={7: 100.0})
+    assert answers(tiny, PROMPTS[:1], tempted) == [[likelier]]
+
+
+def test_allowed_tokens_that_contradict(tiny: Engine) -> None:
+    for wrong in ({"allowed_token_ids": (10**6,)}, {"allowed_token_ids": (EOS,), "min_tokens": 1}):
+        with pytest.raises(InvalidRequestError) as caught:
+            tiny.add(request("wrong", PROMPTS[0], replace(GREEDY, **wrong)))
+        assert caught.value.param == "allowed_token_ids"
+    for wrong in ((), tuple(range(20000)), (-1,), ("a",)):
+        with pytest.raises(InvalidRequestError):
+            SamplingParams(allowed_token_ids=wrong)
+
+
 # -- where answers end ------------------------------------------------------------------------
 
 ENDS = replace(GREEDY, ignore_eos=False, logit_bias={EOS: 100.0})
@@ -549,10 +571,10 @@ def test_an_empty_prompt(tiny: Engine) -> None:
 def test_a_prompt_that_does_not_fit_the_context(folder: Path) -> None:
     short = engine(folder, max_model_len=32)
     for length, max_tokens, match in (
-        (33, 0, "33 tokens; the context holds 32"),
-        (32, 1, "32 tokens; the context holds 32"),
-        (32, None, "32 tokens; the context holds 32"),
-        (20, 13, r"max_tokens=13 exceed the context: 32\. Ask for at most 12"),
+        (33, 0, r"maximum context length is 32 tokens.* has 33"),
+        (32, 1, r"maximum context length is 32 tokens.* has 32"),
+        (32, None, r"maximum context length is 32 tokens.* has 32"),
+        (20, 13, r"length is 32 tokens.* 20 and max_tokens=13 exceed it. Ask for at most 12"),
     ):
         with pytest.raises(ContextLengthError, match=match):
             short.add(request(0, range(3, 3 + length), replace(GREEDY, max_tokens=max_tokens)))

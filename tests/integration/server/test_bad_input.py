@@ -77,7 +77,8 @@ def test_bodies_that_are_no_request(client: httpx.Client, route: str, content: b
         ({"prompt": "a", "stop": [[]]}, "stop"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": "a", "max_tokens": None, "logprobs": 10**9}, "logprobs"),
-        ({"prompt": "a", "unheard_of": 1}, "unheard_of"),
+        ({"prompt": "a", "allowed_token_ids": [999999]}, "allowed_token_ids"),
+        ({"prompt": "a", "guided_regex": "b"}, "guided_regex"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
     ],
 )

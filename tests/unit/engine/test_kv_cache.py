@@ -18,12 +18,15 @@ STATE = CacheGroup(kind="state", layers=(1,))
 _ids = itertools.count()
 
 
-def sequence(*tokens: int, tenant: str = "", prompt_logprobs: int | None = None) -> Sequence:
+def sequence(
+    *tokens: int, tenant: str = "", salt: str = "", prompt_logprobs: int | None = None
+) -> Sequence:
     request = Request(
         id=str(next(_ids)),
         prompt_token_ids=tokens,
         params=SamplingParams(prompt_logprobs=prompt_logprobs),
         tenant=tenant,
+        cache_salt=salt,
     )
     return Sequence(request, arrival=0, arrival_s=0.0, max_tokens=10)
 
@@ -74,6 +77,14 @@ def test_tenants_share_nothing() -> None:
     assert kv.open(sequence(1, 2, 3, 4, 5, tenant="south")) == 0
     assert kv.open(sequence(1, 2, 3, 4, 5)) == 0
     assert kv.open(sequence(1, 2, 3, 4, 5, tenant="north")) == 4
+
+
+def test_salts_share_nothing() -> None:
+    kv = cache(FULL)
+    computed(kv, sequence(1, 2, 3, 4, 5, tenant="north", salt="a"))
+    for tenant, salt in (("north", ""), ("north", "b"), ("northa", ""), ("", "northa"), ("", "a")):
+        assert kv.open(sequence(1, 2, 3, 4, 5, tenant=tenant, salt=salt)) == 0
+    assert kv.open(sequence(1, 2, 3, 4, 5, tenant="north", salt="a")) == 4
 
 
 def test_answers_are_found_like_prompts() -> None:

@@ -315,19 +315,6 @@ async def test_what_a_template_is_told(client: httpx.AsyncClient) -> None:
         refused(await client.post("/v1/chat/completions", json=chat() | wrong), 400)
 
 
-async def test_tool_arguments_must_be_an_object(client: httpx.AsyncClient) -> None:
-    for arguments, status in (('{"a": 1}', 200), ("{", 400), ("[]", 400)):
-        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
-        messages = [
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "1", "content": "b"},
-        ]
-        body = chat(max_tokens=1) | {"messages": messages}
-        response = await client.post("/v1/chat/completions", json=body)
-        assert response.status_code == status, response.text
-
-
 async def test_an_empty_prompt(client: httpx.AsyncClient) -> None:
     assert refused(await client.post("/v1/completions", json=plain("")), 400)["param"] == "prompt"
 

@@ -28,12 +28,18 @@ REQUEST = Request(
     id="r",
     prompt_token_ids=(1, 2, 3),
     params=SamplingParams(
-        max_tokens=5, stop=("a", "b"), logit_bias={7: -1.5}, stop_token_ids=(4,), logprobs=2
+        max_tokens=5,
+        stop=("a", "b"),
+        allowed_token_ids=(5, 7),
+        logit_bias={7: -1.5},
+        stop_token_ids=(4,),
+        logprobs=2,
     ),
     seed=(1 << 63) - 1,
     priority=-3,
     tenant="t",
     resumed_token_ids=(9,),
+    cache_salt="s",
 )
 OUTPUT = RequestOutput(
     "r",

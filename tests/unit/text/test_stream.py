@@ -115,6 +115,16 @@ def test_nothing_comes_after_the_stop(qwen: Tokenizer) -> None:
     assert answer.text == "ab"
 
 
+@pytest.mark.parametrize("num_at_once", [1, 3, 100])
+def test_the_stop_text_belongs_to_the_answer_on_demand(qwen: Tokenizer, num_at_once: int) -> None:
+    ids = [i for letter in "abSTOPcd" for i in qwen.encode(letter)]
+    answer = TextStream(qwen, stop=["STOP", "b"], min_tokens=3, include_stop=True)
+    deltas = [answer.push(ids[at : at + num_at_once]) for at in range(0, len(ids), num_at_once)]
+    assert "".join(delta.text for delta in deltas) == answer.text == "abSTOP"
+    assert deltas[-1].stop == "STOP"
+    assert sum(delta.num_tokens for delta in deltas) == 6
+
+
 def test_min_tokens(qwen: Tokenizer) -> None:
     ids = [i for letter in "a.b.c" for i in qwen.encode(letter)]
     assert TextStream(qwen, stop=["."], min_tokens=2).push(ids).text == "a"

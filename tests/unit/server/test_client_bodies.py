@@ -1,0 +1,194 @@
+"""Bodies as client libraries and other servers' histories make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from server_fakes import LocalHost
+
+from unisono.server.api_error import ApiError
+from unisono.server.json_body import validate
+from unisono.server.request_schema import ChatRequest, CompletionRequest
+from unisono.server.unknown_fields import UnknownFields
+
+USER = {"role": "user", "content": "a"}
+ANSWER: dict[str, Any] = {
+    "role": "assistant",
+    "content": None,
+    "refusal": None,
+    "annotations": [],
+    "audio": None,
+    "function_call": None,
+    "reasoning": "so",
+    "reasoning_content": None,
+    "provider_specific_fields": {"refusal": None},
+    "thinking_blocks": [],
+    "tool_calls": [
+        {
+            "index": 0,
+            "id": "1",
+            "type": "function",
+            "function": {"name": "f", "arguments": '{"a": 1}'},
+        }
+    ],
+}
+
+
+def read(body: dict[str, Any]) -> ChatRequest:
+    return validate(body, ChatRequest, UnknownFields(strict=True))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER,
+        {**ANSWER, "tool_calls": []},
+        {**ANSWER, "tool_calls": None, "content": "", "refusal": ""},
+        {"role": "assistant"},
+        {"role": "assistant", "content": []},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": []}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"role": "assistant", "content": ["a", {"text": "b"}]},
+        {"role": "assistant", "content": None, "refusal": "I will not."},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": ""}}]},
+    ],
+)
+def test_answers_come_back_as_history(answer: dict[str, Any]) -> None:
+    tool = {"role": "tool", "tool_call_id": "1", "content": None}
+    read({"messages": [USER, answer, tool, USER]})
+
+
+async def test_what_a_template_sees_of_a_history(client: httpx.AsyncClient) -> None:
+    async def prompt(answer: dict[str, Any]) -> str:
+        body = {"messages": [USER, answer], "add_generation_prompt": False}
+        tokens = (await client.post("/tokenize", json=body)).json()["tokens"]
+        return (await client.post("/detokenize", json={"tokens": tokens})).json()["prompt"]
+
+    parts = ["a", {"type": "refusal", "refusal": "b"}, {"type": "output_text", "text": "c"}]
+    assert await prompt({"role": "assistant", "content": parts}) == "u:a\na:a\nb\nc\n"
+    said = {"role": "assistant", "content": None, "refusal": "no"}
+    assert await prompt(said) == "u:a\na:no\n"
+
+
+async def test_arguments_that_are_no_object_reach_the_template_as_text(
+    client: httpx.AsyncClient,
+) -> None:
+    for arguments in ('{"a": 1}', "{", "[]", "", {"a": 1}):
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        body = {"max_tokens": 1, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
+        response = await client.post("/v1/chat/completions", json=body)
+        assert response.status_code == 200, response.text
+
+
+def test_null_is_absence_at_every_depth() -> None:
+    body = read(
+        {
+            "model": None,
+            "messages": [{**USER, "name": None, "tool_calls": None}],
+            "stream_options": {"include_usage": None},
+            "logit_bias": {"5": None, "6": 1},
+            "tools": [{"type": None, "function": {"name": "f", "parameters": None}}],
+            "documents": [{"title": None, "text": "a"}],
+            "chat_template_kwargs": None,
+            "temperature": None,
+        }
+    )
+    assert body.model is None
+    assert body.logit_bias == {"6": 1}
+    assert body.tools is not None
+    assert body.tools[0].model_dump(exclude_unset=True) == {"function": {"name": "f"}}
+
+
+def test_null_in_a_schema_of_a_tool_is_kept() -> None:
+    parameters = {"type": "object", "properties": {"a": {"default": None, "enum": [None, 1.0]}}}
+    function = {"name": "f", "parameters": parameters, "returns": {"type": "string"}}
+    body = read({"messages": [USER], "tools": [{"type": "function", "function": function}]})
+    assert body.tools is not None
+    shown = body.tools[0].model_dump(exclude_unset=True)["function"]
+    assert shown == function
+    assert isinstance(shown["parameters"]["properties"]["a"]["enum"][1], float)
+
+
+def test_integers_may_be_written_as_floats() -> None:
+    fields = {"max_tokens": 4.0, "n": 1.0, "seed": -3.0, "top_k": 5.0, "top_logprobs": 2.0}
+    body = read({"messages": [USER], "stop_token_ids": [1.0, 2], "logprobs": True, **fields})
+    assert (body.max_tokens, body.seed, body.stop_token_ids) == (4, -3, [1, 2])
+    assert all(type(getattr(body, name)) is int for name in fields)
+    for prompt in ([1.0, 2], [[1, 2.0], [3]]):
+        assert validate({"prompt": prompt}, CompletionRequest).prompt in ([1, 2], [[1, 2], [3]])
+    for wrong in ({"max_tokens": 4.5}, {"n": "1"}, {"n": True}, {"stop_token_ids": [1.5]}):
+        with pytest.raises(ApiError):
+            read({"messages": [USER], **wrong})
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"stop": 5}, "stop", "a text or a list of texts"),
+        ({"stop": ["a", 5]}, "stop[1]", "string"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "list of parts"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "messages[0].content[0].text",
+            "required",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+            "messages[0].content[0].text",
+            "string",
+        ),
+        (
+            {"messages": [USER, {"role": "assistant", "tool_calls": [{"id": 5, "function": {}}]}]},
+            "messages[1].tool_calls[0].id",
+            "string",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "assistant",
+                        "tool_calls": [{"function": {"name": "f", "arguments": 5}}],
+                    }
+                ]
+            },
+            "messages[0].tool_calls[0].function.arguments",
+            "JSON as text",
+        ),
+    ],
+)
+def test_of_several_forms_the_part_that_is_wrong_is_named(
+    fields: dict[str, Any], param: str, says: str
+) -> None:
+    with pytest.raises(ApiError, match=says) as caught:
+        read({"messages": [USER], **fields})
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [
+        (["a", 5], "prompt[1]"),
+        ([1, "a"], "prompt[1]"),
+        ([[1], ["a"]], "prompt[1][0]"),
+        ([[1], []], "prompt[1]"),
+        ({"a": 1}, "prompt"),
+        ([], "prompt"),
+    ],
+)
+def test_the_wrong_part_of_a_prompt_is_named(prompt: object, param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        validate({"prompt": prompt}, CompletionRequest)
+    assert caught.value.param == param
+
+
+async def test_the_model_may_be_left_out(client: httpx.AsyncClient, host: LocalHost) -> None:
+    for body in ({"prompt": "a"}, {"prompt": "a", "model": None}, {"prompt": "a", "model": ""}):
+        response = await client.post("/v1/completions", json={**body, "max_tokens": 1})
+        assert response.status_code == 200, response.text
+        assert response.json()["model"] == "echo"
+    assert len(host.requests) == 3

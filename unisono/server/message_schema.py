@@ -1,0 +1,162 @@
+"""What a conversation is made of: messages, their parts and tool calls, tools, documents.
+
+Takes what clients send back of answers, ours and other servers': fields of a response that say
+nothing to a model are known and left out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from unisono.server.body_model import Body
+from unisono.server.known_fields import MESSAGE_FEATURES
+
+__all__ = [
+    "MAX_ITEMS",
+    "ChatMessage",
+    "Documents",
+    "Messages",
+    "ShortText",
+    "Text",
+    "ToolCall",
+    "Tools",
+    "form_of",
+]
+
+MAX_TEXT = 16 * 2**20
+MAX_ITEMS = 8 * 2**20
+
+ShortText = Annotated[str, Field(max_length=1024)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+FunctionName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def form_of(value: Any) -> str | None:
+    """Which form of a field with several forms a value has. The names are in parentheses: no
+    field's name is, so errors can leave them out."""
+    if isinstance(value, str):
+        return "(text)"
+    if isinstance(value, dict):
+        return "(object)"
+    return "(list)" if isinstance(value, list) else None
+
+
+class TextPart(Body):
+    """A piece of a message. A refusal is what an assistant said, too."""
+
+    place: ClassVar[str] = "messages[].content[]."
+    without_effect: ClassVar[frozenset[str]] = frozenset({"annotations", "logprobs"})
+
+    type: Literal["text", "input_text", "output_text"] = "text"
+    text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_other_forms(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"text": given}
+        if isinstance(given, dict) and given.get("type") == "refusal":
+            return {"text": given.get("refusal")}
+        return given
+
+
+Content = Annotated[
+    Annotated[Text, Tag("(text)")]
+    | Annotated[list[TextPart], Field(max_length=4096), Tag("(list)")],
+    Discriminator(
+        form_of,
+        custom_error_type="content_form",
+        custom_error_message="Input should be a text or a list of parts",
+    ),
+]
+
+
+class FunctionCall(Body):
+    """``arguments`` are JSON as text, or what some servers make of it: an object."""
+
+    place: ClassVar[str] = "messages[].tool_calls[].function."
+
+    name: FunctionName
+    arguments: (
+        Annotated[
+            Annotated[Text, Tag("(text)")] | Annotated[dict[str, Any], Tag("(object)")],
+            Discriminator(
+                form_of,
+                custom_error_type="arguments_form",
+                custom_error_message="Input should be JSON as text, or an object",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ToolCall(Body):
+    place: ClassVar[str] = "messages[].tool_calls[]."
+    without_effect: ClassVar[frozenset[str]] = frozenset({"index", "provider_specific_fields"})
+
+    id: ShortText | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Body):
+    """One turn. A ``developer`` message is treated as a ``system`` message."""
+
+    place: ClassVar[str] = "messages[]."
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {
+            *MESSAGE_FEATURES,
+            *(
+                "annotations",
+                "id",
+                "index",
+                "provider_specific_fields",
+                "reasoning_details",
+                "thinking_blocks",
+            ),
+            *("weight", "finish_reason", "stop_reason", "logprobs", "cache_control"),
+        }
+    )
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: ShortText | None = None
+    tool_call_id: ShortText | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
+    reasoning_content: Text | None = None
+    reasoning: Text | None = None
+    refusal: Text | None = None
+
+
+class FunctionSchema(Body):
+    """What else a function says of itself reaches the chat template too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: FunctionName
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["function"] = "function"
+    function: FunctionSchema
+
+
+class Document(Body):
+    """A text to answer from, for models whose template takes such texts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    title: ShortText | None = None
+    text: Text
+
+
+Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=65536, fail_fast=True)]
+Tools = Annotated[list[Tool], Field(max_length=128)]
+Documents = Annotated[list[Document], Field(max_length=128)]
