@@ -29,6 +29,7 @@ ROOMS = {
             "FinishReason",
             "KV_DTYPES",
             "LayerCache",
+            "MAX_ALLOWED_TOKENS",
             "MAX_LOGPROBS",
             "ManualClock",
             "MonotonicClock",
