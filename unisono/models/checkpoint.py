@@ -17,9 +17,10 @@ from unisono.models.checkpoint_names import StoredPart
 from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
 from unisono.models.quantized_checkpoint import QuantizedCheckpoint
+from unisono.models.stated_quantization import quantization_beside
 from unisono.models.stored_values import HeldFormat, StoredWeight
-from unisono.models.stored_weights import find_stored_format
-from unisono.models.weights import open_tensors, weight_files
+from unisono.models.stored_weights import StoredFormat, find_stored_format, read_stored_format
+from unisono.models.weights import open_tensors, stored_names, weight_files
 
 __all__ = ["Checkpoint", "CheckpointFolder", "QuantizedWeights", "open_checkpoint"]
 
@@ -116,8 +117,19 @@ class CheckpointFolder(Checkpoint):
     def quantized(
         self, model: Decoder, weights: str, dtype: torch.dtype
     ) -> QuantizedWeights | None:
-        stored = find_stored_format(self.config)
+        stored = find_stored_format(self.config) or self._format_beside()
         return None if stored is None else QuantizedCheckpoint(stored, self._folder, model, weights)
+
+    def _format_beside(self) -> StoredFormat | None:
+        """As a file beside the configuration states it, where the tensors bear it out: it may have
+        been left behind by other weights."""
+        stated = quantization_beside(self._folder)
+        if stated is None:
+            return None
+        stored = read_stored_format(stated)
+        own = tuple(f".{piece}" for piece in stored.pieces if piece != "weight")
+        is_so = any(name.endswith(own) for name in stored_names(self._folder))
+        return stored if is_so else None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

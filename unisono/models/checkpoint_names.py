@@ -6,8 +6,8 @@ Knows no file and no device.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -27,6 +27,14 @@ View = Callable[[Tensor], Tensor]
 Split = Callable[[str], dict[str, View]]
 """Name of a stored tensor, renamed -> the weights it holds by our names; empty where it holds one
 under its own name."""
+
+
+_EMBEDDING = "embed_tokens"
+_OTHER_HEADS = re.compile(
+    r"(?!lm_head\.)(\w*head\w*|score\w*|classifi\w*|qa_outputs|pooler|summary|mtp\w*|eagle\w*|"
+    r"reward\w*|value\w*|critic\w*|regress\w*)\."
+)
+"""Modules beside ``model``: what classifies, scores or predicts further tokens."""
 
 
 def _whole(tensor: Tensor) -> Tensor:
@@ -61,12 +69,38 @@ class CheckpointNames:
     ignored: Sequence[str] = ()
     """Beginnings of stored names, of what this model does not need."""
     splits: Sequence[Split] = ()
+    root: str = ""
+    """What is in front of every name of the model here, such as ``base_model.model.``."""
+    base_modules: frozenset[str] = frozenset()
+    """Modules whose names lack ``model.`` here, because the checkpoint is of a model without a
+    head."""
+
+    def found_in(self, stored: Iterable[str], modules: Collection[str]) -> CheckpointNames:
+        """The same for files with the names ``stored``, whatever is or is not in front of the names
+        of a model with these ``modules``; the embedding's shows it."""
+        for name in stored:
+            parts = name.split(".")
+            for start in range(len(parts) if _EMBEDDING in parts else 0):
+                root, inner = "".join(f"{part}." for part in parts[:start]), ".".join(parts[start:])
+                if self.ours(inner).startswith(f"model.{_EMBEDDING}."):
+                    return replace(self, root=root)
+                if self.ours(f"model.{inner}").startswith(f"model.{_EMBEDDING}."):
+                    return replace(self, root=root, base_modules=frozenset(modules))
+        return self
+
+    def is_beside(self, stored: str) -> bool:
+        """Whether a name is of what stands beside the language model: another head, or what is
+        outside its root."""
+        return (
+            not stored.startswith(self.root) or _OTHER_HEADS.match(self._usual(stored)) is not None
+        )
 
     def parts(self, stored: str) -> list[StoredPart]:
         """What a stored tensor holds; nothing where it is ignored."""
-        if stored.startswith(tuple(self.ignored)):
+        usual = self._usual(stored)
+        if usual.startswith(tuple(self.ignored)):
             return []
-        name = self.ours(stored)
+        name = self.ours(usual)
         for split in self.splits:
             if views := split(name):
                 return [StoredPart(name, stored, view) for name, view in views.items()]
@@ -80,8 +114,16 @@ class CheckpointNames:
             splits=(*outer.splits, *self.splits),
         )
 
+    def _usual(self, stored: str) -> str:
+        """The name as checkpoints of this family usually have it."""
+        name = stored.removeprefix(self.root)
+        if self.base_modules:
+            module = self.ours(f"model.{name}").removeprefix("model.").partition(".")[0]
+            name = f"model.{name}" if module in self.base_modules else name
+        return name
+
     def ours(self, stored: str) -> str:
-        """The name after ``renamed``."""
+        """The usual name after ``renamed``."""
         for old, new in self.renamed:
             stored = _replaced(stored, old, new)
         return stored
@@ -96,7 +138,7 @@ class CheckpointNames:
             elif not begun:
                 begun = name.startswith(new)
                 name = _replaced(name, f"^{new}", old[1:])
-        return name
+        return self.root + (name.removeprefix("model.") if self.base_modules else name)
 
 
 def _replaced(name: str, old: str, new: str) -> str:

@@ -27,7 +27,11 @@ class Decoder(nn.Module):
     """Token ids in, hidden states or logits out. Subclasses are the families."""
 
     fusion_kind: str | None = "decoder"
-    ignored_weights: ClassVar[tuple[str, ...]] = ("rotary_emb.inv_freq",)
+    ignored_weights: ClassVar[tuple[str, ...]] = (
+        *("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"),
+        *("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias"),
+        "position_ids",
+    )
     """Ends of checkpoint names that carry nothing a model needs."""
 
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:

@@ -19,8 +19,10 @@ from unisono.models.weights import (
     TensorHeader,
     check_shape,
     linear_parts,
+    names_in,
     open_tensors,
     read_headers,
+    stored_names,
     tensor_shapes,
 )
 
@@ -49,7 +51,7 @@ class QuantizedCheckpoint:
         self._owners: dict[str, tuple[str, str]] = {}
         self._wanted: dict[str, frozenset[str]] = {}
         self._found: dict[str, dict[str, Tensor]] = {}
-        headers = read_headers(folder, model.checkpoint_names())
+        headers = read_headers(folder, names_in(model, stored_names(folder)))
         layers = linear_parts(model)
         for parts in layers:
             for name, shape in parts.items():

@@ -30,14 +30,17 @@ from unisono.models.model_card import model_card
 from unisono.models.pack_quantized import pack, packed_tensors, quantization_config
 from unisono.models.registry import read_family
 from unisono.models.safetensors_writer import TensorSpec, TensorWriter
+from unisono.models.stated_quantization import quantization_beside, stated_quantization
 from unisono.models.weights import (
     TensorHeader,
     check_complete,
     check_shape,
     is_ignorable,
     linear_parts,
+    names_in,
     read_headers,
     refuse_unexpected,
+    stored_names,
     tensor_shapes,
 )
 
@@ -80,7 +83,7 @@ class QuantizePlan:
         _refuse_gguf(folder)
         self.folder, self.format = folder, format
         self._raw = RawConfig.load(folder)
-        _refuse_quantized(self._raw)
+        _refuse_quantized(self._raw, folder)
         family, config = read_family(self._raw)
         model = family(config, PortableOps(), torch.device("cpu"))
         self._sources = _checked_sources(folder, model)
@@ -221,8 +224,8 @@ def _refuse_gguf(path: Path) -> None:
         )
 
 
-def _refuse_quantized(raw: RawConfig) -> None:
-    if raw.mapping("quantization_config"):
+def _refuse_quantized(raw: RawConfig, folder: Path) -> None:
+    if stated_quantization(raw) or quantization_beside(folder):
         raise UnsupportedModelError(
             "The model is quantised already.",
             hint="Rounding twice loses twice: take the checkpoint it was made from.",
@@ -233,7 +236,7 @@ def _checked_sources(folder: Path, model: Decoder) -> dict[str, TensorHeader]:
     """The tensors that the model needs."""
     shapes = tensor_shapes(model)
     sources: dict[str, TensorHeader] = {}
-    names = model.checkpoint_names()
+    names = names_in(model, stored_names(folder))
     for name, header in read_headers(folder, names).items():
         if name in shapes:
             check_shape(header.part.label, header.shape, shapes[name])
@@ -243,7 +246,7 @@ def _checked_sources(folder: Path, model: Decoder) -> dict[str, TensorHeader]:
                     hint="Use the checkpoint in bfloat16, float16 or float32.",
                 )
             sources[name] = header
-        elif not is_ignorable(model, name):
+        elif not is_ignorable(model, name) and not names.is_beside(header.part.stored):
             refuse_unexpected(header.part.stored, header.path, already=False)
     check_complete(shapes.keys() - sources.keys(), names)
     return sources

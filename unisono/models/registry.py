@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models.config import ModelConfig, RawConfig
@@ -97,24 +98,89 @@ FAMILIES = {
 }
 
 
+_TYPES = {
+    re.sub(r"For[A-Z]\w+|_", "", name).lower(): name for name in FAMILIES if "(" not in name
+} | {
+    "hunyuanv1dense": "HunYuanDenseV1ForCausalLM",
+    "hunyuanv1moe": "HunYuanMoEV1ForCausalLM",
+}
+"""``model_type``, as ``_plain_type`` writes it -> the architecture that generates text."""
+
+_TEXT_BEHIND_IMAGES = frozenset(
+    {
+        *("aya_vision", "cohere2_vision", "idefics3", "internvl", "lfm2_vl"),
+        *("llava", "llava_next", "llava_onevision", "smolvlm", "vipllava"),
+    }
+)
+"""Types of models that hand what they see to an ordinary language model, as if it were tokens; its
+configuration is ``text_config``. Others mask or rotate tokens of images in their own way."""
+
+
 def find_family(raw: RawConfig) -> type[Decoder]:
-    """The family named in ``architectures``.
+    """The family named in ``architectures``; where none is named, or another head of a family
+    (``LlamaForSequenceClassification``), the one that ``model_type`` names.
 
     Raises:
         UnsupportedModelError: unknown; the hint names some that are known. Code that a checkpoint
             brings along for an architecture of its own is never imported.
     """
+    return _find(raw)[0]
+
+
+def _find(raw: RawConfig) -> tuple[type[Decoder], RawConfig]:
+    """The family, and the part of the configuration that is for it."""
     names = raw.list_of("architectures", str)
+    if name := _known_name(raw, names) or _name_by_type(raw, names):
+        return _family(name), raw
+    text = raw.text()
+    if raw.get("model_type") in _TEXT_BEHIND_IMAGES and text is not raw:
+        own_names = text.list_of("architectures", str)
+        if name := _known_name(text, own_names) or _name_by_type(text, own_names):
+            return _family(name), text
+    raise _unknown(raw, names)
+
+
+def _family(name: str) -> type[Decoder]:
+    module, _, cls = FAMILIES[name].partition(":")
+    family: type[Decoder] = getattr(importlib.import_module(module), cls)
+    return family
+
+
+def _known_name(raw: RawConfig, names: list[str]) -> str | None:
+    """Of ``names``, the first that is known; with what the text's type makes of it."""
     text_type = raw.text().get("model_type")
-    for name in (f"{one}{of_text}" for one in names for of_text in (f" ({text_type})", "")):
-        if name in FAMILIES:
-            module, _, cls = FAMILIES[name].partition(":")
-            family: type[Decoder] = getattr(importlib.import_module(module), cls)
-            return family
+    candidates = (f"{name}{of_text}" for name in names for of_text in (f" ({text_type})", ""))
+    return next((name for name in candidates if name in FAMILIES), None)
+
+
+def _name_by_type(raw: RawConfig, names: list[str]) -> str | None:
+    """That of the model type, if ``names`` are empty or heads of the same family."""
+    types = (raw.get("model_type"), raw.text().get("model_type"))
+    for name in (_TYPES.get(_plain_type(type)) for type in types if isinstance(type, str)):
+        if name and (not names or any(_stem(other) == _stem(name) for other in names)):
+            return _known_name(raw, [name])
+    return None
+
+
+def _plain_type(model_type: str) -> str:
+    return re.sub(r"_text$|[_-]", "", model_type).lower()
+
+
+def _stem(architecture: str) -> str:
+    """Less the head: a causal language model of an unknown name is another network."""
+    return re.sub(r"(For(?!CausalLM.)[A-Z]\w+|Model)$", "", architecture)
+
+
+def _unknown(raw: RawConfig, names: list[str]) -> UnsupportedModelError:
     if not names:
-        raise UnsupportedModelError(f"{raw.source} names no architecture.", hint=_known(names))
+        kind = raw.get("model_type")
+        return UnsupportedModelError(
+            f"{raw.source} names no architecture"
+            + ("." if kind is None else f", and its model_type {kind!r:.80} is not known."),
+            hint=_known([] if kind is None else [str(kind)]),
+        )
     own_code = " The checkpoint brings code for it (auto_map), which is never run."
-    raise UnsupportedModelError(
+    return UnsupportedModelError(
         f"Architecture {', '.join(names)[:200]} is not known."
         + (own_code if raw.mapping("auto_map") else ""),
         hint=_known(names),
@@ -122,14 +188,14 @@ def find_family(raw: RawConfig) -> type[Decoder]:
 
 
 def read_family(raw: RawConfig) -> tuple[type[Decoder], ModelConfig]:
-    """The family named in ``architectures``, and its reading of the rest.
+    """The family as ``find_family`` finds it, and its reading of the rest.
 
     Raises:
         UnsupportedModelError, CheckpointError: what is wrong, and where to look.
     """
     try:
-        family = find_family(raw)
-        return family, family.read_config(raw)
+        family, own = _find(raw)
+        return family, family.read_config(own)
     except CheckpointError as error:
         error.hint = error.hint or _DAMAGED
         raise

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from unisono.core.errors import UnsupportedModelError
 from unisono.models.config import RawConfig
+from unisono.models.stated_quantization import stated_quantization
 from unisono.models.stored_values import HeldFormat, StoredWeight
 
-__all__ = ["StoredFormat", "find_stored_format"]
+__all__ = ["StoredFormat", "find_stored_format", "read_stored_format"]
 
 _METHODS = {
     "awq": "unisono.models.awq:Awq",
@@ -80,11 +81,17 @@ def find_stored_format(raw: RawConfig) -> StoredFormat | None:
         CheckpointError: ``quantization_config`` is wrong.
         UnsupportedModelError: in a way that is not read; the hint lists what is.
     """
-    name = "quantization_config"
-    values = raw.mapping(name) or raw.text().mapping(name)
-    if not values:
-        return None
-    method = str(values.get("quant_method", "unknown"))
+    stated = stated_quantization(raw)
+    return None if stated is None else read_stored_format(stated)
+
+
+def read_stored_format(stated: RawConfig) -> StoredFormat:
+    """The same from what is stated.
+
+    Raises:
+        CheckpointError, UnsupportedModelError: as ``find_stored_format``.
+    """
+    method = str(stated.get("quant_method", "unknown"))
     if method not in _METHODS:
         raise UnsupportedModelError(
             f"Checkpoints quantised by {method!r:.40} cannot be read.",
@@ -93,4 +100,4 @@ def find_stored_format(raw: RawConfig) -> StoredFormat | None:
         )
     module, _, cls = _METHODS[method].partition(":")
     format: type[StoredFormat] = getattr(importlib.import_module(module), cls)
-    return format.read(RawConfig(values, f"{raw.source}: quantization_config"))
+    return format.read(stated)

@@ -6,8 +6,9 @@ folder is executed or unpickled, and an index cannot name files outside its fold
 
 from __future__ import annotations
 
+import logging
 import os.path
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,19 +40,26 @@ __all__ = [
     "is_ignorable",
     "linear_parts",
     "load_weights",
+    "names_in",
     "num_parameters",
     "open_tensors",
     "read_headers",
     "refuse_unexpected",
+    "stored_names",
     "tensor_shapes",
     "weight_files",
 ]
 
+_log = logging.getLogger(__name__)
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _MAX_INDEX_BYTES = 64 << 20
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _COMPARED_ROWS = 64
+_QUANTIZED_PIECES = (
+    *(".qweight", ".qzeros", ".g_idx", ".scales", ".weight_scale", ".weight_packed", ".absmax"),
+    *(".q_weight", ".q_scale", ".q_perm", ".q_groups", ".SCB", ".weight_scale_inv", "_blocks"),
+)
 _AGAIN = "The download may be incomplete: fetch the model again."
 
 
@@ -68,13 +76,13 @@ def weight_files(folder: Path) -> list[Path]:
         CheckpointError: none there, or one that the index names is missing.
     """
     index = folder / _INDEX
-    if index.is_file():
+    if (folder / _SINGLE).is_file():  # As in transformers, whatever an index beside it says.
+        names = [_SINGLE]
+    elif os.path.lexists(index):
         named = read_json_object(index, _MAX_INDEX_BYTES).get("weight_map")
         if not isinstance(named, dict) or not named:
             raise CheckpointError(f"{index} has no weight_map.", hint=_AGAIN)
         names = sorted(set(map(str, named.values())))
-    elif (folder / _SINGLE).is_file():
-        names = [_SINGLE]
     else:
         names = sorted(path.name for path in folder.glob("*.safetensors"))
     if not names:
@@ -103,6 +111,23 @@ class TensorHeader:
     """As safetensors names it: ``BF16``."""
     shape: tuple[int, ...]
     part: StoredPart
+
+
+def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
+    """How the checkpoint whose tensors are called ``stored`` names what ``model`` has."""
+    modules = {name for name, _ in model.named_children()} - {"lm_head"}
+    return model.checkpoint_names().found_in(stored, modules)
+
+
+def stored_names(folder: Path) -> Iterator[str]:
+    """Of all tensors of a checkpoint; files are opened one after the other, as they are needed.
+
+    Raises:
+        CheckpointError: a file is missing or truncated.
+    """
+    for path in weight_files(folder):
+        with open_tensors(path) as tensors:
+            yield from tensors.keys()
 
 
 def read_headers(folder: Path, names: CheckpointNames) -> dict[str, TensorHeader]:
@@ -238,8 +263,9 @@ def load_weights(
     filled: dict[tuple[int, str], int] = {}
     parts: dict[int, dict[int, HeldWeight]] = {}
     own_format = format if quantized is None or quantized.converts else None
-    names = model.checkpoint_names()
+    names = names_in(model, (name for path in checkpoint.files for name in checkpoint.names(path)))
     spare_head: tuple[Path, StoredPart] | None = None
+    beside: list[str] = []
     for path in checkpoint.files:
         known = prepared.union(needed)
         wanted: dict[str, StoredPart] = {}
@@ -250,7 +276,11 @@ def load_weights(
                 spare_head = path, part
             if _owner(name, quantized) in needed and name not in wanted:
                 wanted[name] = part
-            elif (_owner(name, quantized) not in known or name in wanted) and not ignorable:
+            elif ignorable:
+                continue
+            elif names.is_beside(part.stored):
+                beside.append(part.stored)
+            elif _owner(name, quantized) not in known or name in wanted:
                 refuse_unexpected(part.stored, path, already=name in slots)
         for part, tensor in checkpoint.tensors(path, list(wanted.values())):
             name = part.name
@@ -266,6 +296,8 @@ def load_weights(
             _fill(slots[owner], part.label, weight, dtype, hardware)
             _prepare_if_complete(model, slots[owner], filled, own_format, on_prepared)
     check_complete(needed, names)
+    if beside:
+        _log.warning("Not used: %s and %d other tensors.", beside[0], len(beside) - 1)
     if spare_head is not None:
         _check_tied(model, checkpoint, *spare_head)
     if model.config.tie_embeddings and not model.lm_head.is_prepared:
@@ -298,6 +330,13 @@ def _completed(
 
 def check_complete(missing: Collection[str], names: CheckpointNames) -> None:
     """Raises CheckpointError: tensors that the model needs are missing."""
+    if set(missing) == {"lm_head.weight"}:
+        raise CheckpointError(
+            f"The checkpoint has no {names.stored('lm_head.weight')}, which predicts tokens.",
+            hint="It is of the base of a model, or of one that classifies: take the one that"
+            ' generates text. If its head is the embedding, "tie_word_embeddings" in config.json'
+            " must be true.",
+        )
     if missing:
         first = names.stored(min(missing))
         raise CheckpointError(
@@ -336,6 +375,19 @@ def is_ignorable(model: Decoder, name: str) -> bool:
 
 def refuse_unexpected(name: str, path: Path, *, already: bool) -> NoReturn:
     """Raises CheckpointError: a tensor of an unknown name, or one that was there ``already``."""
+    if ".lora_" in name or ".base_layer." in name:
+        raise CheckpointError(
+            f"{path} holds an adapter (LoRA) beside the weights: {name}.",
+            hint="Merge it once with peft, merge_and_unload() and save_pretrained(FOLDER), and name"
+            " FOLDER.",
+        )
+    if name.endswith(_QUANTIZED_PIECES) and not already:
+        raise CheckpointError(
+            f"{path} holds quantised weights ({name}), of which config.json states nothing or"
+            " something else.",
+            hint="Fetch the whole folder again, with the config.json of the program that quantised it:"
+            " quantization_config there says how to read them.",
+        )
     what = "holds twice" if already else "has a tensor that the configuration does not know:"
     raise CheckpointError(
         f"{path} {what} {name}.", hint="config.json and the weights are not of the same model."

@@ -1,0 +1,58 @@
+"""What a checkpoint says of how its weights are quantised, wherever it says it.
+
+Knows no format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unisono.core.errors import UnsupportedModelError
+from unisono.core.folder_files import read_json_object
+from unisono.models.config import RawConfig
+
+__all__ = ["quantization_beside", "stated_quantization"]
+
+_MAX_BYTES = 16 << 20
+_FIELDS = {"quantization_config": None, "compression_config": "compressed-tensors"}
+"""Of ``config.json``; the second is the older name, and of one method."""
+_FILES = {
+    "hf_quant_config.json": "modelopt",
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+}
+"""What tools wrote before ``config.json`` had a place for it, or still do; and which tools."""
+
+
+def stated_quantization(raw: RawConfig) -> RawConfig | None:
+    """What ``config.json`` states; None where it states nothing.
+
+    Raises:
+        CheckpointError: it is no object.
+        UnsupportedModelError: weights of MLX, which have a field of their own.
+    """
+    for field, method in _FIELDS.items():
+        values = raw.mapping(field) or raw.text().mapping(field)
+        if values:
+            default = {} if method is None else {"quant_method": method}
+            return RawConfig({**default, **values}, f"{raw.source}: {field}")
+    if "bits" in raw.mapping("quantization"):
+        raise UnsupportedModelError(
+            "The weights are quantised by MLX, which is not read.",
+            hint="Use the checkpoint it was made from, with --weights int4 or int8.",
+        )
+    return None
+
+
+def quantization_beside(folder: Path) -> RawConfig | None:
+    """What a file beside ``config.json`` states; None where there is none.
+
+    Raises:
+        CheckpointError: the file is damaged, or not in its form.
+    """
+    for name, method in _FILES.items():
+        own = RawConfig(read_json_object(folder / name, _MAX_BYTES), name)
+        values = own.mapping("quantization") or own.values
+        if values:
+            return RawConfig({"quant_method": method, **values}, name)
+    return None
