@@ -12,8 +12,17 @@ from typing import Any
 
 from unisono.core.errors import CheckpointError
 
-__all__ = ["parse_json", "read_bytes", "read_json_object", "read_text"]
+__all__ = [
+    "LFS_POINTER",
+    "lfs_pointer_error",
+    "parse_json",
+    "read_bytes",
+    "read_json_object",
+    "read_text",
+]
 
+LFS_POINTER = b"version https://git-lfs"
+"""How the file begins that git keeps in the place of a large one."""
 _FETCH_AGAIN = "Fetch the model again, or ask its publisher for a complete folder."
 
 
@@ -41,7 +50,17 @@ def read_bytes(path: Path, max_bytes: int) -> bytes | None:
             f"{path.name} is larger than {max_bytes} bytes.",
             hint="No known model needs that much; " + _FETCH_AGAIN.lower(),
         )
+    if content.startswith(LFS_POINTER):
+        raise lfs_pointer_error(path)
     return content
+
+
+def lfs_pointer_error(path: Path) -> CheckpointError:
+    """For a file that begins with ``LFS_POINTER``."""
+    return CheckpointError(
+        f"{path.name} is a pointer of git-lfs, not the file itself.",
+        hint=f"Run `git lfs install` and `git lfs pull` in {path.parent}.",
+    )
 
 
 def read_text(path: Path, max_bytes: int) -> str | None:

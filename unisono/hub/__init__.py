@@ -12,7 +12,9 @@ from pathlib import Path
 
 from unisono.core.errors import ConfigError, ModelNotFoundError
 from unisono.gguf import is_gguf, model_files, only_model_of
+from unisono.hub.foreign import what_it_is
 from unisono.hub.generation_config import read_sampling_defaults
+from unisono.hub.huggingface_cache import snapshot_in
 
 __all__ = ["looks_like_model", "read_sampling_defaults", "resolve_model"]
 
@@ -30,7 +32,7 @@ def looks_like_model(text: str) -> bool:
         return True
     if _GGUF_NAME.fullmatch(text):
         return True
-    return "\n" not in text and len(text) < 4096 and Path(text).expanduser().is_dir()
+    return "\n" not in text and len(text) < 4096 and os.path.isdir(os.path.expanduser(text))
 
 
 def resolve_model(
@@ -51,7 +53,8 @@ def resolve_model(
 
     Raises:
         ModelNotFoundError: no such folder or repository, or it cannot be reached.
-        CheckpointError: the repository has no safetensors, or a file did not arrive as published.
+        CheckpointError: the folder or repository is something else than a model, or a file did not
+            arrive as published.
         ModelError: the files cannot be stored.
         ConfigError: a revision for something that has none.
     """
@@ -59,8 +62,9 @@ def resolve_model(
         offline = _offline_from_environment()
     if name is not None and name.startswith(MODELSCOPE_PREFIX):
         return _from_modelscope(name, revision, offline=offline, progress=progress)
-    folder = _demo_folder() if name is None else Path(name).expanduser()
-    is_folder, is_file = folder.is_dir() and name != "", is_gguf(folder) and folder.is_file()
+    folder = _demo_folder() if name is None else Path(os.path.expanduser(name))
+    is_folder = os.path.isdir(folder) and name != ""
+    is_file = os.path.isfile(folder) and is_gguf(folder)
     if is_folder or is_file:
         if revision is not None:
             raise ConfigError(
@@ -69,21 +73,26 @@ def resolve_model(
             )
         return _model_in(folder) if is_folder else model_files(folder)[0]
     assert name is not None
-    if is_gguf(folder):
-        raise ModelNotFoundError(f"There is no file {name!r}.", hint=_WRITE_IT_LIKE)
-    if folder.is_file():
+    if folder.suffix == ".gguf":
+        raise ModelNotFoundError(f"There is no file {name!r:.300}.", hint=_WRITE_IT_LIKE)
+    if os.path.isfile(folder):
         raise ModelNotFoundError(f"{name!r} is a file.", hint=f"Name its folder: {folder.parent}.")
     if not _REPO_ID.fullmatch(name):
-        raise ModelNotFoundError(f"There is no model folder {name!r}.", hint=_WRITE_IT_LIKE)
+        raise ModelNotFoundError(f"There is no model folder {name!r:.300}.", hint=_WRITE_IT_LIKE)
     from unisono.hub import huggingface
 
     return huggingface.download(name, revision=revision, offline=offline, progress=progress)
 
 
 def _model_in(folder: Path) -> Path:
-    """The one GGUF model of a folder that has nothing else; otherwise the folder."""
+    """The one GGUF model of a folder that has nothing else; of a hub's cache of a repository, the
+    snapshot; otherwise the folder."""
+    folder = snapshot_in(folder) or folder
     has_safetensors = any(folder.glob("*.safetensors"))
-    return folder if has_safetensors else only_model_of(folder) or folder
+    model = None if has_safetensors else only_model_of(folder)
+    if model is None and (error := what_it_is(folder)):
+        raise error
+    return model or folder
 
 
 def _from_modelscope(name: str, revision: str | None, *, offline: bool, progress: bool) -> Path:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from unisono.core.errors import CheckpointError, ModelError
+from unisono.hub.foreign import by_names
 
 __all__ = [
     "IGNORED",
@@ -65,17 +66,21 @@ def is_wanted(path: str) -> bool:
     return matches[0] and not matches[1]
 
 
-def require_safetensors(names: Iterable[str], model: str) -> None:
+def require_safetensors(names: Collection[str], model: str) -> None:
     """Raises:
-    CheckpointError: none of ``names`` holds weights in the one format that is read.
+    CheckpointError: none of ``names`` holds weights in the one format that is read; says what
+        they are instead.
     """
     if any(name.endswith(".safetensors") for name in names):
-        return
-    raise CheckpointError(
-        f"{model} has no safetensors weights.",
-        hint="Pickled weights (.bin, .pt) can run code and are never read. If you trust them,"
-        " convert them once: load the model with transformers, save_pretrained(FOLDER), save the"
-        " tokenizer there too, and name FOLDER.",
+        if "config.json" in names or "adapter_config.json" not in names:
+            return
+        raise CheckpointError(
+            f"{model} is an adapter (LoRA), not a model.",
+            hint="Merge it once with its model by peft, merge_and_unload() and"
+            " save_pretrained(FOLDER), and name FOLDER.",
+        )
+    raise by_names(names, model) or CheckpointError(
+        f"{model} has no safetensors weights.", hint="Check the name; its page says what it holds."
     )
 
 

@@ -39,7 +39,7 @@ def download(repo_id: str, *, revision: str | None, offline: bool, progress: boo
         snapshot = cache.snapshot(wanted) or _raise_offline(repo_id, revision)
     else:
         snapshot = _fetch(cache, repo_id, wanted, progress=progress)
-    require_safetensors((path.name for path in snapshot.iterdir()), repo_id)
+    require_safetensors([path.name for path in snapshot.iterdir()], repo_id)
     return snapshot
 
 
@@ -50,7 +50,7 @@ def _fetch(cache: RepoCache, repo_id: str, revision: str, *, progress: bool) -> 
         entries = list_entries(repo_id, commit, headers)
     except TransferError as error:
         return cache.snapshot(revision) or _raise_refused(error, repo_id, revision)
-    require_safetensors((str(path) for path, _, _ in entries), repo_id)
+    require_safetensors([str(path) for path, _, _ in entries], repo_id)
     files = wanted_files(entries, all_hashed=True)
     missing = {
         file.digest: Download(

@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from unisono.core.errors import ModelNotFoundError
 from unisono.hub.files import IGNORED, WANTED
 from unisono.hub.listing import RemoteFile
 
-__all__ = ["RepoCache"]
+__all__ = ["RepoCache", "snapshot_in"]
 
 
 class RepoCache:
@@ -63,6 +64,29 @@ class RepoCache:
             )
         except (errors.LocalEntryNotFoundError, OSError, ValueError):
             return None
+
+
+def snapshot_in(folder: Path) -> Path | None:
+    """Of the folder that a cache keeps of a repository, what its main branch was; None where it is
+    no such folder.
+
+    Raises:
+        ModelNotFoundError: it has several snapshots or none, and no main branch.
+    """
+    if not folder.name.startswith("models--") or not (folder / "snapshots").is_dir():
+        return None
+    snapshots = {path.name: path for path in (folder / "snapshots").iterdir() if path.is_dir()}
+    main = folder / "refs" / "main"
+    named = main.read_text(encoding="utf-8", errors="replace").strip() if main.is_file() else ""
+    found = snapshots.get(named) or (
+        next(iter(snapshots.values())) if len(snapshots) == 1 else None
+    )
+    if found is None:
+        raise ModelNotFoundError(
+            f"{folder} is a hub's cache of a repository with {len(snapshots)} snapshots.",
+            hint="Name one of the folders in its snapshots, or the model by its id, org/name.",
+        )
+    return found
 
 
 def _link(blob: Path, name: Path) -> None:

@@ -40,7 +40,7 @@ def download(repo_id: str, *, revision: str | None, offline: bool, progress: boo
             reason = f"ModelScope cannot be reached ({error})"
             return _cached(repo_folder, revision) or _raise_not_cached(repo_id, reason)
         _raise_refused(error, repo_id, revision)
-    require_safetensors((file.path for file in files), f"modelscope:{repo_id}")
+    require_safetensors([file.path for file in files], f"modelscope:{repo_id}")
     try:
         return _fetch_snapshot(repo_id, revision, repo_folder, files, progress=progress)
     except TransferError as error:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.core.folder_files import read_json_object
+from unisono.core.folder_files import LFS_POINTER, lfs_pointer_error, read_json_object
 from unisono.hardware import Hardware
 from unisono.hardware.compact_weight import CompactWeight, HeldWeight
 from unisono.hardware.ggml_blocks import BlockWeight
@@ -364,7 +364,17 @@ def open_tensors(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt", device="cpu") as tensors:
             yield tensors
     except (SafetensorError, OSError) as error:
+        if _is_pointer(path):
+            raise lfs_pointer_error(path) from error
         raise CheckpointError(f"{path} cannot be read ({error}).", hint=_AGAIN) from error
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def is_ignorable(model: Decoder, name: str) -> bool:
@@ -385,8 +395,8 @@ def refuse_unexpected(name: str, path: Path, *, already: bool) -> NoReturn:
         raise CheckpointError(
             f"{path} holds quantised weights ({name}), of which config.json states nothing or"
             " something else.",
-            hint="Fetch the whole folder again, with the config.json of the program that quantised it:"
-            " quantization_config there says how to read them.",
+            hint="Fetch the whole folder again: quantization_config, in the config.json that the"
+            " program wrote which quantised them, says how to read them.",
         )
     what = "holds twice" if already else "has a tensor that the configuration does not know:"
     raise CheckpointError(
