@@ -14,7 +14,8 @@ UnisonoError
 |  |- InvalidRequestError        a field is wrong (``param`` names it)
 |  |- ContextLengthError         prompt and answer do not fit the context
 |  |- QueueFullError             try again after ``retry_after_s``
-|  `- RequestFailedError         the engine could not finish this request
+|  |- RequestFailedError         the engine could not finish this request
+|  `- HelperFailedError          a process beside this one was killed or stopped: try again
 `- EngineDeadError             the engine process ended; its host restarts it
 
 The message says what is wrong; ``hint`` says what to do next. Both are meant for people.
@@ -29,6 +30,7 @@ __all__ = [
     "DeviceNotFoundError",
     "EngineDeadError",
     "HardwareError",
+    "HelperFailedError",
     "InsufficientMemoryError",
     "InvalidRequestError",
     "ModelError",
@@ -116,6 +118,11 @@ class QueueFullError(RequestError):
 
 class RequestFailedError(RequestError):
     """The engine met an error while it computed this request."""
+
+
+class HelperFailedError(RequestError):
+    """A process that works beside this one was killed or stopped: neither the request's fault nor
+    the model's."""
 
 
 class EngineDeadError(UnisonoError):

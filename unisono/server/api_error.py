@@ -92,6 +92,9 @@ def api_error(error: BaseException) -> ApiError:
             return ApiError(429, str(error), code="queue_full", retry_after_s=wait_s)
         case errors.RequestFailedError():
             return ApiError(500, str(error), code="request_failed")
+        case errors.HelperFailedError():
+            code = "helper_failed"
+            return ApiError(503, str(error), code=code, retry_after_s=_RETRY_AFTER_S)
         case errors.EngineDeadError():
             code = getattr(error, "code", "engine_died")
             return ApiError(503, str(error), code=code, retry_after_s=_RETRY_AFTER_S)

@@ -1,24 +1,19 @@
-"""The native tokenizer of a folder, and the text it may be given.
-
-Knows nothing of special tokens or templates.
-"""
+"""The native tokenizer of a folder. Knows nothing of special tokens or templates."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
-from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_bytes
 from unisono.text.converting import convert_folder
 from unisono.text.native import native_call
-from unisono.text.spelling import Spelling, read_spelling
 
-__all__ = ["Backend", "check_text", "load_backend", "spelling_of"]
+__all__ = ["Backend", "load_backend"]
 
 _MAX_TOKENIZER_BYTES = 256 << 20
 
@@ -48,29 +43,9 @@ def load_backend(folder: Path, config: Mapping[str, Any]) -> tuple[Backend, dict
     return backend, dict(config)
 
 
-def check_text(text: str) -> None:
-    """Raises:
-    InvalidRequestError: not text, or text with half a surrogate pair.
-    """
-    if not isinstance(text, str):
-        raise InvalidRequestError(f"expected text, not {type(text).__name__}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequestError(
-            "the text holds half a surrogate pair, which is no character.",
-            hint="Send valid Unicode.",
-        ) from error
-
-
 def _parse(content: bytes) -> Backend:
     with native_call(
         "tokenizer.json cannot be used",
         hint="Fetch the model again, or upgrade the package `tokenizers`.",
     ):
         return Backend.from_buffer(content)
-
-
-def spelling_of(backend: Backend) -> Spelling:
-    decoder = backend.decoder
-    return read_spelling(None if decoder is None else json.loads(decoder.__getstate__()))

@@ -4,6 +4,7 @@ by token. Read from the ``decoder`` of ``tokenizer.json``; knows nothing of toke
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from unisono.text.byte_alphabet import BYTE_OF_LETTER
 __all__ = ["Spelling", "read_spelling"]
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_MAX_GROWTH = 64
+_MAX_REPLACES = 64
 _STREAMED_STEPS = re.compile(r"(?:(?:Replace )*|Metaspace )(?:ByteFallback )?(?:Fuse (?:Strip )?)?")
 
 
@@ -66,13 +69,16 @@ def read_spelling(decoder: Mapping[str, Any] | None) -> Spelling:
     metaspace = next((step for step in steps if step["type"] == "Metaspace"), None)
     strip = next((step for step in steps if step["type"] == "Strip"), None)
     replaces = [step for step in steps if step["type"] == "Replace"]
+    replacements = _replacements(replaces, metaspace)
+    is_bounded = _is_bounded(replacements)
     return Spelling(
         byte_fallback="ByteFallback" in kinds,
-        replacements=_replacements(replaces, metaspace),
+        replacements=replacements if is_bounded else (),
         first_drops=_first_drops(metaspace),
         strip_char=strip["content"] if strip else "",
         num_strip=strip["start"] if strip else 0,
-        streamed=_STREAMED_STEPS.fullmatch(order) is not None
+        streamed=is_bounded
+        and _STREAMED_STEPS.fullmatch(order) is not None
         and all("String" in step["pattern"] for step in replaces)
         and not (strip and strip["stop"]),
     )
@@ -91,6 +97,12 @@ def _replacements(
     if metaspace:
         pairs.append((metaspace["replacement"], " "))
     return tuple((mark, text) for mark, text in pairs if mark)
+
+
+def _is_bounded(replacements: tuple[tuple[str, str], ...]) -> bool:
+    """Whether no token becomes a text that is very much longer; replacements multiply."""
+    growths = (max(1.0, len(text) / len(mark)) for mark, text in replacements)
+    return len(replacements) <= _MAX_REPLACES and math.prod(growths) <= _MAX_GROWTH
 
 
 def _first_drops(metaspace: Mapping[str, Any] | None) -> str:

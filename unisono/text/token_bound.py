@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
@@ -22,8 +21,10 @@ from unisono.text.byte_alphabet import BYTE_OF_LETTER
 
 __all__ = ["TokenBound", "read_token_bound"]
 
-Step = Callable[[str], str]
+Step = Sequence[str]
+"""``NFC`` and its kind, ``lower``, or ``replace`` with what and by what."""
 _SLICE_CHARS = 1 << 18
+_MAX_STEPS = 16
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS = b"0123456789"
 _BLANKS = b" \t\n\r\x0b\x0c"
@@ -55,13 +56,13 @@ class _NotFollowed(Exception):
 class TokenBound:
     """Args:
     most: how much of each count one token can hold; counts that are missing say nothing.
-    steps: what becomes of a text before it is cut into tokens.
+    steps: what becomes of a text before it is cut into tokens, one after the other.
     drops_blanks: whether white space may leave no trace.
     margin: by how much a count may be off at the end of a slice.
     """
 
     most: Mapping[str, int] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
+    steps: Sequence[Step] = ()
     drops_blanks: bool = False
     margin: int = 0
 
@@ -83,10 +84,17 @@ class TokenBound:
 
     def _prepare(self, text: str) -> bytes:
         for step in self.steps:
-            text = step(text)
+            text = _apply(step, text)
         if self.drops_blanks:
             text = " ".join(text.split())
         return text.encode("utf-8", "replace")
+
+
+def _apply(step: Step, text: str) -> str:
+    kind = step[0]
+    if kind == "replace":
+        return text.replace(step[1], step[2])
+    return text.lower() if kind == "lower" else unicodedata.normalize(kind, text)  # type: ignore[arg-type]
 
 
 def read_token_bound(backend: Backend) -> TokenBound:
@@ -105,6 +113,8 @@ def _read(backend: Backend) -> TokenBound:
     ):
         if part is not None:
             read(json.loads(part.__getstate__()))
+    if len(reading.steps) > _MAX_STEPS:
+        raise _NotFollowed
     added = backend.get_added_tokens_decoder().values()
     drops_blanks = reading.drops_blanks or any(token.lstrip or token.rstrip for token in added)
     vocab = backend.get_vocab(with_added_tokens=False)
@@ -142,9 +152,9 @@ class _Reading:
             for inner in part["normalizers"]:
                 self.normalizer(inner)
         elif kind in ("NFC", "NFD", "NFKC", "NFKD"):
-            self.steps.append(partial(unicodedata.normalize, kind))
+            self.steps.append((kind,))
         elif kind == "Lowercase":
-            self.steps.append(str.lower)
+            self.steps.append(("lower",))
         elif kind == "Replace":
             self._replace(part["pattern"], part["content"])
         elif kind == "ByteLevel":
@@ -180,7 +190,7 @@ class _Reading:
             self.drops_blanks = True
         elif text and len(content) <= len(text):
             self.margin += len(text)
-            self.steps.append(lambda given: given.replace(text, content))
+            self.steps.append(("replace", text, content))
         else:
             raise _NotFollowed
 

@@ -6,49 +6,40 @@ nothing of models or streams.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
-from unisono.core.folder_files import read_json_object
-from unisono.gguf import is_gguf
-from unisono.text.backend import Backend, check_text, load_backend, spelling_of
 from unisono.text.chat_template import ChatTemplate
-from unisono.text.gguf_tokenizer import read_gguf_tokenizer
 from unisono.text.message_content import kept_text
-from unisono.text.native import native_call
-from unisono.text.special_tokens import (
-    add_missing_tokens,
-    merge_legacy_map,
-    merge_legacy_tokens,
-    named_tokens,
-)
-from unisono.text.spelling import Spelling
-from unisono.text.template_files import read_chat_templates
-from unisono.text.token_bound import read_token_bound
+from unisono.text.spelling import Spelling, read_spelling
+from unisono.text.tokenizer_process import TokenizerProcess
 
 __all__ = ["Tokenizer"]
 
-_MAX_CONFIG_BYTES = 16 << 20
-
 
 class Tokenizer:
-    """Made by :meth:`load`. Safe to use from several threads."""
+    """Made by :meth:`load`. Safe to use from several threads.
 
-    def __init__(
-        self, backend: Backend, *, named: Mapping[str, str], chat_templates: Mapping[str, str]
-    ) -> None:
-        self._backend = backend
-        self._named = dict(named)
-        self._spelling = spelling_of(backend)
-        self._bound = read_token_bound(backend)
+    What a model brings with it runs in limited processes (``tokenizer_process``); what is asked of
+    one token is answered here.
+    """
+
+    def __init__(self, process: TokenizerProcess) -> None:
+        facts = process.facts
+        self._process = process
+        self._tokens = facts.tokens
+        self._named = facts.named
+        self._bound = facts.bound
+        self._spelling = read_spelling(facts.decoder)
         self._pieces: dict[int, str | bytes] = {}
-        self._chat = ChatTemplate(chat_templates, variables=self._named)
-        added = backend.get_added_tokens_decoder()
-        self.special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        self._chat = ChatTemplate(facts.chat_templates, variables=self._named)
+        self.special_ids = facts.special_ids
         """Ids of the tokens that ``skip_special_tokens`` leaves out."""
-        self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.vocab_size = 1 + max(self._tokens, default=-1)
         """One more than the largest token id, added tokens included."""
 
     @classmethod
@@ -56,20 +47,12 @@ class Tokenizer:
         """The tokenizer of a model folder, or of a GGUF file.
 
         Raises:
-            CheckpointError: a file is missing, too large or corrupt.
+            CheckpointError: a file is missing, too large or corrupt, or the tokenizer asks for
+                more memory or time than it may.
             UnsupportedModelError: the vocabulary is of a kind that is not known.
+            HelperFailedError: the process that builds it was killed or stopped.
         """
-        if is_gguf(folder):
-            own = read_gguf_tokenizer(folder)
-            return cls(own.backend, named=own.named, chat_templates=own.chat_templates)
-        config = read_json_object(folder / "tokenizer_config.json", _MAX_CONFIG_BYTES)
-        legacy = read_json_object(folder / "special_tokens_map.json", _MAX_CONFIG_BYTES)
-        added = read_json_object(folder / "added_tokens.json", _MAX_CONFIG_BYTES)
-        config = merge_legacy_tokens(merge_legacy_map(config, legacy), added)
-        backend, config = load_backend(folder, config)
-        add_missing_tokens(backend, config)
-        templates = read_chat_templates(folder, config)
-        return cls(backend, named=named_tokens(config), chat_templates=templates)
+        return cls(TokenizerProcess(folder))
 
     @property
     def bos_token(self) -> str | None:
@@ -88,7 +71,7 @@ class Tokenizer:
 
     def token_id(self, token: str) -> int | None:
         """The id of a token of the vocabulary, such as ``eos_token``."""
-        return self._backend.token_to_id(token)
+        return self._ids.get(token)
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self.special_ids
@@ -118,23 +101,18 @@ class Tokenizer:
         Raises:
             InvalidRequestError: not text, or text with half a surrogate pair.
             ContextLengthError: more tokens than ``max_tokens``.
+            InvalidRequestError: the tokenizer makes so much of it that it is stopped.
             CheckpointError: the model's tokenizer breaks down over it.
+            HelperFailedError: the process that runs it was killed or stopped: try again.
         """
         if max_tokens is None:
             check_text(text)
         else:
             self.check_length(text, max_tokens)
-        with native_call(
-            "the model's tokenizer fails on this text",
-            hint="Fetch the model again, or upgrade the package `tokenizers`.",
-        ):
-            # As a batch of one: alone of the two it lets other threads of the process run.
-            (encoding,) = self._backend.encode_batch_fast(
-                [text], add_special_tokens=add_special_tokens
-            )
-        if max_tokens is not None and len(encoding.ids) > max_tokens:
-            raise _too_long(max_tokens, len(encoding.ids))
-        return encoding.ids
+        token_ids = self._process.encode(text, add_special_tokens=add_special_tokens)
+        if max_tokens is not None and len(token_ids) > max_tokens:
+            raise _too_long(max_tokens, len(token_ids))
+        return token_ids
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of a whole sequence; ids that the vocabulary lacks say nothing.
@@ -143,9 +121,10 @@ class Tokenizer:
             InvalidRequestError: an id that is no number from 0 to 2**32 - 1.
         """
         try:
-            return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+            given = array("I", token_ids)
         except (TypeError, OverflowError) as error:
             raise InvalidRequestError("token ids are numbers from 0 to 2**32 - 1.") from error
+        return self._process.decode(given, skip_special_tokens=skip_special_tokens)
 
     def piece(self, token_id: int) -> str | bytes | None:
         """What a token says behind other tokens: text, or bytes that may be part of a character.
@@ -153,13 +132,13 @@ class Tokenizer:
         ``None`` for an id that the vocabulary lacks.
         """
         piece = self._pieces.get(token_id)
-        if piece is None and (token := self._token(token_id)) is not None:
+        if piece is None and (token := self._tokens.get(token_id)) is not None:
             piece = self._pieces[token_id] = self._spelling.piece(token)
         return piece
 
     def first_piece(self, token_id: int) -> str | bytes | None:
         """The same for a token that begins a text."""
-        token = self._token(token_id)
+        token = self._tokens.get(token_id)
         return None if token is None else self._spelling.first_piece(token)
 
     def token_bytes(self, token_id: int) -> bytes | None:
@@ -245,8 +224,24 @@ class Tokenizer:
         )
         return self.encode(text, add_special_tokens=False, max_tokens=max_tokens)
 
-    def _token(self, token_id: int) -> str | None:
-        return self._backend.id_to_token(token_id) if 0 <= token_id < self.vocab_size else None
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {text: token_id for token_id, text in self._tokens.items()}
+
+
+def check_text(text: str) -> None:
+    """Raises:
+    InvalidRequestError: not text, or text with half a surrogate pair.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"expected text, not {type(text).__name__}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            "the text holds half a surrogate pair, which is no character.",
+            hint="Send valid Unicode.",
+        ) from error
 
 
 def _too_long(max_tokens: int, num_tokens: int | None = None) -> ContextLengthError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
-from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.core.errors import CheckpointError, HelperFailedError, InvalidRequestError
 from unisono.text.template_process import TemplateLimits, TemplateProcess
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
@@ -41,6 +43,12 @@ ENDLESS = {
     "{% endmacro %}{{ f(1) }}",
     "big range": "{% for i in range(ask * 1000000000) %}{% endfor %}",
 }
+
+
+def child_of(process: TemplateProcess) -> subprocess.Popen[bytes]:
+    child = process._program._short._process
+    assert child is not None
+    return child
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -84,11 +92,57 @@ def test_malformed_templates(source: str) -> None:
     process.close()
 
 
-def test_wall_time_is_limited_too() -> None:
-    limits = TemplateLimits(max_cpu_s=1000, max_wall_s=0.3)
+def test_who_does_not_answer_is_waited_for_twice_and_no_longer() -> None:
+    """Computing is limited as such: who takes long without it was stopped, or has no processor."""
+    limits = TemplateLimits(max_cpu_s=0.02, max_wall_s=0.3)
+    process = TemplateProcess("{{ n }}", limits)
+    stopped: list[int] = []
+    for n in (1, 2):
+        assert process.render({"n": n}) == str(n)
+        stopped.append(child_of(process).pid)
+        os.kill(stopped[-1], signal.SIGSTOP)
+    assert process.render({"n": 3}) == "3"
+    assert child_of(process).pid not in stopped
+    process.close()
+
+
+class Killer(threading.Thread):
+    """Sends a signal to each of the processes that render, while they do."""
+
+    def __init__(self, process: TemplateProcess, sent: signal.Signals, times: int) -> None:
+        super().__init__(daemon=True)
+        self.process, self.sent, self.times, self.hit = process, sent, times, set[int]()
+
+    def run(self) -> None:
+        while len(self.hit) < self.times:
+            child = self.process._program._short._process
+            if child is not None and child.pid not in self.hit and is_computing(child.pid):
+                self.hit.add(child.pid)
+                os.kill(child.pid, self.sent)
+            time.sleep(0.01)
+
+
+def is_computing(pid: int) -> bool:
+    """Whether a process has been at work for longer than its start takes."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK") > 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc there")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_who_is_killed_over_every_try_is_no_fault_of_the_request(sent: signal.Signals) -> None:
+    limits = TemplateLimits(max_cpu_s=1000, max_wall_s=1000)
     process = TemplateProcess(ENDLESS["nested loops"], limits)
-    with pytest.raises(InvalidRequestError, match="took more than"):
+    killer = Killer(process, sent, times=2)
+    killer.start()
+    with pytest.raises(HelperFailedError, match="killed or does not answer"):
         process.render({})
+    killer.join()
+    assert len(killer.hit) == 2
     process.close()
 
 
@@ -112,8 +166,7 @@ def test_one_process_serves_many_calls_and_threads() -> None:
 def test_a_process_that_dies_is_replaced() -> None:
     process = TemplateProcess("{{ n }}", LIMITS)
     assert process.render({"n": 1}) == "1"
-    child = process._process
-    assert child is not None
+    child = child_of(process)
     child.kill()
     child.wait()
     assert process.render({"n": 2}) == "2"
@@ -123,18 +176,16 @@ def test_a_process_that_dies_is_replaced() -> None:
 def test_the_process_ends_with_its_owner() -> None:
     process = TemplateProcess("x", LIMITS)
     process.start()
-    child = process._process
-    assert child is not None
+    child = child_of(process)
     del process
-    assert child.wait(timeout=5) is not None
+    assert child.wait(timeout=60) is not None
 
 
 def test_secrets_of_the_environment_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNISONO_API_KEY", "secret")
     process = TemplateProcess("x", LIMITS)
     process.start()
-    child = process._process
-    assert child is not None
+    child = child_of(process)
     if os.path.exists(f"/proc/{child.pid}/environ"):
         with open(f"/proc/{child.pid}/environ", "rb") as file:
             assert b"secret" not in file.read()

@@ -1,20 +1,16 @@
 """The program that renders one chat template, in a process of its own under limits.
 
 A template comes with a model and is not trusted; one expression of it may ask for any amount of
-memory or time, and only the operating system can refuse that. Run as a script by
-``template_process``; imports nothing but jinja2 and the standard library, and talks in frames of
-JSON over stdin and stdout: first the limits and the template, then the variables of each rendering.
+memory or time. Loaded by ``limited.worker``; imports nothing but jinja2 and the standard library.
+Requests are the variables of a rendering, replies its text or what went wrong, as JSON objects.
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import struct
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 import jinja2
 from jinja2 import nodes
@@ -24,25 +20,22 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-__all__ = ["make_environment", "read_frame", "write_frame"]
+__all__ = ["start"]
 
 _MAX_MESSAGE_CHARS = 500
 
 
-def read_frame(stream: IO[bytes]) -> Any:
-    """The next JSON value, ``None`` at the end of the stream."""
-    header = stream.read(4)
-    if len(header) < 4:
-        return None
-    (size,) = struct.unpack(">I", header)
-    content = stream.read(size)
-    return json.loads(content) if len(content) == size else None
+def start(hello: Mapping[str, Any]) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+    """Compiles ``template``; no rendering gives more than ``max_output_chars``."""
+    template = _compile(hello["template"])
+    if isinstance(template, dict):
+        return json.dumps(template).encode(), None
+    max_chars = hello["max_output_chars"]
 
+    def render(request: bytes) -> bytes:
+        return json.dumps(_render(template, json.loads(request), max_chars)).encode()
 
-def write_frame(stream: IO[bytes], content: bytes) -> None:
-    """Sends JSON text: its number of bytes (4 bytes, big-endian), then the bytes."""
-    stream.write(struct.pack(">I", len(content)) + content)
-    stream.flush()
+    return b"{}", render
 
 
 class _Raised(TemplateError):
@@ -118,7 +111,7 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def make_environment() -> ImmutableSandboxedEnvironment:
+def _make_environment() -> ImmutableSandboxedEnvironment:
     """The sandbox, with the functions that chat templates of the field expect."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
@@ -144,7 +137,7 @@ def _render(
                 return {"error": "output"}
             chunks.append(chunk)
     except MemoryError:
-        return {"error": "memory"}
+        raise
     except _Raised as error:
         return {"error": "raised", "message": str(error)[:_MAX_MESSAGE_CHARS]}
     except Exception as error:
@@ -154,9 +147,9 @@ def _render(
 
 def _compile(source: str) -> jinja2.Template | dict[str, str]:
     try:
-        return make_environment().from_string(source)
+        return _make_environment().from_string(source)
     except MemoryError:
-        return {"error": "memory"}
+        raise
     except TemplateSyntaxError as error:
         return {"error": "failed", "message": f"line {error.lineno}: {_describe(error)}"}
     except Exception as error:
@@ -166,42 +159,3 @@ def _compile(source: str) -> jinja2.Template | dict[str, str]:
 def _describe(error: Exception) -> str:
     text = error.message if isinstance(error, TemplateError) else str(error)
     return f"{type(error).__name__}: {text}"[:_MAX_MESSAGE_CHARS]
-
-
-def _limit_memory(max_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not on this system: the time limit of the parent remains
-        return
-    for kind, limit in (("RLIMIT_AS", max_bytes), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
-        try:
-            resource.setrlimit(getattr(resource, kind), (limit, limit))
-        except (AttributeError, ValueError, OSError):
-            continue
-
-
-def _set_cpu_alarm(seconds: float) -> None:
-    """Ends this process when it has used so much CPU time; 0 takes the alarm back."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    hello = read_frame(requests)
-    _limit_memory(hello["max_memory_bytes"])
-    _set_cpu_alarm(hello["max_cpu_s"])
-    template = _compile(hello["template"])
-    _set_cpu_alarm(0)
-    if isinstance(template, dict):
-        write_frame(replies, json.dumps(template).encode())
-        return
-    write_frame(replies, b'{"compiled": true}')
-    while (variables := read_frame(requests)) is not None:
-        _set_cpu_alarm(hello["max_cpu_s"])
-        reply = json.dumps(_render(template, variables, hello["max_output_chars"]))
-        _set_cpu_alarm(0)
-        write_frame(replies, reply.encode())
-
-
-if __name__ == "__main__":
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
