@@ -1,4 +1,4 @@
-"""Text and conversations to token ids, away from the event loop when they are long.
+"""Text and conversations to token ids, away from the event loop.
 
 Knows request bodies and the tokenizer; nothing of engines or responses.
 """
@@ -20,7 +20,6 @@ from unisono.text import Tokenizer
 
 __all__ = ["Prompt", "PromptEncoder"]
 
-_INLINE_CHARACTERS = 2048
 _NUM_THREADS = 2
 T = TypeVar("T")
 
@@ -49,10 +48,9 @@ class PromptEncoder:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        def encode() -> list[int]:
-            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
-
-        return encode() if len(text) <= _INLINE_CHARACTERS else await self._in_thread(encode)
+        return await self._in_thread(
+            lambda: self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        )
 
     async def decode(self, token_ids: list[int]) -> str:
         return await self._in_thread(
