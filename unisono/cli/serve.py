@@ -82,6 +82,29 @@ def serve(
             help="Seconds after which an engine that has work and shows no life is restarted.",
         ),
     ] = 30.0,
+    keep_alive: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that a connection without a request stays open; longer than proxies"
+            " and pools keep theirs, so that it is they who close it."
+        ),
+    ] = 120.0,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let web pages of this origin use the server, such as https://chat.example.org;"
+            " may be repeated; * lets all. Pages of this machine may without it.",
+            show_default=False,
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that a server without a key is reached by, beside its address; may be"
+            " repeated; * lets all.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -138,6 +161,10 @@ def serve(
             watchdog_s=watchdog,
             sampling_defaults=read_sampling_defaults(folder, generation_config),
             strict=strict,
+            model_root=default_model_name(model),
+            keep_alive_s=keep_alive,
+            cors_origins=tuple(cors_origin or ()),
+            allowed_hosts=tuple(allowed_host or ()),
         )
         serve_forever(settings)
 

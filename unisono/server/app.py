@@ -16,6 +16,7 @@ from unisono.core import errors
 from unisono.server import generate_routes, info_routes
 from unisono.server.api_error import ApiError, error_response
 from unisono.server.failures import log_failure
+from unisono.server.front import ROUTES, Front
 from unisono.server.guard import Gate, Guard
 from unisono.server.keys import KeyRing
 from unisono.server.metrics import Metrics
@@ -24,6 +25,7 @@ from unisono.server.prompts import PromptEncoder
 from unisono.server.service import Engine, Service
 from unisono.server.settings import ServerSettings
 from unisono.server.unknown_fields import UnknownFields
+from unisono.server.web_origins import WebOrigins
 from unisono.text import Tokenizer
 
 __all__ = ["create_app"]
@@ -54,9 +56,21 @@ def create_app(
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _routing_error)
-    app.add_middleware(
-        Guard, keys=KeyRing(settings.api_keys), limits=settings.limits, gate=gate, metrics=metrics
+    origins = WebOrigins(
+        cors_origins=settings.cors_origins,
+        allowed_hosts=settings.allowed_hosts,
+        host=settings.host,
+        needs_key=bool(settings.api_keys),
     )
+    app.add_middleware(
+        Guard,
+        origins=origins,
+        keys=KeyRing(settings.api_keys),
+        limits=settings.limits,
+        gate=gate,
+        metrics=metrics,
+    )
+    app.add_middleware(Front, origins=origins)
     install_openapi(app, settings.model_names)
     return app
 
@@ -73,4 +87,5 @@ async def _routing_error(request: Request, error: Exception) -> Response:
         response = error_response(found)
         response.headers.update(error.headers or {})
         return response
-    return error_response(ApiError(error.status_code, "There is no such route here."))
+    message = f"There is no such route here. There are {', '.join(ROUTES)}."
+    return error_response(ApiError(error.status_code, message))

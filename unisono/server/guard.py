@@ -1,8 +1,9 @@
 """The one door: every request passes here before any route sees it.
 
 Denies by default: without a key only ``/health`` answers. Also refuses what is too large, what
-comes while the server drains, catches whatever a route did not, and lets go of clients that leave.
-Pure ASGI: bodies stream through untouched.
+comes while the server drains or from a foreign web page, answers browsers that ask first, catches
+whatever a route did not, and lets go of clients that leave. Pure ASGI: bodies stream through
+untouched.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import asyncio
 import logging
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unisono.server.api_error import ApiError, error_response
 from unisono.server.failures import log_failure
 from unisono.server.json_body import body_too_large, discard_body
-from unisono.server.keys import KeyRing
+from unisono.server.keys import KeyRing, sent_key
 from unisono.server.metrics import Metrics
 from unisono.server.settings import Limits
 from unisono.server.visit import Visit
+from unisono.server.web_origins import WebOrigins
 
 __all__ = ["Gate", "Guard"]
 
 _PUBLIC_PATHS = frozenset({"/health"})
-_READING_METHODS = frozenset({"GET", "HEAD"})
+_READING_METHODS = frozenset({"GET"})
 _RETRY_AFTER_S = 5
 _log = logging.getLogger("unisono.server")
 
@@ -39,9 +42,17 @@ class Gate:
 
 class Guard:
     def __init__(
-        self, app: ASGIApp, *, keys: KeyRing, limits: Limits, gate: Gate, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        origins: WebOrigins,
+        keys: KeyRing,
+        limits: Limits,
+        gate: Gate,
+        metrics: Metrics,
     ) -> None:
         self._app = app
+        self._origins = origins
         self._keys = keys
         self._limits = limits
         self._gate = gate
@@ -70,8 +81,8 @@ class Guard:
 
     async def _answer(self, scope: Scope, visit: Visit) -> None:
         try:
-            self._check(scope)
-            await self._app(scope, visit.receive, visit.send)
+            app = self._check(scope) or self._app
+            await app(scope, visit.receive, visit.send)
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -87,19 +98,28 @@ class Guard:
         elif visit.status is not None:
             self._metrics.response(visit.status)
 
-    def _check(self, scope: Scope) -> None:
-        """Raises:
-        ApiError: this request is not let in.
+    def _check(self, scope: Scope) -> Response | None:
+        """The answer to a browser that asks first, which has no key to send.
+
+        Raises:
+            ApiError: this request is not let in.
         """
         headers = dict(scope["headers"])
         self._check_headers(scope)
-        tenant = self._keys.tenant(headers.get(b"authorization"))
+        self._origins.check(scope["method"], headers)
+        preflight = self._origins.preflight(scope["method"], headers)
+        if preflight is not None:
+            response = Response(status_code=204)
+            response.raw_headers += preflight
+            return response
+        tenant = self._keys.tenant(headers)
         if tenant is None and scope["path"] not in _PUBLIC_PATHS:
-            raise _unauthorized(b"authorization" in headers)
+            raise _unauthorized(sent_key(headers) is not None)
         scope.setdefault("state", {})["tenant"] = tenant or ""
         if scope["method"] not in _READING_METHODS:
             self._check_room()
             self._check_length(headers.get(b"content-length", b"0"))
+        return None
 
     def _check_headers(self, scope: Scope) -> None:
         size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")

@@ -17,6 +17,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unisono.server.api_error import ApiError
+from unisono.server.front import request_id
 from unisono.server.settings import Limits
 
 __all__ = ["Connections", "limited_protocol"]
@@ -216,6 +217,7 @@ def _events(error: ApiError) -> Sequence[Any]:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        (b"x-request-id", request_id({})),
     ]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))

@@ -13,6 +13,7 @@ from unisono.server.response_schema import (
     Health,
     ModelCard,
     ModelList,
+    ModelPermission,
     TokenIds,
     TokenText,
 )
@@ -59,6 +60,8 @@ def _card(service: Service, name: str) -> ModelCard:
     return ModelCard(
         id=name,
         created=service.created_s,
+        root=service.settings.model_root or service.settings.model_name,
+        permission=[ModelPermission(id=f"modelperm-{name}", created=service.created_s)],
         max_model_len=service.engine.facts.max_model_len,
         default_sampling_params=service.settings.sampling_defaults.said(),
     )

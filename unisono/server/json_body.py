@@ -20,6 +20,7 @@ from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.body_model import UNKNOWN_FIELD, Body
+from unisono.server.content_encoding import TooLargeError, check_encoding, decoded
 from unisono.server.request_schema import OTHER_ROUTES
 from unisono.server.settings import Limits
 from unisono.server.unknown_fields import UnknownFields
@@ -46,11 +47,21 @@ async def read_model(
         ApiError: it is too large, too slow, not JSON, or does not fit.
     """
     body = await read_body(request, limits)
+    encoding = check_encoding(request.headers.get("content-encoding"))
+    if encoding is not None:
+        body = await asyncio.to_thread(_decoded, body, encoding, limits)
 
     def read() -> Model:
         return validate(parse_json(body, limits.json_depth), model, unknown_fields)
 
     return read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
+
+
+def _decoded(body: bytes, encoding: str, limits: Limits) -> bytes:
+    try:
+        return decoded(body, encoding, limits.body_bytes)
+    except TooLargeError as error:
+        raise body_too_large(limits) from error
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -99,7 +110,7 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     _check_depth(body, max_depth)
     try:
         value = json.loads(
-            body.decode("utf-8"),
+            body.decode("utf-8-sig"),
             object_pairs_hook=_unique_keys,
             parse_float=_finite,
             parse_constant=_no_constant,

@@ -33,9 +33,11 @@ _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "The request is wrong; the message names the field.",
     401: "The API key is missing or unknown.",
+    403: "A web page of a foreign origin, or a foreign Host.",
     404: "There is no such model.",
     408: "The body came too slowly.",
     413: "The body is too large.",
+    415: "The body is compressed in a way that is not read here, or a web page's and no JSON.",
     429: "Too much to do; try again after Retry-After seconds.",
     431: "The headers are too large.",
     500: "The engine could not finish this request.",

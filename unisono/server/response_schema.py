@@ -124,11 +124,32 @@ class Completion(Exact):
     usage: UsageObject
 
 
+class ModelPermission(Exact):
+    """What may be done with a model: OpenAI's older clients want to know."""
+
+    id: str
+    object: Literal["model_permission"] = "model_permission"
+    created: int
+    allow_create_engine: bool = False
+    allow_sampling: bool = True
+    allow_logprobs: bool = True
+    allow_search_indices: bool = False
+    allow_view: bool = True
+    allow_fine_tuning: bool = False
+    organization: str = "*"
+    group: str | None = None
+    is_blocking: bool = False
+
+
 class ModelCard(Exact):
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "unisono"
+    root: str
+    """The model's own name, whatever it is served as."""
+    parent: str | None = None
+    permission: list[ModelPermission]
     max_model_len: int
     default_sampling_params: dict[str, float]
     """What holds for a request that does not say otherwise; fields not in it are neutral."""

@@ -20,8 +20,9 @@ from unisono.server.app import create_app
 from unisono.server.descriptors import connection_room
 from unisono.server.guard import Gate
 from unisono.server.http_protocol import Connections, limited_protocol
-from unisono.server.settings import ServerSettings, is_loopback
+from unisono.server.settings import ServerSettings
 from unisono.server.supervisor import EngineSupervisor
+from unisono.server.web_origins import is_loopback
 from unisono.text import Tokenizer
 
 __all__ = ["serve"]
@@ -106,6 +107,7 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=_GRACE_S,
             )
         )
@@ -144,7 +146,7 @@ class DrainingServer(uvicorn.Server):
 
 def ready_line(settings: ServerSettings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"unisono serves {settings.model_name} on http://{host}:{port}"
+    return f"unisono serves {', '.join(settings.model_names)} on http://{host}:{port}"
 
 
 def _bind(settings: ServerSettings) -> socket.socket:

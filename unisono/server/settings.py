@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from unisono.core import EngineConfig, SamplingDefaults
 from unisono.core.errors import ConfigError
+from unisono.server.web_origins import is_loopback
 
 __all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
 
@@ -66,10 +66,15 @@ class ServerSettings:
         model_folder: the checkpoint.
         model_name: what clients call it.
         model_aliases: other names that clients may use.
+        model_root: what it was before it was given a name: an id of a hub, or a folder's name.
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
         sampling_defaults: what holds for requests that do not say otherwise.
         strict: refuse requests with fields that nobody knows, instead of ignoring these.
+        cors_origins: origins of web pages that may use the server, beside those of this machine;
+            ``*`` lets all.
+        allowed_hosts: names that a server without keys is reached by, beside its address.
+        keep_alive_s: how long a connection without a request stays open.
         insecure: listen on other addresses without a key all the same.
         drain_timeout_s: how long running requests may go on after SIGTERM.
         restart_wait_s: how long a request waits for an engine that is being restarted.
@@ -83,6 +88,7 @@ class ServerSettings:
     model_folder: Path
     model_name: str
     model_aliases: tuple[str, ...] = ()
+    model_root: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -91,6 +97,9 @@ class ServerSettings:
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     insecure: bool = False
     strict: bool = False
+    cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    keep_alive_s: float = 120.0
     drain_timeout_s: float = 30.0
     restart_wait_s: float = 10.0
     watchdog_s: float = 30.0
@@ -100,11 +109,13 @@ class ServerSettings:
             raise ConfigError(f"The port must be 0 to 65535, not {self.port}.")
         if not self.model_name:
             raise ConfigError("The model needs a name that clients can use.")
-        for name in ("drain_timeout_s", "restart_wait_s"):
+        for name in ("drain_timeout_s", "restart_wait_s", "keep_alive_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative.")
         if self.watchdog_s <= 0:
             raise ConfigError(f"The watchdog's seconds must be above 0, not {self.watchdog_s:g}.")
+        for origin in self.cors_origins:
+            _check_origin(origin)
         if any(len(key) < _MIN_KEY_LENGTH for key in self.api_keys):
             raise ConfigError(
                 f"An API key has at least {_MIN_KEY_LENGTH} characters.",
@@ -122,14 +133,14 @@ class ServerSettings:
         return (self.model_name, *self.model_aliases)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address. A name other than localhost counts as no."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _check_origin(origin: str) -> None:
+    scheme, separator, place = origin.partition("://")
+    if origin in ("*", "null") or (scheme and separator and place and "/" not in place):
+        return
+    raise ConfigError(
+        f"{origin!r} is no origin of a web page.",
+        hint="Write it as browsers do, such as https://chat.example.org, or * for all.",
+    )
 
 
 def read_keys(
