@@ -7,12 +7,11 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the ``unisono`` program."""
-    import sys
-
     from unisono.cli.app import app
+    from unisono.cli.shown_text import prepare_streams, tell_what_was_escaped
 
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
-    app()
+    prepare_streams()
+    try:
+        app()
+    finally:
+        tell_what_was_escaped()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unisono.cli.options import MOST_TOKENS
+from unisono.cli.shown_text import middle_dot, tell
 from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, parse_kv_memory
 from unisono.core.errors import InvalidRequestError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Loaded",
-    "dim",
     "print_json",
     "print_note",
     "print_statistics",
@@ -194,7 +194,7 @@ def print_statistics(answer: Answer) -> None:
     ]
     if answer.finish_reason == "length":
         parts.append("stopped at the most tokens allowed")
-    typer.echo(dim(" · ".join(parts)), err=True)
+    tell(middle_dot(sys.stderr).join(parts), dim=True)
 
 
 def _sampling(params: SamplingParams) -> str:
@@ -209,12 +209,7 @@ def _sampling(params: SamplingParams) -> str:
 def print_note(loaded: Loaded) -> None:
     """What could be better about the device's set-up: one line on standard error."""
     if note := loaded.llm.engine.info.note:
-        typer.echo(dim(f"note: {note}"), err=True)
-
-
-def dim(text: str) -> str:
-    """Grey on a terminal, plain elsewhere (for standard error)."""
-    return f"\033[2m{text}\033[0m" if sys.stderr.isatty() else text
+        tell(f"note: {note}", dim=True)
 
 
 def show(text: str) -> None:
@@ -232,7 +227,7 @@ def _notice(text: str) -> Iterator[Callable[[str], None]]:
         return
 
     def write(line: str) -> None:
-        typer.echo(f"\r\033[K{dim(line)}", err=True, nl=False)
+        typer.echo(f"\r\033[K\033[2m{line}\033[0m", err=True, nl=False)
 
     write(text)
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from unisono.cli.shown_text import middle_dot
 from unisono.core.config import format_bytes
 
 __all__ = ["print_legend", "print_tables"]
@@ -11,30 +13,27 @@ __all__ = ["print_legend", "print_tables"]
 
 def print_tables(result: dict[str, Any]) -> None:
     """What ran where, what the device can do, and a line for each batch size."""
-    from rich.console import Console
-    from rich.table import Table
+    from unisono.cli.tables import new_console, new_table, print_line, print_table
 
-    console = Console(highlight=False, markup=False)
+    console = new_console()
     for line in _headings(result):
-        console.print(line, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+        print_line(console, line)
     predicted = _is_predicted(result)
-    for column in _COLUMNS + (_PREDICTED_COLUMNS if predicted else ()):
-        table.add_column(column, justify="right")
+    table = new_table(*_COLUMNS, *(_PREDICTED_COLUMNS if predicted else ()), numbers=True)
     for batch in result["batches"]:
         table.add_row(*_cells(batch), *(_predicted_cells(batch) if predicted else ()))
     console.print()
-    console.print(table)
+    print_table(console, table)
     console.print()
 
 
 def print_legend(results: list[dict[str, Any]]) -> None:
     """What the columns mean."""
-    from rich.console import Console
+    from unisono.cli.tables import new_console, print_line
 
     predicted = any(_is_predicted(result) for result in results)
     legend = _LEGEND + (_PREDICTED_LEGEND if predicted else "")
-    Console(highlight=False, markup=False).print(legend, style="dim")
+    print_line(new_console(), legend, "dim")
 
 
 def _is_predicted(result: dict[str, Any]) -> bool:
@@ -75,14 +74,15 @@ def _kv_dtype(engine: dict[str, Any]) -> str:
 def _headings(result: dict[str, Any]) -> list[str]:
     engine, environment, work = result["engine"], result["environment"], result["workload"]
     roofs, ranks = result["roofs"], engine["tensor_parallel"]
+    dot = middle_dot(sys.stdout)
     weights = f"{format_bytes(engine['weight_bytes'])} of weights"
     return [
-        f"{result['model']} · {engine['model_type']} · {engine['num_parameters'] / 1e6:.1f} M"
-        f" parameters · {engine['dtype']}{_format(engine)}{_kv_dtype(engine)} · {weights}"
+        f"{result['model']}{dot}{engine['model_type']}{dot}{engine['num_parameters'] / 1e6:.1f} M"
+        f" parameters{dot}{engine['dtype']}{_format(engine)}{_kv_dtype(engine)}{dot}{weights}"
         + (f" on each of {ranks} ranks" if ranks > 1 else ""),
-        f"{engine['device']} · {result['device']} · torch {environment['torch']}",
-        f"prompt {work['num_prompt_tokens']} · generate {work['num_generated_tokens']}"
-        f" · median of {work['repeat']}",
+        f"{engine['device']}{dot}{result['device']}{dot}torch {environment['torch']}",
+        f"prompt {work['num_prompt_tokens']}{dot}generate {work['num_generated_tokens']}"
+        f"{dot}median of {work['repeat']}",
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
         f" {roofs['matmul_flops_per_s'] / 1e12:.3g} TFLOP/s ({engine['dtype']})",
         *([f"note: {engine['note']}"] if engine["note"] else []),

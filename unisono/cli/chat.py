@@ -57,12 +57,14 @@ def chat(
     with clear_errors():
         from unisono.cli.answering import print_note, start_model
         from unisono.cli.conversation import Conversation, talk
+        from unisono.cli.prompt_text import whole_text
         from unisono.core.sampling import SamplingParams
         from unisono.core.sampling_defaults import SamplingDefaults
 
         params = SamplingParams(
             max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
         )
+        system = None if system is None else whole_text(system, "The system message")
         loaded = start_model(
             model,
             device=device,

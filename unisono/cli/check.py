@@ -60,10 +60,10 @@ def check(
     """
     with clear_errors():
         from unisono.conformance import Options, check_device
-        from unisono.conformance.view import CheckView, print_checks, print_summary
+        from unisono.conformance.view import CheckView, print_summary
 
         if show_list:
-            print_checks()
+            _print_checks()
             return
         for path in (card, report):
             _make_writable(path)
@@ -75,6 +75,17 @@ def check(
         sys.stdout.flush()
         if not run.passed:
             raise typer.Exit(1)
+
+
+def _print_checks() -> None:
+    """Names and purposes of all checks."""
+    from unisono.cli.tables import new_console, new_table, print_table
+    from unisono.conformance.registry import all_checks
+
+    table = new_table("check", "what for")
+    for one in all_checks():
+        table.add_row(one.name, one.purpose)
+    print_table(new_console(), table)
 
 
 def _make_writable(path: Path | None) -> None:

@@ -6,22 +6,25 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 import typer
 
 from unisono.cli.answering import Answer, Loaded, print_statistics, show
 from unisono.cli.errors import show_error
+from unisono.cli.line_editor import open_editor
+from unisono.cli.shown_text import tell, tell_what_was_escaped
 from unisono.core.errors import ContextLengthError, RequestError
 from unisono.core.sampling import SamplingParams
 
 __all__ = ["Conversation", "talk"]
 
-_HELP = """/clear         forget the conversation
-/system TEXT   set the system message and start over; without TEXT, remove it
-/exit          leave (also Ctrl-D)
-Ctrl-C         stop the answer
-A line that ends with \\ goes on in the next."""
+_HELP = """/clear: forget the conversation.
+/system TEXT: set the system message and start over; without TEXT, remove it.
+/exit: leave (also Ctrl-D).
+Ctrl-C: stop the answer.
+Alt+Enter: begin a new line (also Esc Enter, or \\ before Enter); Enter sends.
+A pasted text of several lines is one message."""
 
 
 class Conversation:
@@ -67,6 +70,7 @@ class Conversation:
             return
         show("\n")
         print_statistics(answer)
+        tell_what_was_escaped()
         self.messages.append({"role": "assistant", "content": answer.text})
 
     def _start_over(self) -> None:
@@ -94,46 +98,23 @@ def _ctrl_c_noted() -> Iterator[threading.Event]:
 
 def talk(conversation: Conversation) -> None:
     """Read and answer until the user leaves."""
-    _enable_line_editing()
+    editor = open_editor()
     while True:
         try:
-            line = _read_line()
+            message = editor.read()
         except EOFError:
-            if sys.stdin.isatty():
+            if sys.stdin is not None and sys.stdin.isatty():
                 typer.echo("", err=True)
             return
         except KeyboardInterrupt:
-            typer.echo("\n(Ctrl-D or /exit leaves)", err=True)
+            tell("(Ctrl-D or /exit leaves)")
             continue
-        if line.startswith("/"):
-            reply = conversation.command(line)
+        if message.startswith("/") and "\n" not in message:
+            reply = conversation.command(message)
             if reply is None:
                 return
-            typer.echo(reply, err=True)
-        elif line:
-            conversation.say(line)
-
-
-def _enable_line_editing() -> None:
-    """Arrow keys and history at the prompt, where the system has them."""
-    with suppress(ImportError):
-        import readline  # noqa: F401
-
-
-def _read_line() -> str:
-    """What the user typed, without the blanks around it; EOFError for Ctrl-D."""
-    lines = [_input("> ")]
-    while lines[-1].endswith("\\"):
-        lines[-1] = lines[-1][:-1]
-        lines.append(_input("  "))
-    return "\n".join(lines).strip()
-
-
-def _input(prompt: str) -> str:
-    if not sys.stdin.isatty():
-        prompt = ""
-    try:
-        return input(prompt)
-    except UnicodeDecodeError:
-        typer.echo("(that was not UTF-8 text)", err=True)
-        return ""
+            for line in reply.splitlines():
+                tell(line)
+        elif message:
+            with editor.answering():
+                conversation.say(message)

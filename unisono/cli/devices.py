@@ -43,22 +43,23 @@ def devices(as_json: JsonOption = False) -> None:
 
 
 def _print_tables(reports: list[HardwareReport]) -> None:
-    from rich.console import Console
+    from unisono.cli.tables import new_console, print_table
 
-    console = Console(highlight=False)
-    console.print(_present_table([report for report in reports if report.present]))
+    console = new_console()
+    print_table(console, _present_table([report for report in reports if report.present]))
     absent = [report for report in reports if not report.present]
     if absent:
         console.print()
-        console.print(_absent_table(absent), style="dim")
+        print_table(console, _absent_table(absent), style="dim")
 
 
 def _present_table(reports: list[HardwareReport]) -> Table:
-    table = _table("device", "what", "memory free / total", "dtypes", "features", "status")
+    from unisono.cli.tables import new_table
+
+    table = new_table("device", "what", "memory free / total", "dtypes", "features", "status")
     for report in reports:
         for device in report.devices:
-            _add(
-                table,
+            table.add_row(
                 _device_name(report, device),
                 device.description,
                 _memory(device),
@@ -70,26 +71,12 @@ def _present_table(reports: list[HardwareReport]) -> Table:
 
 
 def _absent_table(reports: list[HardwareReport]) -> Table:
-    table = _table("not here", "vendor", "why", "status")
+    from unisono.cli.tables import new_table
+
+    table = new_table("not here", "vendor", "why", "status")
     for report in reports:
-        _add(table, report.name, report.vendor, report.reason, report.status)
+        table.add_row(report.name, report.vendor, report.reason, report.status)
     return table
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    """A row of plain text: what a driver says is no markup."""
-    from rich.text import Text
-
-    table.add_row(*map(Text, cells))
 
 
 def _device_name(report: HardwareReport, device: DeviceReport) -> str:

@@ -67,17 +67,15 @@ def _ask(say: Callable[[str], None]) -> list[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "about", "what", "what to do"):
-        table.add_column(column, overflow="fold")
+    from unisono.cli.tables import new_console, new_table, print_table
+
+    table = new_table("", "about", "what", "what to do")
     for finding in findings:
         level = Text(finding.level, style=_STYLES[finding.level])
-        table.add_row(level, *map(Text, (finding.subject, finding.what, finding.advice)))
-    console = Console(highlight=False)
-    console.print(table)
+        table.add_row(level, finding.subject, finding.what, finding.advice)
+    console = new_console()
+    print_table(console, table)
     count = sum(finding.level == "problem" for finding in findings)
     console.print(f"\n{count} problem{'s' if count != 1 else ''}." if count else "\nNo problem.")

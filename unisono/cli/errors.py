@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import typer
 
+from unisono.cli.shown_text import tell
 from unisono.core.errors import (
     ConfigError,
     HardwareError,
@@ -34,9 +35,9 @@ def exit_code(error: UnisonoError) -> int:
 
 def show_error(message: str, hint: str = "") -> None:
     """One line on stderr for what is wrong, and one for what to do."""
-    typer.echo(f"error: {_one_line(message)}", err=True)
+    tell(f"error: {_one_line(message)}")
     if hint:
-        typer.echo(f"hint: {_one_line(hint)}", err=True)
+        tell(f"hint: {_one_line(hint)}")
 
 
 @contextmanager

@@ -110,12 +110,11 @@ def _title(model: str | None, source: Path) -> str:
 
 
 def _print(result: QuantizedFolder, seconds: float) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from unisono.cli.tables import new_console, new_table, print_table
     from unisono.core.config import format_bytes
 
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = new_table("", "")
+    table.show_header = False
     rows = {
         "weights": f"{result.format}, {result.bits_per_weight:.2f} bits each",
         "before": format_bytes(result.bytes_before),
@@ -124,8 +123,8 @@ def _print(result: QuantizedFolder, seconds: float) -> None:
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    console = Console(highlight=False, markup=False)
-    console.print(table)
+    console = new_console()
+    print_table(console, table)
     console.print(f'\nunisono run {shlex.quote(_as_folder(result.folder))} "..."', soft_wrap=True)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
 from typing import Annotated
 
 import typer
@@ -48,7 +45,8 @@ def run(
         str | None,
         typer.Argument(
             metavar="PROMPT",
-            help="What to answer. Without it: standard input, if it is piped; else an example.",
+            help="What to answer; - is standard input. What is piped in goes behind it. Without"
+            " either, an example.",
             show_default=False,
         ),
     ] = None,
@@ -81,6 +79,7 @@ def run(
       unisono run "My broadband has been down since 9 May, order TK-20417."
       unisono run Qwen/Qwen3-0.6B "Why is the sky blue?" --max-tokens 200
       unisono run ./my-model "Once upon a time" --raw --temperature 0.8 --seed 7
+      cat letter.txt | unisono run Qwen/Qwen3-0.6B "Summarise this:"
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
     """
     with clear_errors():
@@ -92,6 +91,7 @@ def run(
             show,
             start_model,
         )
+        from unisono.cli.prompt_text import read_prompt, whole_text
         from unisono.core.sampling import SamplingParams
         from unisono.core.sampling_defaults import SamplingDefaults
 
@@ -104,11 +104,9 @@ def run(
                 "--system needs the chat template that --raw switches off.",
                 hint="Leave out one of the two.",
             )
-        if text is None:
-            text = _piped_text()
-        if text is None:
-            text = EXAMPLE_MESSAGE
-            typer.echo(f"example message: {text}\n", err=as_json)
+        system = None if system is None else whole_text(system, "The system message")
+        given = read_prompt(text)
+        text = EXAMPLE_MESSAGE if given is None else given
         loaded = start_model(
             model,
             device=device,
@@ -126,7 +124,9 @@ def run(
         messages.append({"role": "user", "content": text})
         answer = Answer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
         deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
-        for delta in deltas:
+        for number, delta in enumerate(deltas):
+            if given is None and number == 0:
+                typer.echo(f"example message: {text}\n", err=as_json)
             if not as_json:
                 show(delta)
         if as_json:
@@ -144,19 +144,3 @@ def sort_words(first: str | None, second: str | None) -> tuple[str | None, str |
     if first is None or second is not None or looks_like_model(first):
         return first, second
     return None, first
-
-
-def _piped_text() -> str | None:
-    """What is piped or redirected into the program; None where nothing is."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return None
-    kind = os.fstat(sys.stdin.fileno()).st_mode
-    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
-        return None
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "Standard input is not UTF-8 text.", hint="Convert it first, for example with iconv."
-        ) from error
-    return text or None

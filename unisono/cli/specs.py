@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,25 +71,19 @@ _LEGEND = (
 
 
 def _print_table(chosen: list[ChipSpec]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    from unisono.cli.tables import new_console, new_table, print_line, print_table
     from unisono.hardware.specs import GRADES
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("chip", overflow="fold")
-    for heading in _COLUMNS.values():
-        table.add_column(heading, overflow="fold")
+    table = new_table("chip", *_COLUMNS.values(), gap=1)
     for spec in chosen:
         cells = (spec.id, *(_cell(spec.quantities[name]) for name in _COLUMNS))
-        table.add_row(*(Text(cell) for cell in cells))
-    console = Console(highlight=False, markup=False)
-    console.print(table)
+        table.add_row(*cells)
+    console = new_console()
+    print_table(console, table)
     console.print()
     grades = "; ".join(f"{info.letter} {info.meaning}" for info in GRADES.values())
-    console.print(f"{grades}.", style="dim")
-    console.print(_LEGEND, style="dim")
+    print_line(console, f"{grades}.", "dim")
+    print_line(console, _LEGEND, "dim")
 
 
 def _cell(quantity: Quantity) -> str:
@@ -116,23 +111,21 @@ def _short(figure: Figure) -> str:
 
 
 def _print_chip(spec: ChipSpec) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from unisono.cli.shown_text import middle_dot
+    from unisono.cli.tables import new_console, new_table, print_line, print_table
 
-    console = Console(highlight=False, markup=False)
-    console.print(f"{spec.name} · {spec.vendor}", style="bold")
-    console.print(f"names: {', '.join((spec.id, *spec.aliases))}")
+    console = new_console()
+    print_line(console, f"{spec.name}{middle_dot(sys.stdout)}{spec.vendor}", "bold")
+    print_line(console, f"names: {', '.join((spec.id, *spec.aliases))}")
     for note in spec.notes:
-        console.print(note)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+        print_line(console, note)
+    table = new_table("", "")
+    table.show_header = False
     for quantity in spec.quantities.values():
         for label, lines in _details(quantity):
-            table.add_row(Text(label), Text("\n".join(line for line in lines if line)))
+            table.add_row(label, "\n".join(line for line in lines if line))
     console.print()
-    console.print(table)
+    print_table(console, table)
 
 
 def _details(quantity: Quantity) -> list[tuple[str, tuple[str, ...]]]:

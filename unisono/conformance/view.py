@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -9,13 +10,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from unisono.conformance.results import Failure, Result
 from unisono.conformance.supervising import Listener, Run
 
-__all__ = ["CheckView", "print_checks", "print_summary"]
+__all__ = ["CheckView", "print_summary"]
 
 _STYLES = {
     "passed": "green",
@@ -38,7 +38,7 @@ class CheckView(Listener):
 
     def __init__(self, scripts: Path) -> None:
         self._scripts = scripts
-        self._out = Console(highlight=False, soft_wrap=True)
+        self._out = _console()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._group = ""
@@ -112,7 +112,7 @@ class CheckView(Listener):
             self._out.print(Text(f"      first op that goes wrong: {failure.culprit}"))
         if failure.script:
             path = self._write(f"{result.check}.{number}.py", failure.script)
-            self._out.print(Text(f"      reproduction: {path}", style="dim"))
+            self._out.print(Text(f"      reproduction: {path}", style="dim"), soft_wrap=True)
 
     def _write(self, name: str, script: str) -> Path:
         self._scripts.mkdir(parents=True, exist_ok=True)
@@ -139,21 +139,9 @@ def _remark(result: Result) -> str:
     return "; ".join([*words, *([result.detail] if result.detail else [])])
 
 
-def print_checks() -> None:
-    """Names and purposes of all checks."""
-    from unisono.conformance.registry import all_checks
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("check", no_wrap=True)
-    table.add_column("what for", overflow="fold")
-    for one in all_checks():
-        table.add_row(one.name, one.purpose)
-    Console(highlight=False).print(table)
-
-
 def print_summary(run: Run) -> None:
     """The verdict, and what it was about."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = _console()
     counts: dict[str, int] = {}
     for result in run.results:
         counts[result.outcome] = counts.get(result.outcome, 0) + 1
@@ -163,3 +151,10 @@ def print_summary(run: Run) -> None:
     verdict = Text(run.verdict)
     verdict.stylize("bold green" if run.passed else "bold red")
     out.print(Text.assemble(f"\n{name}: ", verdict, f". {listed}; {run.seconds:.0f} s."))
+
+
+def _console() -> Console:
+    """Lines are wrapped at words where there is a width, and left whole in a pipe."""
+    console = Console(highlight=False)
+    console.soft_wrap = not (console.is_terminal or "COLUMNS" in os.environ)
+    return console

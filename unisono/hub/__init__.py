@@ -58,12 +58,17 @@ def resolve_model(
         ModelError: the files cannot be stored.
         ConfigError: a revision for something that has none.
     """
+    if name is not None and not name.strip():
+        raise ModelNotFoundError(
+            f"The name of the model is empty: {name!r}.",
+            hint=f"Is a variable unset? {_WRITE_IT_LIKE}",
+        )
     if offline is None:
         offline = _offline_from_environment()
     if name is not None and name.startswith(MODELSCOPE_PREFIX):
         return _from_modelscope(name, revision, offline=offline, progress=progress)
     folder = _demo_folder() if name is None else Path(os.path.expanduser(name))
-    is_folder = os.path.isdir(folder) and name != ""
+    is_folder = os.path.isdir(folder)
     is_file = os.path.isfile(folder) and is_gguf(folder)
     if is_folder or is_file:
         if revision is not None:

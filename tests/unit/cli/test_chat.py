@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from unisono.cli import conversation, line_editor
 from unisono.core.errors import ContextLengthError
 
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Lines the user types; an exception in the list is raised instead."""
+    """Messages the user types; an exception in the list is raised instead."""
     lines: list[Any] = []
     source: Iterator[Any] | None = None
 
-    def read(prompt: str = "") -> str:
+    def read() -> str:
         nonlocal source
         source = source or iter(lines)
         line = next(source, EOFError())
@@ -25,7 +28,9 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise line
         return str(line)
 
-    monkeypatch.setattr("builtins.input", read)
+    editor = line_editor.PlainLines()
+    monkeypatch.setattr(editor, "read", read)
+    monkeypatch.setattr(conversation, "open_editor", lambda: editor)
     return lines
 
 
@@ -53,10 +58,33 @@ def test_commands(program: Any, fake_llm: Any, typed: list[Any]) -> None:
     assert "There is no /nonsense." in outcome.err
 
 
-def test_a_line_may_go_on(program: Any, fake_llm: Any, typed: list[Any]) -> None:
-    typed += ["first\\", "second"]
+def test_several_lines_are_no_command(program: Any, fake_llm: Any, typed: list[Any]) -> None:
+    typed += ["/etc/hosts\nis a file"]
     program("chat")
-    assert fake_llm.last.conversations == [[{"role": "user", "content": "first\nsecond"}]]
+    assert fake_llm.last.conversations[0][0]["content"] == "/etc/hosts\nis a file"
+
+
+def test_lines_of_a_pipe(program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backslash joins two of them; one that is no text is told and left out."""
+    content = io.BytesIO(b"first\\\n" + "你好\r\n\n".encode() + b"\xff\xfe\nlast")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content))
+    outcome = program("chat")
+    asked = [messages[-1]["content"] for messages in fake_llm.last.conversations]
+    assert asked == ["first\n你好", "last"]
+    assert outcome.err.count("(that was not UTF-8 text)") == 1
+    assert "> " not in outcome.out + outcome.err
+
+
+def test_history_is_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    history = line_editor._history()
+    history.append_string("one\ntwo")
+    path = line_editor.history_file()
+    assert path == tmp_path / "state" / "unisono" / "chat-history"
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert list(line_editor._history().load_history_strings()) == ["one\ntwo"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(path))
+    assert list(line_editor._history().load_history_strings()) == []
 
 
 def test_ctrl_c_stops_the_answer_not_the_program(

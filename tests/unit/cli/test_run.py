@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.cli.conftest import FakeEngine
-from unisono.cli import run as run_module
 from unisono.cli.run import EXAMPLE_MESSAGE, sort_words
 from unisono.core import SamplingDefaults
 from unisono.core.errors import InsufficientMemoryError, QueueFullError, RequestFailedError
@@ -75,7 +75,7 @@ def test_the_model_recommends_what_the_user_leaves_open(
 ) -> None:
     monkeypatch.setattr(fake_llm, "recommended", SamplingDefaults(temperature=0.6, top_k=20))
     for verb in ("run", "chat"):
-        monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
         outcome = program(verb, "some/model", *(["Hi"] if verb == "run" else []), *words)
         assert outcome.code == 0
         chosen = fake_llm.last.params[0].choice().said()
@@ -95,7 +95,7 @@ def test_where_nobody_says_anything(
     temperature: float,
     top_p: float,
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
     words = [verb, "some/model", *(["Hi"] if verb == "run" else [])]
     assert program(*words, "--generation-config", "none").code == 0
     params = fake_llm.last.params[0]
@@ -145,13 +145,89 @@ def test_bytes_that_are_no_text(program: Any, monkeypatch: pytest.MonkeyPatch) -
     assert outcome.err.startswith("error: Standard input is not UTF-8 text.")
 
 
+@pytest.mark.parametrize("word", ["-", None])
+def test_a_dash_is_standard_input(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch, word: str | None
+) -> None:
+    _pipe(monkeypatch, b"\xef\xbb\xbf one\n\ntwo \n")
+    assert program("run", *([] if word is None else [word])).code == 0
+    assert fake_llm.last.conversations == [[{"role": "user", "content": "one\n\ntwo"}]]
+
+
+def test_a_pipe_goes_behind_the_prompt(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pipe(monkeypatch, b"letter\n")
+    assert program("run", "some/model", "Summarise this:").code == 0
+    assert fake_llm.last.model == "some/model"
+    assert fake_llm.last.conversations[0][0]["content"] == "Summarise this:\n\nletter"
+
+
+def test_a_file_is_read_like_a_pipe(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "letter").write_text("letter")
+    with (tmp_path / "letter").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert program("run", "some/model", "Summarise this:", "--raw").code == 0
+    assert fake_llm.last.prompts == ["Summarise this:\n\nletter"]
+
+
+def test_a_socket_beside_a_prompt_is_left_alone(
+    program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever started the program may never close it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"from the socket")
+        with io.TextIOWrapper(theirs.makefile("rb")) as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            assert program("run", "Hi").code == 0
+            assert fake_llm.last.conversations[0][0]["content"] == "Hi"
+            ours.shutdown(socket.SHUT_WR)
+            assert program("run").code == 0
+    assert fake_llm.last.conversations[0][0]["content"] == "from the socket"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n"])
+@pytest.mark.parametrize("words", [[], ["-"], ["Summarise this:"]])
+def test_a_pipe_with_nothing_in_it(
+    program: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], content: bytes
+) -> None:
+    _pipe(monkeypatch, content)
+    outcome = program("run", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: Standard input is empty.\nhint: ")
+
+
+@pytest.mark.parametrize("stdin", [None, "terminal"])
+def test_a_dash_without_anything_to_read(
+    program: Any, monkeypatch: pytest.MonkeyPatch, stdin: Any
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    outcome = program("run", "-")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: Standard input cannot be read")
+
+
+@pytest.mark.parametrize("words", [[""], [" "], ["some/model", ""], ["some/model", "\n"]])
+def test_an_empty_prompt_says_so(program: Any, words: list[str]) -> None:
+    outcome = program("run", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: The prompt is empty.\nhint: ")
+
+
 def test_without_a_prompt_an_example_is_shown_first(
     program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_piped_text", lambda: None)
-    outcome = program("run")
-    assert outcome.out == f"example message: {EXAMPLE_MESSAGE}\n\nHello [bold]world[/bold]!\n"
-    assert json.loads(program("run", "--json").out)["text"].startswith("Hello")
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        outcome = program("run")
+        assert outcome.out == f"example message: {EXAMPLE_MESSAGE}\n\nHello [bold]world[/bold]!\n"
+        assert json.loads(program("run", "--json").out)["text"].startswith("Hello")
+        monkeypatch.setattr(fake_llm, "has_template", False)
+        outcome = program("run")
+        assert (outcome.code, outcome.out) == (2, "")
 
 
 def test_raw_and_system_exclude_one_another(program: Any) -> None:
