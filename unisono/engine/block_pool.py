@@ -1,12 +1,13 @@
 """Blocks of KV memory: who holds each, which are free, and what the free ones still contain.
 
-Knows ids and reference counts only; what a block means is its user's business. A freed block keeps
-its published content until it is handed out again, oldest first.
+Knows ids, reference counts and owners only; what a block means is its user's business. A freed
+block keeps its published content until it is handed out again: first those of the owner that has
+most blocks, the oldest first, so that who fills the pool pushes out what is its own.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 __all__ = ["NULL_BLOCK", "BlockPool"]
 
@@ -23,19 +24,26 @@ class BlockPool:
         self.num_blocks = num_blocks
         self._holders = [0] * num_blocks
         self._blank: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))
-        self._evictable: OrderedDict[int, None] = OrderedDict()
+        self._evictable: dict[str, OrderedDict[int, None]] = {}
+        self._num_evictable = 0
+        self._owner_of = [""] * num_blocks
+        self._num_held: Counter[str] = Counter()
         self._key_of: dict[int, bytes] = {}
         self._block_of: dict[bytes, int] = {}
 
     @property
     def num_free(self) -> int:
-        return len(self._blank) + len(self._evictable)
+        return len(self._blank) + self._num_evictable
+
+    def num_held(self, owner: str) -> int:
+        """Blocks of an owner that have a holder."""
+        return self._num_held[owner]
 
     def num_holders(self, block: int) -> int:
         return self._holders[block]
 
-    def allocate(self, count: int, *, after: int = NULL_BLOCK) -> list[int]:
-        """``count`` blocks with one holder each, ascending, next to ``after`` where that is free.
+    def allocate(self, count: int, *, after: int = NULL_BLOCK, owner: str = "") -> list[int]:
+        """``count`` blocks of an owner, ascending, next to ``after`` where that is free.
 
         Neighbours let a device read a sequence's cache as one piece. A table that has begun takes
         its neighbour out of turn; a new one takes content only in the order of its age.
@@ -48,6 +56,8 @@ class BlockPool:
             after = self._take(after + 1, out_of_turn=goes_on)
             blocks.append(after)
             self._holders[after] = 1
+            self._owner_of[after] = owner
+        self._num_held[owner] += count
         return sorted(blocks)
 
     def _take(self, wanted: int, *, out_of_turn: bool) -> int:
@@ -56,17 +66,20 @@ class BlockPool:
                 return self._blank.popitem(last=False)[0]
             del self._blank[wanted]
             return wanted
-        block = next(iter(self._evictable))
-        if out_of_turn and wanted in self._evictable:
-            block = wanted
-        del self._evictable[block]
+        evictable = self._evictable[max(self._evictable, key=self._num_blocks_of)]
+        block = wanted if out_of_turn and wanted in evictable else next(iter(evictable))
         self.unpublish(block)
+        del self._blank[block]
         return block
+
+    def _num_blocks_of(self, owner: str) -> int:
+        return self._num_held[owner] + len(self._evictable[owner])
 
     def retain(self, block: int) -> None:
         """One more holder; a free block with published content comes back to life."""
         if self._holders[block] == 0:
-            del self._evictable[block]
+            self._forget_evictable(block)
+            self._num_held[self._owner_of[block]] += 1
         self._holders[block] += 1
 
     def release(self, block: int) -> None:
@@ -75,8 +88,26 @@ class BlockPool:
             raise ValueError(f"block {block} has no holder")
         self._holders[block] -= 1
         if self._holders[block] == 0:
-            free = self._evictable if block in self._key_of else self._blank
-            free[block] = None
+            self._free(block)
+
+    def _free(self, block: int) -> None:
+        owner = self._owner_of[block]
+        self._num_held[owner] -= 1
+        if not self._num_held[owner]:
+            del self._num_held[owner]
+        if block not in self._key_of:
+            self._blank[block] = None
+            return
+        self._evictable.setdefault(owner, OrderedDict())[block] = None
+        self._num_evictable += 1
+
+    def _forget_evictable(self, block: int) -> None:
+        owner = self._owner_of[block]
+        evictable = self._evictable[owner]
+        del evictable[block]
+        self._num_evictable -= 1
+        if not evictable:
+            del self._evictable[owner]
 
     def publish(self, block: int, key: bytes) -> None:
         """Let others find this held block by its content; the first block of a key stays."""
@@ -90,8 +121,8 @@ class BlockPool:
         if key is None:
             return
         del self._block_of[key]
-        if block in self._evictable:
-            del self._evictable[block]
+        if self._holders[block] == 0:
+            self._forget_evictable(block)
             self._blank[block] = None
 
     def find(self, key: bytes) -> int | None:
@@ -99,12 +130,19 @@ class BlockPool:
 
     def check(self) -> None:
         """Assert our invariants (tests call it after every step)."""
-        free = set(self._blank) | set(self._evictable)
-        assert not set(self._blank) & set(self._evictable)
+        evictable = {block for blocks in self._evictable.values() for block in blocks}
+        assert len(evictable) == self._num_evictable
+        assert all(
+            self._owner_of[b] == owner for owner in self._evictable for b in self._evictable[owner]
+        )
+        held = Counter(self._owner_of[b] for b in range(1, self.num_blocks) if self._holders[b])
+        assert held == self._num_held
+        free = set(self._blank) | evictable
+        assert not set(self._blank) & evictable
         assert NULL_BLOCK not in free
         assert self._holders[NULL_BLOCK] == 0
         assert NULL_BLOCK not in self._key_of
         for block in range(1, self.num_blocks):
             assert (self._holders[block] == 0) == (block in free), block
         assert {self._block_of[key] for key in self._key_of.values()} == set(self._key_of)
-        assert all(block in self._key_of for block in self._evictable)
+        assert all(block in self._key_of for block in evictable)

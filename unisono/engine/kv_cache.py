@@ -182,6 +182,20 @@ class KVCache:
             blocks.append(block)
         return blocks
 
+    def num_held(self, tenant: str) -> int:
+        """Blocks that sequences of a tenant hold."""
+        return self.pool.num_held(tenant)
+
+    def num_own(self, sequence: Sequence) -> int:
+        """Blocks that only this sequence holds: what closing it would free."""
+        tables = self._held[sequence.id].tables
+        return sum(self.pool.num_holders(block) == 1 for table in tables for block in table)
+
+    def num_needed(self, sequence: Sequence, chunk: int) -> int:
+        """Most blocks at once while a sequence is computed to where it is now."""
+        num_tokens = len(sequence.token_ids)
+        return sum(policy.peak_blocks(num_tokens, chunk) for policy in self._policies)
+
     def fits(self, sequence: Sequence, chunk: int) -> bool:
         """Whether an opened sequence could be computed to its end with the blocks free now."""
         held = self._held[sequence.id]
@@ -205,7 +219,8 @@ class KVCache:
         if count * len(held.tables) > self.pool.num_free:
             return False
         for table in held.tables:
-            table.extend(self.pool.allocate(count, after=table[-1] if table else NULL_BLOCK))
+            after = table[-1] if table else NULL_BLOCK
+            table.extend(self.pool.allocate(count, after=after, owner=sequence.tenant))
         return True
 
     def _drop(self, held: _Held, num_computed: int) -> None:

@@ -1,9 +1,9 @@
 """Which tokens of which sequences the next step computes.
 
 Pure: no torch, and time comes from the clock it is given. One token budget a step is shared by
-decodes, which go first, and by chunks of prompts. When blocks run out, the sequence that is last
-in rank gives its own back and is computed again later; the first in rank can take from all
-others, and each request fits alone, so every request ends.
+decodes, which go first, and by chunks of prompts. ``fairness`` says whose turn it is and
+``preemption`` who gives its blocks back when they run out, to be computed again later: the oldest
+can take from all others, and each request fits alone, so every request ends.
 
 Where a whole step fails, its rows run again one at a time, each until it is past the point where
 it failed: the request at fault is then alone, and fails alone.
@@ -11,7 +11,7 @@ it failed: the request at fault is then alone, and fails alone.
 
 from __future__ import annotations
 
-import heapq
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,7 +27,9 @@ from unisono.core import (
     SamplingParams,
 )
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
+from unisono.engine.fairness import READ_COST, WRITE_COST, FairQueue
 from unisono.engine.kv_cache import KVCache, peak_blocks
+from unisono.engine.preemption import Seating
 from unisono.engine.sequence import Sequence
 
 __all__ = ["Scheduler", "SchedulerConfig", "SchedulerCounters"]
@@ -80,7 +82,8 @@ class Scheduler:
         self.counters = SchedulerCounters()
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
-        self._waiting: list[tuple[tuple[int, int], str]] = []
+        self._queue = FairQueue()
+        self._tenants: Counter[str] = Counter()
         self._running: dict[str, Sequence] = {}
         self._suspects: dict[str, int] = {}
         self._num_arrivals = 0
@@ -116,12 +119,7 @@ class Scheduler:
         if request.id in self._sequences:
             raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
         self._check_allowed(request.params)
-        if self.num_waiting >= self.config.max_queue:
-            raise QueueFullError(
-                f"{self.num_waiting} requests wait already.",
-                retry_after_s=1,
-                hint="Try again later, or serve with a larger --max-queue.",
-            )
+        self._check_queue(request.tenant)
         sequence = Sequence(
             request,
             arrival=self._num_arrivals,
@@ -131,7 +129,18 @@ class Scheduler:
         self._num_arrivals += 1
         sequence.rotate_for(self._rope_length(sequence))
         self._sequences[request.id] = sequence
-        heapq.heappush(self._waiting, (sequence.rank, request.id))
+        self._tenants[request.tenant] += 1
+        self._queue.push(sequence)
+
+    def _check_queue(self, tenant: str) -> None:
+        """A tenant has an equal share of the queue beside others that wait, and all of it alone."""
+        num_waiting = self._queue.num_waiting(tenant)
+        if num_waiting >= -(-self.config.max_queue // self._queue.num_tenants(besides=tenant)):
+            raise QueueFullError(
+                f"{num_waiting} requests wait already.",
+                retry_after_s=1,
+                hint="Try again later, or serve with a larger --max-queue.",
+            )
 
     def _check_allowed(self, params: SamplingParams) -> None:
         stops = self.config.eos_token_ids.union(params.stop_token_ids)
@@ -182,14 +191,13 @@ class Scheduler:
     def _remove(self, sequence: Sequence) -> None:
         del self._sequences[sequence.id]
         self._suspects.pop(sequence.id, None)
+        self._tenants[sequence.tenant] -= 1
+        if not self._tenants[sequence.tenant]:
+            del self._tenants[sequence.tenant]
         if self._running.pop(sequence.id, None) is not None:
             self.kv.close(sequence)
         else:
-            self._discard_waiting(sequence)
-
-    def _discard_waiting(self, sequence: Sequence) -> None:
-        self._waiting = [entry for entry in self._waiting if entry[1] != sequence.id]
-        heapq.heapify(self._waiting)
+            self._queue.remove(sequence)
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -212,17 +220,22 @@ class Scheduler:
                 self._preempt(sequence)
 
     def _fill(self, step: _Step) -> None:
-        """Decodes first; then prompts, under way or waiting, in order of rank."""
-        by_rank = sorted(self._running.values(), key=_rank)
-        prompts = [sequence for sequence in by_rank if sequence.num_pending > 1]
-        for sequence in by_rank:
+        """Decodes first; then prompts, under way or waiting, in the order of ``fairness``."""
+        in_order = sorted(self._running.values(), key=self._queue.order)
+        prompts = [sequence for sequence in in_order if sequence.num_pending > 1]
+        for sequence in in_order:
             if sequence.num_pending == 1:
                 self._continue(sequence, step)
         for sequence in prompts:
-            self._admit_waiting(step, before=sequence.rank)
+            self._admit_waiting(step, before=sequence)
             if self._continue(sequence, step):
-                self.kv.publish(sequence, step.rows[sequence.id].end)
+                self._share(sequence, step)
         self._admit_waiting(step)
+
+    def _share(self, sequence: Sequence, step: _Step) -> None:
+        """Others may share its blocks within this step, so its row stays."""
+        self.kv.publish(sequence, step.rows[sequence.id].end)
+        step.fixed.add(sequence.id)
 
     def _continue(self, sequence: Sequence, step: _Step) -> bool:
         """Give a running sequence its row; false where it is no longer running or has to wait."""
@@ -235,47 +248,58 @@ class Scheduler:
         return True
 
     def _make_room(self, sequence: Sequence, end: int, step: _Step) -> bool:
-        """Preempt from the last in rank until the blocks suffice; it may be the sequence itself."""
+        """Preempt until the blocks suffice; it may be the sequence itself."""
         while not self.kv.reserve(sequence, end):
-            victim = self._last_running()
+            victim = self._seating(step).to_grow(sequence)
+            if victim is None:
+                return False
             step.drop(victim.id)
             self._preempt(victim)
             if victim is sequence:
                 return False
         return True
 
-    def _last_running(self) -> Sequence:
-        return max(self._running.values(), key=_rank)
+    def _seating(self, step: _Step) -> Seating:
+        return Seating(
+            self.kv,
+            self._running,
+            step.fixed,
+            num_tenants=len(self._tenants),
+            max_num_seqs=self.config.max_num_seqs,
+        )
 
     def _preempt(self, sequence: Sequence) -> None:
         del self._running[sequence.id]
         self.kv.close(sequence)
         sequence.restart()
-        heapq.heappush(self._waiting, (sequence.rank, sequence.id))
+        self._queue.push(sequence)
         self.counters.preemptions += 1
 
-    def _admit_waiting(self, step: _Step, *, before: tuple[int, int] | None = None) -> None:
-        """In order of rank, without overtaking: small requests do not pass by a large one."""
-        while self._waiting and step.admits and (before is None or self._waiting[0][0] < before):
-            sequence = self._sequences[self._waiting[0][1]]
+    def _admit_waiting(self, step: _Step, *, before: Sequence | None = None) -> None:
+        """In order, without overtaking: small requests do not pass by a large one."""
+        while step.admits and (request_id := self._queue.first()) is not None:
+            sequence = self._sequences[request_id]
+            if before and self._queue.order(sequence) > self._queue.order(before):
+                return
             step.admits = self._make_way(sequence, step)
             if step.admits:
-                heapq.heappop(self._waiting)
                 self._admit(sequence, step)
 
     def _make_way(self, sequence: Sequence, step: _Step) -> bool:
-        """Open a waiting sequence, if need be in place of running ones of a less urgent priority.
-
-        Rows that are dropped for it are decodes, which are not shared before the step is whole.
-        """
+        """Open a waiting sequence, if need be in place of running ones."""
+        chunk = self.config.max_num_batched_tokens
         while True:
-            if len(self._running) < self.config.max_num_seqs:
-                if not step.budget:
-                    return False
-                if self._open(sequence):
-                    return True
-            victim = self._last_running()
-            if victim.request.priority <= sequence.request.priority:
+            has_seat = len(self._running) < self.config.max_num_seqs
+            if has_seat and not step.budget:
+                return False
+            if has_seat and self._open(sequence):
+                return True
+            victim = self._seating(step).to_admit(
+                sequence,
+                needs_seat=not has_seat,
+                num_blocks=self.kv.num_needed(sequence, chunk),
+            )
+            if victim is None:
                 return False
             step.drop(victim.id)
             self._preempt(victim)
@@ -296,6 +320,7 @@ class Scheduler:
         return False
 
     def _admit(self, sequence: Sequence, step: _Step) -> None:
+        self._queue.remove(sequence)
         self._running[sequence.id] = sequence
         num_hit = sequence.num_taken = sequence.num_computed
         self.kv.count_hit(len(sequence.token_ids), num_hit)
@@ -305,22 +330,23 @@ class Scheduler:
         reserved = self.kv.reserve(sequence, num_hit + count)
         assert reserved, "admission promised these blocks"
         step.add(self._row(sequence, count))
-        self.kv.publish(sequence, num_hit + count)
+        self._share(sequence, step)
 
     def _isolate(self, step: _Step) -> None:
         """After a failed step: one suspect alone, until the one at fault is found."""
-        sequence = min((self._sequences[request_id] for request_id in self._suspects), key=_rank)
+        suspects = [self._sequences[request_id] for request_id in self._suspects]
+        sequence = min(suspects, key=_arrival)
         if sequence.id in self._running:
             self._continue(sequence, step)
             return
         while not self._open(sequence):
-            self._preempt(self._last_running())
-        self._discard_waiting(sequence)
+            self._preempt(max(self._running.values(), key=_arrival))
         self._admit(sequence, step)
 
     def _row(self, sequence: Sequence, count: int) -> BatchRow:
         start, end = sequence.num_computed, sequence.num_computed + count
         request = sequence.request
+        self._charge(sequence, end)
         targets: list[int] = []
         if sequence.wants_prompt_logprobs:
             targets = sequence.token_ids[start + 1 : min(end + 1, sequence.num_prompt)]
@@ -338,6 +364,12 @@ class Scheduler:
             allow_stop=sequence.num_answer >= request.params.min_tokens,
             rope_length=sequence.rope_length,
         )
+
+    def _charge(self, sequence: Sequence, end: int) -> None:
+        """Once for each token: what is computed again, or taken from the cache, costs nothing."""
+        first = max(sequence.num_charged, sequence.num_computed)
+        self._queue.charge(sequence.tenant, READ_COST * max(0, end - first))
+        sequence.num_charged = max(sequence.num_charged, end)
 
     # -- after the step ---------------------------------------------------------------------
 
@@ -372,6 +404,7 @@ class Scheduler:
             output.token_ids.append(result.token_id)
             output.logprobs = [result.logprob] if result.logprob else None
             self.counters.generated_tokens += 1
+            self._queue.charge(sequence.tenant, WRITE_COST)
         output.finish_reason = self._finish_reason(sequence, result.token_id)
         if output.finish_reason == "stop":
             output.stop_token_id = result.token_id
@@ -416,11 +449,12 @@ class Scheduler:
 class _Step:
     """The rows gathered so far, the tokens still to be had, and whether the queue moves."""
 
-    __slots__ = ("admits", "budget", "rows")
+    __slots__ = ("admits", "budget", "fixed", "rows")
 
     def __init__(self, budget: int) -> None:
         self.admits = True
         self.budget = budget
+        self.fixed: set[str] = set()
         self.rows: dict[str, BatchRow] = {}
 
     def add(self, row: BatchRow) -> None:
@@ -433,5 +467,5 @@ class _Step:
             self.budget += len(row.token_ids)
 
 
-def _rank(sequence: Sequence) -> tuple[int, int]:
-    return sequence.rank
+def _arrival(sequence: Sequence) -> int:
+    return sequence.arrival

@@ -11,18 +11,21 @@ class Sequence:
     """Mutable. ``token_ids`` is prompt and answer; the first ``num_computed`` are in the cache.
 
     ``block_keys`` name the content of its full blocks; the KV cache fills them as far as it needs.
-    Smaller ``rank`` runs sooner and is preempted later; ``refused_at`` is how many blocks were free
-    when it last did not fit; ``num_taken`` is how many tokens it found in the cache when it was
-    last admitted, none where ``takes_cached`` is off; ``rope_length`` is the length that its
+    Smaller ``rank`` runs sooner and is preempted later, among those of one tenant; ``num_charged``
+    is how many of its tokens its tenant has been charged for; ``refused_at`` is how many blocks
+    were free when it last did not fit; ``num_taken`` is how many tokens it found in the cache when
+    it was last admitted, none where ``takes_cached`` is off; ``rope_length`` is the length that its
     positions are rotated for.
     """
 
     __slots__ = (
+        "arrival",
         "arrival_s",
         "block_keys",
         "id",
         "max_tokens",
         "num_cached",
+        "num_charged",
         "num_computed",
         "num_prompt",
         "num_taken",
@@ -39,12 +42,14 @@ class Sequence:
     def __init__(self, request: Request, *, arrival: int, arrival_s: float, max_tokens: int):
         self.request = request
         self.id = request.id
+        self.arrival = arrival
         self.rank = (request.priority, arrival)
         self.arrival_s = arrival_s
         self.max_tokens = max_tokens
         self.token_ids = [*request.prompt_token_ids, *request.resumed_token_ids]
         self.num_prompt = len(request.prompt_token_ids)
         self.num_computed = 0
+        self.num_charged = 0
         self.num_cached = 0
         self.num_taken = 0
         self.takes_cached = True
@@ -53,6 +58,10 @@ class Sequence:
         self.block_keys: list[bytes] = []
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
+
+    @property
+    def tenant(self) -> str:
+        return self.request.tenant
 
     @property
     def num_answer(self) -> int:

@@ -428,7 +428,12 @@ class Engine(RuleBasedStateMachine):
             assert row.sample_position == len(request.resumed_token_ids) + len(flight.tokens)
 
     def check_priorities(self, batch: Batch) -> None:
-        """Less urgent rows beside a request that has none: single tokens, in a full step."""
+        """Less urgent rows beside a request that has none: single tokens, in a full step.
+
+        Of one tenant alone: beside others, it may be another's turn.
+        """
+        if len({flight.request.tenant for flight in self.flights.values()}) > 1:
+            return
         with_row = {row.request_id for row in batch.rows}
         without = [
             f.request.priority for f in self.flights.values() if f.request.id not in with_row
