@@ -1,0 +1,41 @@
+"""The commands of docs/server.md run as they are written, and its lists are complete."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from server_process import KEY, RunningServer
+
+from unisono.server.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
+from unisono.server.request_schema import ChatRequest, CompletionRequest
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.M)
+OPENAI = {
+    *("model", "messages", "prompt", "n", "seed", "stop", "stream", "stream_options", "tools"),
+    *("temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"),
+    *("max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"),
+}
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 4
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command(server: RunningServer, command: str) -> None:
+    here = command.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+    assert here != command
+    here = here.replace("curl ", f"curl --fail-with-body -H 'x-api-key: {KEY}' ")
+    done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_every_field_is_on_the_page() -> None:
+    named = set(re.findall(r"`([a-z_]+)`", PAGE))
+    own = (ChatRequest.names | CompletionRequest.names) - OPENAI
+    assert not (own | FEATURES.keys() | NO_EFFECT | MESSAGE_FEATURES.keys()) - named
