@@ -15,6 +15,7 @@ from unisono import __version__
 from unisono.core import errors
 from unisono.server import generate_routes, info_routes
 from unisono.server.api_error import ApiError, error_response
+from unisono.server.body_reader import BodyReader
 from unisono.server.failures import log_failure
 from unisono.server.front import ROUTES, Front
 from unisono.server.guard import Gate, Guard
@@ -42,13 +43,17 @@ def create_app(
     app = FastAPI(title="unisono", version=__version__, docs_url=None, redoc_url=None)
     metrics = Metrics(lambda: engine.stats, lambda: engine.num_restarts)
     gate = gate or Gate()
+
+    def context() -> int:
+        return engine.facts.max_model_len
+
     app.state.service = Service(
         settings=settings,
         engine=engine,
         tokenizer=tokenizer,
-        encoder=PromptEncoder(tokenizer, settings.limits),
+        encoder=PromptEncoder(tokenizer, settings.limits, context),
         metrics=metrics,
-        unknown_fields=UnknownFields(strict=settings.strict),
+        bodies=BodyReader(settings.limits, UnknownFields(strict=settings.strict), context=context),
         gate=gate,
     )
     app.include_router(generate_routes.router)

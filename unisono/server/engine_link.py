@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from unisono.server.wire import (
     ProtocolError,
     decode_error,
     encode_frame,
-    encode_request,
+    encode_requests,
 )
 
 __all__ = ["EngineLink"]
@@ -45,7 +46,8 @@ class EngineLink(asyncio.Protocol):
         self.last_frame_s = loop.time()
         self._loop = loop
         self._buffer = FrameBuffer()
-        self._routes: dict[str, Answers] = {}
+        self._routes: dict[str, tuple[Answers, str]] = {}
+        self._num_of: Counter[str] = Counter()
         self._unread: dict[Answers, None] = {}
         self._flushed_s = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -55,6 +57,13 @@ class EngineLink(asyncio.Protocol):
     def num_in_flight(self) -> int:
         """Engine requests that have not finished."""
         return len(self._routes)
+
+    def num_in_flight_of(self, tenant: str) -> int:
+        return self._num_of[tenant]
+
+    def num_tenants(self, besides: str) -> int:
+        """Tenants that have requests in flight, ``besides`` among them in any case."""
+        return len(self._num_of.keys() | {besides})
 
     def send(self, message: list[Any]) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -69,10 +78,12 @@ class EngineLink(asyncio.Protocol):
         if self.lost.is_set():
             raise engine_died()
         answers = Answers([request.id for request in requests], self._release)
-        self.send(["add", [encode_request(request) for request in requests]])
+        self.send(encode_requests(requests))
         if not self._routes:
             self.last_frame_s = self._loop.time()
-        self._routes.update((request.id, answers) for request in requests)
+        for request in requests:
+            self._routes[request.id] = (answers, request.tenant)
+            self._num_of[request.tenant] += 1
         return answers
 
     def close(self) -> None:
@@ -81,12 +92,22 @@ class EngineLink(asyncio.Protocol):
 
     def fail_all(self, error: errors.UnisonoError) -> None:
         """Ends every request in flight."""
-        for answers in list(dict.fromkeys(self._routes.values())):
+        for answers in dict.fromkeys([answers for answers, _ in self._routes.values()]):
             answers.fail(error)
         self._routes.clear()
+        self._num_of.clear()
+
+    def _forget(self, name: str) -> Answers | None:
+        """Whoever waits for this request does so no longer."""
+        answers, tenant = self._routes.pop(name, (None, ""))
+        if answers is not None:
+            self._num_of[tenant] -= 1
+            if not self._num_of[tenant]:
+                del self._num_of[tenant]
+        return answers
 
     def _release(self, names: list[str]) -> None:
-        known = [name for name in names if self._routes.pop(name, None)]
+        known = [name for name in names if self._forget(name)]
         if known:
             self.send(["abort", known])
 
@@ -131,11 +152,11 @@ class EngineLink(asyncio.Protocol):
         if step.stats is not None:
             self.stats = step.stats
         for output in step.outputs:
-            answers = self._routes.get(output.request_id)
+            answers, _ = self._routes.get(output.request_id, (None, ""))
             if answers is None:
                 continue  # aborted while the step ran
             if output.finish_reason is not None:
-                del self._routes[output.request_id]
+                self._forget(output.request_id)
             if answers.push(output):
                 answers.wake()
             else:
@@ -143,7 +164,7 @@ class EngineLink(asyncio.Protocol):
         if self._unread and self._flush_timer is None:
             self._flush_soon()
         for name, error in step.rejected:
-            if answers := self._routes.pop(name, None):
+            if answers := self._forget(name):
                 answers.fail(error)
 
     def _flush_soon(self) -> None:

@@ -45,7 +45,7 @@ async def create_chat_completion(request: Request) -> Response:
     body = await service.read(request, ChatRequest)
     service.check_model(body.model)
     params = chat_params(body, service.settings.limits)
-    service.check_room(params.n)
+    service.check_room(params.n, request.state.tenant)
     token_ids = service.truncated(await service.encoder.chat(body), params, body)
     head = service.head("chatcmpl")
     continues = bool(body.continue_final_message)
@@ -80,12 +80,12 @@ async def create_completion(request: Request) -> Response:
     body = await service.read(request, CompletionRequest)
     service.check_model(body.model)
     params = completion_params(body, service.settings.limits)
-    service.check_room(params.n)
+    service.check_room(params.n, request.state.tenant)
     prompts = [
         prompt.cut_to(service.truncated(prompt.token_ids, params, body))
         for prompt in await service.encoder.completion(body)
     ]
-    service.check_room(params.n * len(prompts))
+    service.check_room(params.n * len(prompts), request.state.tenant)
     head = service.head("cmpl")
     token_ids = [prompt.token_ids for prompt in prompts]
     generation = _generation(request, head["id"], token_ids, params, body, continues_text=True)
@@ -117,6 +117,7 @@ def _generation(
     continues_text: bool = False,
 ) -> Generation:
     service: Service = request.app.state.service
+    request.state.body.close()
     if params.prompt_logprobs is not None:
         longest = service.settings.limits.logprob_entries // (params.prompt_logprobs + 1)
         if sum(len(prompt) for prompt in prompts) * params.n > longest:

@@ -90,17 +90,18 @@ def make_requests(
         room: tokens of prompt and answer, if ``max_tokens`` is to give way to it.
     """
     seed = secrets.randbits(63) if params.seed is None else params.seed
+    shared = [tuple(prompt) for prompt in prompts]
     return [
         Request(
             id=f"{name}-{prompt_index * params.n + i}",
-            prompt_token_ids=tuple(prompt),
+            prompt_token_ids=prompt,
             params=_fitting(params, len(prompt), room),
             seed=derive_seed(seed, i),
             priority=priority,
             tenant=tenant,
             cache_salt=cache_salt,
         )
-        for prompt_index, prompt in enumerate(prompts)
+        for prompt_index, prompt in enumerate(shared)
         for i in range(params.n)
     ]
 

@@ -76,6 +76,7 @@ class Guard:
                 raise
         finally:
             visit.close()
+            _close_body(scope)
             self._gate.num_inside -= 1
             self._count(visit)
 
@@ -148,6 +149,11 @@ class Guard:
     def _check_length(self, content_length: bytes) -> None:
         if not content_length.isdigit() or int(content_length[:20]) > self._limits.body_bytes:
             raise body_too_large(self._limits)
+
+
+def _close_body(scope: Scope) -> None:
+    if body := scope.get("state", {}).get("body"):
+        body.close()
 
 
 def _unauthorized(has_key: bool) -> ApiError:

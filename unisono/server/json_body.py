@@ -1,7 +1,7 @@
-"""Request bodies: bounded reading and strict JSON.
+"""Request bodies: strict JSON.
 
 Knows bytes and JSON; nothing of routes. Stricter than ``json.loads``: no NaN, no numbers beyond
-float range, no duplicate keys, no lone surrogates, bounded nesting.
+float range, no duplicate keys, no lone surrogates.
 """
 
 from __future__ import annotations
@@ -15,75 +15,21 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
 from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.body_model import UNKNOWN_FIELD, Body
-from unisono.server.content_encoding import TooLargeError, check_encoding, decoded
 from unisono.server.request_schema import OTHER_ROUTES
 from unisono.server.settings import Limits
 from unisono.server.unknown_fields import UnknownFields
 from unisono.server.unsupported import drop_unsupported
 
-__all__ = ["body_too_large", "discard_body", "parse_json", "read_body", "read_model", "validate"]
+__all__ = ["Model", "body_too_large", "discard_body", "parse_json", "validate"]
 
 _MAX_KEYS = 4096
 _DISCARD_S = 2.0
-_INLINE_BYTES = 64 * 2**10
-_STRING = re.compile(rb'"[^"]*"')
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Model = TypeVar("Model", bound=Body)
-
-
-async def read_model(
-    request: Request, model: type[Model], limits: Limits, unknown_fields: UnknownFields
-) -> Model:
-    """The request's body, checked against ``model``.
-
-    Raises:
-        ApiError: it is too large, too slow, not JSON, or does not fit.
-    """
-    body = await read_body(request, limits)
-    encoding = check_encoding(request.headers.get("content-encoding"))
-    if encoding is not None:
-        body = await asyncio.to_thread(_decoded, body, encoding, limits)
-
-    def read() -> Model:
-        return validate(parse_json(body, limits.json_depth), model, unknown_fields)
-
-    return read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
-
-
-def _decoded(body: bytes, encoding: str, limits: Limits) -> bytes:
-    try:
-        return decoded(body, encoding, limits.body_bytes)
-    except TooLargeError as error:
-        raise body_too_large(limits) from error
-
-
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """Raises:
-    ApiError: more than ``limits.body_bytes``, or slower than ``limits.body_timeout_s``.
-    ClientDisconnect: the client left before the body was complete.
-    """
-    try:
-        return await asyncio.wait_for(_collect(request, limits), limits.body_timeout_s)
-    except asyncio.TimeoutError as error:
-        message = f"The body did not arrive within {limits.body_timeout_s:g} seconds."
-        raise ApiError(408, message, code="request_timeout", close=True) from error
-
-
-async def _collect(request: Request, limits: Limits) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.body_bytes:
-            await discard_body(request.receive)
-            raise body_too_large(limits)
-    return bytes(body)
 
 
 async def discard_body(receive: Receive) -> None:
@@ -103,11 +49,12 @@ def body_too_large(limits: Limits) -> ApiError:
     return ApiError(413, message, code="body_too_large", close=True)
 
 
-def parse_json(body: bytes, max_depth: int) -> Any:
-    """Raises:
-    ApiError: not strict JSON, or nested deeper than ``max_depth``.
+def parse_json(body: bytes) -> Any:
+    """Of a body whose shape has been checked, so that it is not nested too deep.
+
+    Raises:
+        ApiError: not strict JSON.
     """
-    _check_depth(body, max_depth)
     try:
         value = json.loads(
             body.decode("utf-8-sig"),
@@ -124,26 +71,7 @@ def parse_json(body: bytes, max_depth: int) -> Any:
         raise bad_request(f"The body is not valid JSON ({where}).", code="invalid_json") from error
     except ValueError as error:
         raise bad_request("A number in the body is too large.", code="invalid_json") from error
-    except RecursionError as error:
-        raise _too_deep(max_depth) from error
     return value
-
-
-def _check_depth(body: bytes, max_depth: int) -> None:
-    """Strips strings and everything but brackets, then one level of brackets after another."""
-    brackets = _STRING.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
-    brackets = brackets.translate(_BRACES_TO_BRACKETS, _NOT_BRACKETS)
-    for _ in range(max_depth):
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            return  # none left, or unbalanced: the parser says where
-        brackets = shorter
-    if brackets:
-        raise _too_deep(max_depth)
-
-
-def _too_deep(max_depth: int) -> ApiError:
-    return bad_request(f"The body is nested deeper than {max_depth} levels.", code="invalid_json")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

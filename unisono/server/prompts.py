@@ -1,5 +1,8 @@
 """Text and conversations to token ids, away from the event loop.
 
+A prompt is refused by its length before it is tokenized. Long ones have threads of their own, so
+that the others do not wait for them.
+
 Knows request bodies and the tokenizer; nothing of engines or responses.
 """
 
@@ -7,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from unisono.core.errors import ContextLengthError
 from unisono.server.api_error import bad_request
 from unisono.server.message_schema import ChatMessage, ToolCall
 from unisono.server.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
@@ -21,6 +26,9 @@ from unisono.text import Tokenizer
 __all__ = ["Prompt", "PromptEncoder"]
 
 _NUM_THREADS = 2
+_LONG_CHARACTERS = 32 * 2**10
+_MOST_CUT = 8
+"""Contexts of text that are tokenized where a client lets its prompt be cut."""
 T = TypeVar("T")
 
 
@@ -37,50 +45,90 @@ class Prompt:
 
 
 class PromptEncoder:
-    """Few threads, so that long prompts wait for one another and not everyone for them."""
+    """Args:
+    context: tells how many tokens a prompt may have.
+    """
 
-    def __init__(self, tokenizer: Tokenizer, limits: Limits) -> None:
+    def __init__(self, tokenizer: Tokenizer, limits: Limits, context: Callable[[], int]) -> None:
         self._tokenizer = tokenizer
         self._limits = limits
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize")
+        self._context = context
+        self._short = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize")
+        self._long = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize-long")
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._short, self._long):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    async def text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        return await self._in_thread(
-            lambda: self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    async def text(
+        self, text: str, *, add_special_tokens: bool = True, is_cut: bool = False
+    ) -> list[int]:
+        """Args:
+            is_cut: the client lets it be cut to the context.
+
+        Raises:
+            ContextLengthError: more tokens than the context holds.
+        """
+
+        def encode() -> list[int]:
+            with self._length_errors("prompt", is_cut=is_cut):
+                return self._tokenizer.encode(
+                    text, add_special_tokens=add_special_tokens, max_tokens=self._most(is_cut)
+                )
+
+        return await self._in_thread(encode, len(text))
+
+    def _most(self, is_cut: bool) -> int:
+        return self._context() * (_MOST_CUT if is_cut else 1)
+
+    @contextmanager
+    def _length_errors(self, param: str, *, is_cut: bool) -> Iterator[None]:
+        try:
+            yield
+        except ContextLengthError as error:
+            if is_cut:
+                raise
+            raise self._too_long(param) from error
+
+    def _too_long(self, param: str, num_tokens: int | None = None) -> ContextLengthError:
+        has = "more" if num_tokens is None else str(num_tokens)
+        return ContextLengthError(
+            f"This model's maximum context length is {self._context()} tokens, answer included; "
+            f"the prompt has {has}.",
+            param=param,
+            hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
         )
 
     async def decode(self, token_ids: list[int]) -> str:
         return await self._in_thread(
-            lambda: self._tokenizer.decode(token_ids, skip_special_tokens=False)
+            lambda: self._tokenizer.decode(token_ids, skip_special_tokens=False), len(token_ids)
         )
 
     async def chat(self, body: ChatRequest | TokenizeRequest) -> list[int]:
         """Raises:
         ApiError, InvalidRequestError: messages that this server or the template refuses.
         """
-        messages = body.messages or []
-        if len(messages) > self._limits.messages:
-            message = f"A chat has at most {self._limits.messages} messages on this server."
-            raise bad_request(message, param="messages")
-        plain = [_plain_message(message) for message in messages]
+        plain = [_plain_message(message) for message in body.messages or ()]
+        is_cut = getattr(body, "truncate_prompt_tokens", None) is not None
         continues = bool(body.continue_final_message)
         generation_prompt = body.add_generation_prompt
         if generation_prompt is None:
             generation_prompt = not continues
         documents = [one.model_dump(exclude_unset=True) for one in body.documents or ()] or None
-        return await self._in_thread(
-            lambda: self._tokenizer.encode_chat(
-                plain,
-                tools=_plain_tools(body),
-                documents=documents,
-                add_generation_prompt=generation_prompt,
-                continue_final_message=continues,
-                template_kwargs=_without_null(body.chat_template_kwargs or {}),
-            )
-        )
+
+        def encode() -> list[int]:
+            with self._length_errors("messages", is_cut=is_cut):
+                return self._tokenizer.encode_chat(
+                    plain,
+                    tools=_plain_tools(body),
+                    documents=documents,
+                    add_generation_prompt=generation_prompt,
+                    continue_final_message=continues,
+                    template_kwargs=_without_null(body.chat_template_kwargs or {}),
+                    max_tokens=self._most(is_cut),
+                )
+
+        return await self._in_thread(encode, _num_characters(plain))
 
     async def completion(self, body: CompletionRequest) -> list[Prompt]:
         """Raises:
@@ -91,18 +139,31 @@ class PromptEncoder:
             message = f"At most {self._limits.prompts} prompts in one request on this server."
             raise bad_request(message, param="prompt")
         special = body.add_special_tokens is not False
-        return [await self._prompt(one, add_special_tokens=special) for one in given]
+        is_cut = body.truncate_prompt_tokens is not None
+        return [await self._prompt(one, add_special_tokens=special, is_cut=is_cut) for one in given]
 
-    async def _prompt(self, given: str | list[int], *, add_special_tokens: bool) -> Prompt:
+    async def _prompt(
+        self, given: str | list[int], *, add_special_tokens: bool, is_cut: bool
+    ) -> Prompt:
         if not isinstance(given, str):
+            if len(given) > self._most(is_cut):
+                raise self._too_long("prompt", len(given))
             return Prompt(tuple(given))
-        token_ids = await self.text(given, add_special_tokens=add_special_tokens)
+        token_ids = await self.text(given, add_special_tokens=add_special_tokens, is_cut=is_cut)
         if not token_ids:
             raise bad_request("The prompt is empty: send at least one token.", param="prompt")
         return Prompt(tuple(token_ids), given)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _in_thread(self, work: Callable[[], T], size: int) -> T:
+        threads = self._long if size > _LONG_CHARACTERS else self._short
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _num_characters(messages: Sequence[dict[str, Any]]) -> int:
+    contents = (message["content"] or "" for message in messages)
+    return sum(
+        len(content) if isinstance(content, str) else sum(map(len, content)) for content in contents
+    )
 
 
 def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:

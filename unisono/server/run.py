@@ -20,6 +20,7 @@ from unisono.server.app import create_app
 from unisono.server.descriptors import connection_room
 from unisono.server.guard import Gate
 from unisono.server.http_protocol import Connections, limited_protocol
+from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.server.supervisor import EngineSupervisor
 from unisono.server.web_origins import is_loopback
@@ -95,10 +96,12 @@ class DrainingServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self._drain: asyncio.Task[None] | None = None
         limits = settings.limits
+        app = create_app(settings, engine, tokenizer, self._gate)
+        self._service: Service = app.state.service
         connections = Connections(limits, connection_room(limits.connections))
         super().__init__(
             uvicorn.Config(
-                create_app(settings, engine, tokenizer, self._gate),
+                app,
                 http=limited_protocol(connections),
                 backlog=_ACCEPTED_AT_ONCE,
                 ws="none",
@@ -119,6 +122,10 @@ class DrainingServer(uvicorn.Server):
         print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
         if note := self._engine.facts.description.get("note"):
             print(f"note: {note}", file=sys.stderr, flush=True)  # noqa: T201
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        self._service.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the signal handler; a second signal ends the draining."""

@@ -16,14 +16,14 @@ from starlette.requests import Request as HttpRequest
 from unisono.core import Request, SamplingParams, errors
 from unisono.server.answers import Answers
 from unisono.server.api_error import ApiError, bad_request
+from unisono.server.body_reader import BodyReader
 from unisono.server.guard import Gate
-from unisono.server.json_body import Model, read_model
+from unisono.server.json_body import Model
 from unisono.server.metrics import Metrics
 from unisono.server.outputs import EngineFacts
 from unisono.server.prompts import PromptEncoder
 from unisono.server.request_schema import SamplingFields
 from unisono.server.settings import ServerSettings
-from unisono.server.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
 
 __all__ = ["Engine", "Service"]
@@ -40,6 +40,8 @@ class Engine(Protocol):
     def stats(self) -> Mapping[str, float]: ...
     @property
     def num_in_flight(self) -> int: ...
+    def num_in_flight_of(self, tenant: str) -> int: ...
+    def num_tenants(self, besides: str) -> int: ...
     @property
     def num_restarts(self) -> int: ...
     async def submit(self, requests: Sequence[Request]) -> Answers: ...
@@ -52,15 +54,20 @@ class Service:
     tokenizer: Tokenizer
     encoder: PromptEncoder
     metrics: Metrics
-    unknown_fields: UnknownFields
+    bodies: BodyReader
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
     async def read(self, request: HttpRequest, model: type[Model]) -> Model:
         """Raises:
-        ApiError: as ``read_model`` says.
+        ApiError: as ``BodyReader.read`` says.
         """
-        return await read_model(request, model, self.settings.limits, self.unknown_fields)
+        return await self.bodies.read(request, model)
+
+    def close(self) -> None:
+        """Ends threads and processes."""
+        self.bodies.close()
+        self.encoder.close()
 
     def check_model(self, name: str | None) -> None:
         """Without a name the model that is served is meant.
@@ -73,8 +80,9 @@ class Service:
             message = f"There is no such model here. This server has {served}."
             raise ApiError(404, message, param="model", code="model_not_found")
 
-    def check_room(self, num_answers: int) -> None:
-        """Refuses before any work is done, so that a full server stays quick.
+    def check_room(self, num_answers: int, tenant: str) -> None:
+        """Refuses before any work is done, so that a full server stays quick. A tenant has an equal
+        share beside others that are in flight, and all alone.
 
         Raises:
             ApiError: more answers than one request may ask for.
@@ -84,7 +92,8 @@ class Service:
         if num_answers > limits.answers:
             raise bad_request(f"At most {limits.answers} answers in one request.", param="n")
         config = self.settings.engine
-        if self.engine.num_in_flight + num_answers > config.max_queue + config.max_num_seqs:
+        room = (config.max_queue + config.max_num_seqs) // self.engine.num_tenants(besides=tenant)
+        if self.engine.num_in_flight_of(tenant) + num_answers > room:
             raise errors.QueueFullError(
                 "The queue is full.", retry_after_s=5, hint="Try again in a few seconds."
             )

@@ -24,6 +24,7 @@ class Limits:
     Args:
         header_bytes: request line and headers.
         body_bytes: request body, also when it comes in chunks.
+        bodies_bytes: of all bodies that are arriving or not yet tokenized.
         json_depth: nesting of arrays and objects in a body.
         messages: messages in a chat.
         prompts: prompts in one completions request.
@@ -40,6 +41,7 @@ class Limits:
 
     header_bytes: int = 16 * 2**10
     body_bytes: int = 8 * 2**20
+    bodies_bytes: int = 128 * 2**20
     json_depth: int = 64
     messages: int = 4096
     prompts: int = 256

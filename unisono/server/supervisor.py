@@ -76,6 +76,12 @@ class EngineSupervisor:
     def num_in_flight(self) -> int:
         return self._link.num_in_flight if self._link is not None else 0
 
+    def num_in_flight_of(self, tenant: str) -> int:
+        return self._link.num_in_flight_of(tenant) if self._link is not None else 0
+
+    def num_tenants(self, besides: str) -> int:
+        return self._link.num_tenants(besides) if self._link is not None else 1
+
     @property
     def process_id(self) -> int | None:
         return self._process.pid if self._process is not None else None

@@ -3,7 +3,7 @@
 Knows messages, nothing of sockets, processes or HTTP. What is read is checked field by field, so a
 peer gone wrong shows as a ``ProtocolError`` and never as a strange object further in. No pickle.
 
-To the engine:    ``["start", folder, config, beat_s]``, ``["add", [request...]]``,
+To the engine:    ``["start", folder, config, beat_s]``, ``["add", [prompt...], [request...]]``,
                   ``["abort", [id...]]``
 From the engine:  ``["ready", info]``, ``["failed", error]``,
                   ``["step", [output...], [[id, error]...], stats or nil]``,
@@ -13,7 +13,7 @@ From the engine:  ``["ready", info]``, ``["failed", error]``,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ __all__ = [
     "FrameBuffer",
     "ProtocolError",
     "decode_error",
-    "decode_request",
+    "decode_requests",
     "decode_start",
     "encode_error",
     "encode_frame",
-    "encode_request",
+    "encode_requests",
     "encode_start",
 ]
 
@@ -67,11 +67,33 @@ def decode_start(message: list[Any]) -> tuple[Path, EngineConfig, float]:
     raise ProtocolError("the first message is not a start message")
 
 
-def encode_request(request: Request) -> list[Any]:
+def encode_requests(requests: Sequence[Request]) -> list[Any]:
+    """An ``add`` message. Answers to one prompt, which follow one another, carry it once."""
+    prompts: list[tuple[int, ...]] = []
+    fields = []
+    for request in requests:
+        if not prompts or prompts[-1] is not request.prompt_token_ids:
+            prompts.append(request.prompt_token_ids)
+        fields.append(_encode_request(request, len(prompts) - 1))
+    return ["add", prompts, fields]
+
+
+def decode_requests(message: list[Any]) -> list[Request]:
+    """Raises:
+    ProtocolError: not an ``add`` message.
+    """
+    match message:
+        case ["add", list(prompts), list(requests)]:
+            ids = [_ids(prompt) for prompt in prompts]
+            return [_decode_request(fields, ids) for fields in requests]
+    raise ProtocolError("not an add message")
+
+
+def _encode_request(request: Request, prompt_index: int) -> list[Any]:
     params = {name: getattr(request.params, name) for name in _PARAM_NAMES}
     return [
         request.id,
-        request.prompt_token_ids,
+        prompt_index,
         params,
         request.seed,
         request.priority,
@@ -81,24 +103,21 @@ def encode_request(request: Request) -> list[Any]:
     ]
 
 
-def decode_request(fields: Any) -> Request:
-    """Raises:
-    ProtocolError: not a request.
-    """
+def _decode_request(fields: Any, prompts: list[tuple[int, ...]]) -> Request:
     match fields:
         case [
             str(name),
-            list(prompt),
+            int(prompt_index),
             dict(params),
             int(seed),
             int(priority),
             str(tenant),
             list(resumed),
             str(cache_salt),
-        ]:
+        ] if 0 <= prompt_index < len(prompts):
             return Request(
                 id=name,
-                prompt_token_ids=_ids(prompt),
+                prompt_token_ids=prompts[prompt_index],
                 params=_params(params),
                 seed=seed,
                 priority=priority,
@@ -116,7 +135,9 @@ def _params(fields: dict[Any, Any]) -> SamplingParams:
         raise ProtocolError("sampling parameters out of range") from error
 
 
-def _ids(values: Iterable[Any]) -> tuple[int, ...]:
+def _ids(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list):
+        raise ProtocolError("token ids are a list")
     ids = tuple(values)
     if any(type(value) is not int for value in ids):
         raise ProtocolError("token ids are integers")

@@ -24,7 +24,7 @@ from unisono.server.outputs import encode_output
 from unisono.server.pulse import Pulse
 from unisono.server.wire import (
     ProtocolError,
-    decode_request,
+    decode_requests,
     decode_start,
     encode_error,
     encode_frame,
@@ -91,9 +91,9 @@ class Worker:
 
     def _handle(self, message: list[Any]) -> None:
         match message:
-            case ["add", list(requests)]:
-                for fields in requests:
-                    self._add(decode_request(fields))
+            case ["add", *_]:
+                for request in decode_requests(message):
+                    self._add(request)
             case ["abort", list(names)]:
                 for name in names:
                     self._engine.abort(str(name))

@@ -116,6 +116,13 @@ class LocalHost:
     def num_in_flight(self) -> int:
         return len(self.routes)
 
+    def num_in_flight_of(self, tenant: str) -> int:
+        return sum(one.tenant == tenant for one in self.requests if one.id in self.routes)
+
+    def num_tenants(self, besides: str) -> int:
+        in_flight = {one.tenant for one in self.requests if one.id in self.routes}
+        return len(in_flight | {besides})
+
     async def submit(self, requests: Sequence[Request]) -> Answers:
         if self.failure is not None:
             raise self.failure

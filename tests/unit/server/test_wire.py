@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -16,11 +17,11 @@ from unisono.server.wire import (
     FrameBuffer,
     ProtocolError,
     decode_error,
-    decode_request,
+    decode_requests,
     decode_start,
     encode_error,
     encode_frame,
-    encode_request,
+    encode_requests,
     encode_start,
 )
 
@@ -58,7 +59,26 @@ def over_the_wire(message: list[object]) -> list[object]:
 
 
 def test_a_request_survives_the_wire() -> None:
-    assert decode_request(over_the_wire(["add", encode_request(REQUEST)])[1]) == REQUEST
+    other = replace(REQUEST, id="s", prompt_token_ids=(4,))
+    requests = [REQUEST, replace(REQUEST, id="q"), other, replace(REQUEST, id="p")]
+    assert decode_requests(over_the_wire(encode_requests(requests))) == requests
+
+
+def test_answers_to_one_prompt_carry_it_once() -> None:
+    prompt = tuple(range(10_000))
+    alone = [replace(REQUEST, prompt_token_ids=prompt)]
+    many = [replace(REQUEST, prompt_token_ids=prompt, id=str(i)) for i in range(32)]
+    size = len(encode_frame(encode_requests(many)))
+    assert size < len(encode_frame(encode_requests(alone))) + 32 * 1000
+    found = decode_requests(over_the_wire(encode_requests(many)))
+    assert all(one.prompt_token_ids is found[0].prompt_token_ids for one in found)
+
+
+def test_a_prompt_that_is_not_there_is_refused() -> None:
+    _, _, (fields,) = encode_requests([REQUEST])
+    for index in (-1, 1):
+        with pytest.raises(ProtocolError):
+            decode_requests(["add", [[1]], [[fields[0], index, *fields[2:]]]])
 
 
 def test_an_output_survives_the_wire() -> None:
@@ -127,7 +147,7 @@ json_like = st.recursive(
 
 @given(st.lists(json_like, max_size=8), st.sampled_from(["start", "step", "ready", "add"]))
 def test_messages_of_a_wrong_shape_are_refused(rest: list[object], kind: str) -> None:
-    for decode in (decode_start, decode_step, decode_facts, decode_request, decode_error):
+    for decode in (decode_start, decode_step, decode_facts, decode_requests, decode_error):
         with contextlib.suppress(ProtocolError):
             decode([kind, *rest])
 

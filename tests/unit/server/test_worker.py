@@ -16,7 +16,7 @@ from unisono.server.wire import (
     FrameBuffer,
     ProtocolError,
     encode_frame,
-    encode_request,
+    encode_requests,
     encode_start,
 )
 from unisono.server.worker import run
@@ -66,7 +66,7 @@ def peer() -> Iterator[Peer]:
 
 
 def add(*requests: Request) -> list[Any]:
-    return ["add", [encode_request(request) for request in requests]]
+    return encode_requests(requests)
 
 
 def request(name: str, prompt: tuple[int, ...] = (1, 2), **params: Any) -> Request:
