@@ -55,7 +55,7 @@ def test_a_client_that_leaves_frees_the_engine(
 
 
 def test_an_engine_killed_before_the_first_token(own_server: StartServer) -> None:
-    server = own_server()
+    server = own_server(restart_wait_s=120)
 
     async def scenario() -> None:
         headers = {"authorization": f"Bearer {KEY}"}
@@ -73,7 +73,9 @@ def test_an_engine_killed_before_the_first_token(own_server: StartServer) -> Non
             health = await client.get("/health")
             assert (health.status_code, health.json()) == (503, {"status": "restarting"})
             # a request that comes now waits for the new engine
-            answer = await client.post("/v1/completions", json=completion(max_tokens=3), timeout=30)
+            answer = await client.post(
+                "/v1/completions", json=completion(max_tokens=3), timeout=150
+            )
             assert answer.status_code == 200
             assert (await client.get("/health")).status_code == 200
             assert "unisono_engine_restarts_total 1.0" in (await client.get("/metrics")).text
@@ -154,7 +156,7 @@ def test_an_engine_does_not_outlive_its_server(own_server: StartServer) -> None:
     server = own_server()
     engine = server.engine_pid()
     server.process.kill()
-    until(lambda: not Path(f"/proc/{engine}").exists(), 5)
+    until(lambda: not Path(f"/proc/{engine}").exists(), 60)
 
 
 def test_the_log_carries_no_prompt_and_no_key(own_server: StartServer) -> None:
@@ -164,6 +166,7 @@ def test_the_log_carries_no_prompt_and_no_key(own_server: StartServer) -> None:
         client.post("/v1/completions", json=completion(prompt="a secret of ours", unknown=1))
         client.post("/v1/completions", content=b'{"prompt": "a secret of ours"')
         server.kill_engine()
+        until(lambda: "died" in server.log.read_text(), 30)
     server.stop()
     text = server.log.read_text()
     assert "died" in text
