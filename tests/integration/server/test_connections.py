@@ -29,7 +29,7 @@ def hasty(
 
     limits = {"header_timeout_s": 1.0, "body_timeout_s": 1.0, "write_timeout_s": 2.0}
     log = tmp_path_factory.mktemp("log") / "server.log"
-    server = start_server(model_folder, log, limits=limits)  # type: ignore[arg-type]
+    server = start_server(model_folder, log, limits=limits, keep_alive_s=2)  # type: ignore[arg-type]
     yield server
     server.stop()
     assert "Traceback" not in log.read_text()
