@@ -96,6 +96,7 @@ class BodyReader:
                 await discard_body(request.receive)
                 raise body_too_large(self._limits)
             if not account.take(len(chunk)):
+                await discard_body(request.receive)
                 raise _no_room()
             body += chunk
         return bytes(body)
