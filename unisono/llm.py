@@ -72,6 +72,7 @@ class LLM:
             fits: 2 GiB, or half of what the weights leave free, if that is less.
         kv_dtype: of keys and values in it: ``auto`` (as ``dtype``), ``int8`` or ``fp8``.
         tensor_parallel: ranks among which the model is divided, each with a process and a device.
+        threads: of the host; None is what torch takes, within affinity and quotas.
         generation_config: ``auto``: what a request's parameters leave open is as the model's
             ``generation_config.json`` recommends; ``none``: it is neutral; or another such file.
         progress: told which share of the weights has been quantised, each time it grows.
@@ -93,6 +94,7 @@ class LLM:
         kv_dtype: str = "auto",
         max_model_len: int | None = None,
         tensor_parallel: int = 1,
+        threads: int | None = None,
         generation_config: str = "auto",
         progress: Callable[[float], None] | None = None,
         **options: Any,
@@ -110,6 +112,7 @@ class LLM:
                 kv_dtype=kv_dtype,
                 max_model_len=max_model_len,
                 tensor_parallel=tensor_parallel,
+                threads=threads,
                 **{"max_queue": _NO_LIMIT, **options},
             ),
             progress,

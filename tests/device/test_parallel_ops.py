@@ -18,7 +18,8 @@ import torch
 from unisono.core.errors import ConfigError, HardwareError
 from unisono.hardware import Hardware, find_hardware, rendezvous
 from unisono.hardware.collectives import Group
-from unisono.hardware.rendezvous import join_group, name_of_rank, share_threads
+from unisono.hardware.rendezvous import join_group, name_of_rank
+from unisono.hardware.threads import share_threads
 
 SIZE = 3
 

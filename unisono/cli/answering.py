@@ -67,6 +67,7 @@ def start_model(
     kv_dtype: str,
     max_model_len: int | None,
     tensor_parallel: int,
+    threads: int | None,
     revision: str | None,
     generation_config: str,
 ) -> Loaded:
@@ -80,6 +81,7 @@ def start_model(
         "kv_dtype": kv_dtype,
         "max_model_len": max_model_len,
         "tensor_parallel": tensor_parallel,
+        "threads": threads,
         "max_num_seqs": 1,
     }
     EngineConfig(**options)

@@ -17,6 +17,7 @@ from unisono.cli.options import (
     ModelArgument,
     RevisionOption,
     TensorParallelOption,
+    ThreadsOption,
     WeightCacheOption,
 )
 from unisono.core.errors import ConfigError
@@ -37,6 +38,7 @@ def bench(
     ] = "auto",
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
+    threads: ThreadsOption = None,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
     generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
     batch: Annotated[
@@ -77,6 +79,7 @@ def bench(
                 kv_memory=parse_kv_memory(kv_memory),
                 kv_dtype=kv_dtype,
                 tensor_parallel=tensor_parallel,
+                threads=threads,
                 max_num_seqs=max(64, *sizes),
                 max_num_batched_tokens=max(1024, *sizes),
                 prefix_cache=False,

@@ -20,6 +20,7 @@ from unisono.core import EngineConfig, Request, SamplingParams, format_bytes
 from unisono.core.errors import ConfigError, RequestFailedError
 from unisono.engine import Engine, build_engine
 from unisono.hardware import find_hardware
+from unisono.hardware.threads import current_threads
 
 __all__ = ["Workload", "measure"]
 
@@ -219,5 +220,5 @@ def _environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
+        "threads": current_threads(),
     }

@@ -19,6 +19,7 @@ from unisono.cli.options import (
     SystemOption,
     TemperatureOption,
     TensorParallelOption,
+    ThreadsOption,
     TopKOption,
     TopPOption,
     WeightCacheOption,
@@ -35,6 +36,7 @@ def chat(
     weights: WeightsOption = "auto",
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
+    threads: ThreadsOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -75,6 +77,7 @@ def chat(
             kv_dtype=kv_dtype,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,
+            threads=threads,
             revision=revision,
             generation_config=generation_config,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unisono.cli.errors import clear_errors
+from unisono.cli.options import ThreadsOption
 
 if TYPE_CHECKING:
     from unisono.conformance import Run
@@ -36,6 +37,7 @@ def check(
     timeout: Annotated[
         float, typer.Option(min=0, help="Seconds for each check; 0 leaves it to the kit.")
     ] = 0.0,
+    threads: ThreadsOption = None,
     card: Annotated[
         Path | None, typer.Option("--json", help="Write the capability card to this file.")
     ] = None,
@@ -67,7 +69,9 @@ def check(
             return
         for path in (card, report):
             _make_writable(path)
-        options = Options(device=device, quick=quick, only=tuple(only or ()), timeout=timeout)
+        options = Options(
+            device=device, quick=quick, only=tuple(only or ()), timeout=timeout, threads=threads
+        )
         with CheckView(scripts) as view:
             run = check_device(options, view)
         print_summary(run)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from unisono.core.config import MAX_THREADS
+
 __all__ = [
     "DeviceOption",
     "DtypeOption",
@@ -22,6 +24,7 @@ __all__ = [
     "SystemOption",
     "TemperatureOption",
     "TensorParallelOption",
+    "ThreadsOption",
     "TopKOption",
     "TopPOption",
     "WeightCacheOption",
@@ -70,6 +73,16 @@ MaxModelLenOption = Annotated[
 TensorParallelOption = Annotated[
     int,
     typer.Option("--tp", help="Ranks among which the model is divided: devices of one kind, here."),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MAX_THREADS,
+        help="Threads of the host that compute, shared by --tp. By default as many as it has cores"
+        " for this process: affinity and quotas of control groups count.",
+        show_default=False,
+    ),
 ]
 WeightsOption = Annotated[
     str,

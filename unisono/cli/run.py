@@ -22,6 +22,7 @@ from unisono.cli.options import (
     SystemOption,
     TemperatureOption,
     TensorParallelOption,
+    ThreadsOption,
     TopKOption,
     TopPOption,
     WeightCacheOption,
@@ -55,6 +56,7 @@ def run(
     weights: WeightsOption = "auto",
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
+    threads: ThreadsOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -117,6 +119,7 @@ def run(
             kv_dtype=kv_dtype,
             max_model_len=max_model_len,
             tensor_parallel=tensor_parallel,
+            threads=threads,
             revision=revision,
             generation_config=generation_config,
         )

@@ -18,6 +18,7 @@ from unisono.cli.options import (
     ModelArgument,
     RevisionOption,
     TensorParallelOption,
+    ThreadsOption,
     WeightCacheOption,
     WeightsOption,
 )
@@ -38,6 +39,7 @@ def serve(
     weights: WeightsOption = "auto",
     weight_cache: WeightCacheOption = True,
     tensor_parallel: TensorParallelOption = 1,
+    threads: ThreadsOption = None,
     kv_memory: KvMemoryOption = "auto",
     kv_dtype: KvDtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
@@ -141,6 +143,7 @@ def serve(
             kv_memory=parse_kv_memory(kv_memory),
             kv_dtype=kv_dtype,
             tensor_parallel=tensor_parallel,
+            threads=threads,
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,

@@ -39,9 +39,11 @@ def main() -> None:
         return
     from unisono.conformance.identity import describe
     from unisono.hardware import find_hardware
+    from unisono.hardware.threads import choose_threads
 
     try:
         hardware = find_hardware(options.device)
+        hardware.use_threads(choose_threads())
         about = describe(hardware)
     except Exception as error:
         message = error.message if isinstance(error, UnisonoError) else str(error)

@@ -33,12 +33,14 @@ OPEN = "runtime.open"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """``timeout``: seconds for each check and for opening the device; 0 leaves it to the kit."""
+    """``timeout``: seconds for each check and for opening the device; 0 leaves it to the kit.
+    ``threads`` of the host; None is what the process has processors for."""
 
     device: str = "auto"
     quick: bool = False
     only: tuple[str, ...] = ()
     timeout: float = 0.0
+    threads: int | None = None
 
 
 class Listener:
@@ -90,6 +92,8 @@ def check_device(options: Options, listener: Listener | None = None) -> Run:
     began = time.monotonic()
     listener = listener or Listener()
     with environment_for(options.device) as (device, environment):
+        if options.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(options.threads)
         _Supervisor(run, device, environment, {}, listener).go()
         for variable, name in run.about.get("variants", []):
             _check_variant(run, name, device, environment, {variable: name}, listener)

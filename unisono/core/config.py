@@ -11,6 +11,7 @@ from unisono.core.weight_format import WeightFormat
 
 __all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes", "parse_kv_memory"]
 
+MAX_THREADS = 1024
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _AT_LEAST_ONE = (
     "max_num_seqs",
@@ -40,6 +41,8 @@ class EngineConfig:
     weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
     weight_cache: keep quantised weights on the disk for the next start.
     tensor_parallel: ranks, each a process with a device and a part of the model.
+    threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
+        affinity and the quotas of its control groups.
 
     Raises:
         ConfigError: a value out of range.
@@ -58,6 +61,7 @@ class EngineConfig:
     weights: str = "auto"
     weight_cache: bool = True
     tensor_parallel: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -69,6 +73,8 @@ class EngineConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
         WeightFormat.parse(self.weights)
         for name in ("kv_memory", "max_model_len", "block_size"):
             value = getattr(self, name)

@@ -23,6 +23,7 @@ from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.collectives import Group
+from unisono.hardware.threads import choose_threads
 from unisono.models import Decoder, LoadedModel, load_model
 from unisono.models.filling import Progress
 from unisono.models.loading import Reserve
@@ -44,6 +45,7 @@ def build_engine(folder: Path, config: EngineConfig, progress: Progress | None =
         EngineDeadError: the process of another rank ended without a word.
     """
     hardware = find_hardware(config.device)
+    hardware.use_threads(choose_threads(config.threads))
     if config.tensor_parallel == 1:
         part = Part.load(folder, config, hardware, progress=progress)
         return _assemble(config, part, part.runner(Runner))

@@ -18,20 +18,18 @@ import time
 import weakref
 from pathlib import Path
 
-import torch
-
 from unisono.core import Batch, EngineConfig
 from unisono.core.errors import EngineDeadError
 from unisono.engine.frames import Link, ProtocolError, decode_error
 from unisono.engine.rank_wire import RankStart, encode_step
 from unisono.hardware import Hardware
 from unisono.hardware.collectives import Group
-from unisono.hardware.rendezvous import join_group, name_of_rank, share_threads
+from unisono.hardware.rendezvous import join_group, name_of_rank
+from unisono.hardware.threads import THREADS_VARIABLE, current_threads, share_threads
 
 __all__ = ["Ranks"]
 
 _COMMAND = (sys.executable, "-m", "unisono.engine.rank")
-_THREADS_VARIABLE = "OMP_NUM_THREADS"
 _GRACE_S = 1.0
 """For a rank's reason to arrive after a step failed here."""
 _STOP_TIMEOUT_S = 2.0
@@ -53,7 +51,7 @@ class Ranks:
         self.sharing = devices.count(devices[0])
         self._hardware = hardware
         self._dead: EngineDeadError | None = None
-        self._owned = _Owned(size)
+        self._owned = _Owned(size, hardware)
         self._end = weakref.finalize(self, self._owned.release)
         for rank in range(1, size):
             start = RankStart(
@@ -144,13 +142,14 @@ class Ranks:
 class _Owned:
     """What has to be given back: processes, the group, the meeting place, threads."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, hardware: Hardware) -> None:
         self.members: list[_Member] = []
         self.group: Group | None = None
         self.meeting_place = Path(tempfile.mkdtemp(prefix="unisono-ranks-"))
-        self._num_threads_before = torch.get_num_threads()
+        self._hardware = hardware
+        self._num_threads_before = current_threads()
         self._num_threads = share_threads(size)
-        torch.set_num_threads(self._num_threads)
+        hardware.use_threads(self._num_threads)
 
     def spawn(self, start: RankStart) -> None:
         member = _Member(start.rank, self._num_threads)
@@ -165,7 +164,7 @@ class _Owned:
         if self.group is not None:
             self.group.leave()
         shutil.rmtree(self.meeting_place, ignore_errors=True)
-        torch.set_num_threads(self._num_threads_before)
+        self._hardware.use_threads(self._num_threads_before)
 
 
 class _Member:
@@ -182,7 +181,7 @@ class _Member:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                env={**os.environ, _THREADS_VARIABLE: str(num_threads)},
+                env={**os.environ, THREADS_VARIABLE: str(num_threads)},
                 start_new_session=True,
             )
 

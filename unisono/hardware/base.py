@@ -173,6 +173,10 @@ class Hardware:
         sampling counts (``core.random``)."""
         runtime.seed(self.device, number)
 
+    def use_threads(self, count: int) -> None:
+        """Let ``count`` threads of the host compute; torch has one pool for the whole process."""
+        torch.set_num_threads(count)
+
     def settle(self) -> None:
         """Called once, when the weights are in place and before the first step."""
 

@@ -29,6 +29,7 @@ from unisono.hardware.findings import Finding
 from unisono.hardware.portable import PortableOps
 from unisono.hardware.quantized_kv import LayerKV
 from unisono.hardware.runtime import MemoryInfo
+from unisono.hardware.threads import choose_threads
 
 __all__ = ["CpuHardware", "CpuOps"]
 
@@ -144,7 +145,8 @@ class CpuHardware(HostHardware):
 
     @classmethod
     def describe(cls, index: int) -> str:
-        return f"{_processor_name()}, {torch.get_num_threads()} threads"
+        count = choose_threads()
+        return f"{_processor_name()}, {count} thread{'s' * (count != 1)}"
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ from unisono.core.errors import ConfigError, HardwareError
 from unisono.hardware.base import Hardware, HostHardware
 from unisono.hardware.collectives import Group
 
-__all__ = ["join_group", "name_of_rank", "share_threads"]
+__all__ = ["join_group", "name_of_rank"]
 
 distributed: Any = torch.distributed
 _STEP_TIMEOUT = timedelta(seconds=120)
@@ -48,11 +48,6 @@ def name_of_rank(hardware: Hardware, rank: int, size: int) -> str:
         )
     kind, _, index = hardware.name.rpartition(":")
     return f"{kind}:{int(index) + rank}"
-
-
-def share_threads(size: int) -> int:
-    """Threads of the host for each of ``size`` ranks, at least one."""
-    return max(1, torch.get_num_threads() // size)
 
 
 def join_group(hardware: Hardware, folder: Path, *, rank: int, size: int) -> Group:

@@ -100,6 +100,18 @@ print("fine")
     assert done.stdout.strip() == "fine", done.stderr
 
 
+def test_the_pool_follows_the_hardware():
+    from unisono_cpu.hardware import NativeCpuHardware
+
+    hardware, count = NativeCpuHardware(0), torch.get_num_threads()
+    try:
+        for wanted in (3, 1):
+            hardware.use_threads(wanted)
+            assert (uc.threads(), torch.get_num_threads()) == (wanted, wanted)
+    finally:
+        hardware.use_threads(count)
+
+
 def test_a_step_leaves_torch_one_thread_and_gives_the_others_back():
     from unisono_cpu.hardware import NativeCpuHardware
 

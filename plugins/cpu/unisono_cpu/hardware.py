@@ -327,6 +327,10 @@ class NativeCpuHardware(CpuHardware):
     ops_class = NativeCpuOps
     variant_variable = ISA_VARIABLE
 
+    def use_threads(self, count: int) -> None:
+        super().use_threads(count)
+        native.set_threads(count)
+
     def settle(self) -> None:
         super().settle()
         native.set_threads(torch.get_num_threads())

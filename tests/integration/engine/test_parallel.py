@@ -251,6 +251,22 @@ def test_an_error_in_choosing_tokens_fails_alone_and_one_in_the_model_ends_all(
     assert not alive(rank_of(each))
 
 
+@pytest.mark.parametrize(("threads", "each_rank"), [(5, 2), (1, 1)])
+def test_ranks_divide_the_threads(
+    started: Callable[..., Engine], threads: int, each_rank: int
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        each = started(threads=threads)
+        assert torch.get_num_threads() == each_rank
+        environment = Path(f"/proc/{rank_of(each)}/environ").read_bytes().split(b"\0")
+        assert f"OMP_NUM_THREADS={each_rank}".encode() in environment
+        each.close()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_closing_and_forgetting_leave_nothing_behind(started: Callable[..., Engine]) -> None:
     threads = torch.get_num_threads()
     each = started()

@@ -47,6 +47,14 @@ def test_tokens_depend_on_no_batch_no_chunk_and_no_number_of_threads(
         )
 
 
+def test_both_pools_have_the_threads_that_were_asked_for(folder: Path, threads: None) -> None:
+    expected = answers(engine(folder, threads=1), PROMPTS[:1])
+    for count in (3, 1):
+        each = engine(folder, threads=count)
+        assert (uc.threads(), torch.get_num_threads()) == (count, count)
+        assert answers(each, PROMPTS[:1]) == expected
+
+
 @pytest.mark.parametrize("isa", uc.available_isas())
 def test_every_instruction_set_gives_the_same_greedy_tokens(
     folder: Path, isa: str, isas: None
