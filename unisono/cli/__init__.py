@@ -12,6 +12,6 @@ def main() -> None:
 
     prepare_streams()
     try:
-        app()
+        app(prog_name="unisono")
     finally:
         tell_what_was_escaped()

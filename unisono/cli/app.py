@@ -26,7 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 for _verb in (run, chat, serve, bench, quantize, devices, check, doctor, specs):
@@ -63,4 +62,6 @@ def _options(
       unisono run Qwen/Qwen3-0.6B "Why is the sky blue?"
       unisono chat Qwen/Qwen3-0.6B
       unisono serve Qwen/Qwen3-0.6B      an OpenAI-compatible server on port 8000
+    Tab completes verbs, options, devices, models and chips after:
+      unisono --install-completion       for bash, zsh or fish
     """

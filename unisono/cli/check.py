@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unisono.cli import completing
 from unisono.cli.errors import clear_errors
 from unisono.cli.options import ThreadsOption
 
@@ -24,6 +25,7 @@ def check(
         typer.Argument(
             metavar="DEVICE",
             help="As `unisono devices` lists it; or package.module:Class, while it is developed.",
+            autocompletion=completing.devices,
         ),
     ] = "auto",
     quick: Annotated[

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from unisono.core.config import MAX_THREADS
+from unisono.cli import completing
+from unisono.core.cache import KV_DTYPES
+from unisono.core.config import DTYPES, MAX_THREADS
 
 __all__ = [
     "DeviceOption",
@@ -38,22 +40,31 @@ MODEL_HELP = (
 )
 
 ModelArgument = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="MODEL", help=MODEL_HELP, show_default=False, autocompletion=completing.models
+    ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option(help="Where to run: auto, cpu, ... `unisono devices` lists what is here.")
+    str,
+    typer.Option(
+        help="Where to run: auto, cpu, ... `unisono devices` lists what is here.",
+        autocompletion=completing.devices,
+    ),
 ]
 DtypeOption = Annotated[
     str,
     typer.Option(
-        help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16."
+        help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16.",
+        autocompletion=completing.one_of(*DTYPES),
     ),
 ]
 KvDtypeOption = Annotated[
     str,
     typer.Option(
         help="Of keys and values in the cache: auto (as --dtype), int8, fp8. 8 bits hold twice the"
-        " tokens of 16."
+        " tokens of 16.",
+        autocompletion=completing.one_of(*KV_DTYPES),
     ),
 ]
 KvMemoryOption = Annotated[
@@ -88,7 +99,8 @@ WeightsOption = Annotated[
     str,
     typer.Option(
         help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and -g32,"
-        " -g64 or -g128 behind."
+        " -g64 or -g128 behind.",
+        autocompletion=completing.one_of("auto", "int8", "int4", "int4-asym", "int4-g128"),
     ),
 ]
 WeightCacheOption = Annotated[
@@ -111,7 +123,8 @@ GenerationConfigOption = Annotated[
     str,
     typer.Option(
         help="Sampling where nothing is said: auto (as the model's generation_config.json or GGUF"
-        " header recommends), none, or another such file or its folder."
+        " header recommends), none, or another such file or its folder.",
+        autocompletion=completing.one_of("auto", "none"),
     ),
 ]
 TemperatureOption = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from unisono.cli import completing
 from unisono.cli.errors import clear_errors
 from unisono.cli.options import (
     MODEL_HELP,
@@ -40,7 +41,10 @@ EXAMPLE_MESSAGE = (
 
 def run(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help=MODEL_HELP, show_default=False, autocompletion=completing.models
+        ),
     ] = None,
     prompt: Annotated[
         str | None,

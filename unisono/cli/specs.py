@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unisono.cli import completing
 from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 
@@ -23,6 +24,7 @@ ChipArgument = Annotated[
         metavar="CHIP",
         help="Everything about one chip, such as h100 or ascend-910b. Without it: all chips.",
         show_default=False,
+        autocompletion=completing.chips,
     ),
 ]
 

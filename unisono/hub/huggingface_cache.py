@@ -15,7 +15,7 @@ from unisono.core.errors import ModelNotFoundError
 from unisono.hub.files import IGNORED, WANTED
 from unisono.hub.listing import RemoteFile
 
-__all__ = ["RepoCache", "snapshot_in"]
+__all__ = ["RepoCache", "cached_models", "snapshot_in"]
 
 
 class RepoCache:
@@ -64,6 +64,14 @@ class RepoCache:
             )
         except (errors.LocalEntryNotFoundError, OSError, ValueError):
             return None
+
+
+def cached_models() -> list[str]:
+    """Ids of the models of which something is here, in alphabetical order."""
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*--*/snapshots")
+    return sorted(folder.parent.name.split("--", 1)[1].replace("--", "/", 1) for folder in folders)
 
 
 def snapshot_in(folder: Path) -> Path | None:
