@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ _MAX_STOP_LENGTH = 1024
 _MAX_LOGIT_BIAS = 1024
 _SEED_LIMIT = 1 << 63
 _CHOICE = tuple(each.name for each in fields(SamplingDefaults))
+_FLAGS = ("include_stop_str_in_output", "skip_special_tokens", "ignore_eos")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,11 +107,20 @@ class SamplingParams:
 
     def _normalise(self) -> None:
         stop: Any = self.stop
-        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop or ()))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
-        object.__setattr__(self, "logit_bias", dict(self.logit_bias or {}))
+        given = (stop,) if isinstance(stop, str) else () if stop is None else stop
+        object.__setattr__(self, "stop", _as_tuple("stop", given))
+        token_ids = () if self.stop_token_ids is None else self.stop_token_ids
+        object.__setattr__(self, "stop_token_ids", _as_tuple("stop_token_ids", token_ids))
+        bias: Any = {} if self.logit_bias is None else self.logit_bias
+        if not isinstance(bias, Mapping):
+            raise _wrong_kind("logit_bias", "a mapping from token ids to numbers", bias)
+        object.__setattr__(self, "logit_bias", dict(bias))
         if self.allowed_token_ids is not None:
-            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
+            allowed = _as_tuple("allowed_token_ids", self.allowed_token_ids)
+            object.__setattr__(self, "allowed_token_ids", allowed)
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong_kind(name, "true or false", getattr(self, name))
 
     def _check_lists(self) -> None:
         if len(self.stop) > _MAX_STOP:
@@ -166,3 +176,13 @@ class SamplingParams:
             or self.presence_penalty != 0.0
             or self.frequency_penalty != 0.0
         )
+
+
+def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise _wrong_kind(name, "a list", values)
+    return tuple(values)
+
+
+def _wrong_kind(name: str, kind: str, value: Any) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} must be {kind}, not {value!r:.40}.", param=name)

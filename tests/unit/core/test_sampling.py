@@ -138,11 +138,18 @@ def test_derived_flags() -> None:
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just(10**400)
 )
-SCALARS = [
-    field.name
-    for field in dataclasses.fields(SamplingParams)
-    if field.name not in ("stop", "stop_token_ids", "logit_bias", "ignore_eos")
-]
+LISTS = ("stop", "stop_token_ids", "logit_bias", "allowed_token_ids")
+SCALARS = [field.name for field in dataclasses.fields(SamplingParams) if field.name not in LISTS]
+
+
+@given(name=st.sampled_from(LISTS), value=ANYTHING)
+def test_a_list_is_a_list(name: str, value: Any) -> None:
+    if value is None or (name == "stop" and isinstance(value, str) and value):
+        assert isinstance(SamplingParams(**{name: value}), SamplingParams)
+        return
+    with pytest.raises(InvalidRequestError, match=name) as caught:
+        SamplingParams(**{name: value})
+    assert caught.value.param == name
 
 
 @given(name=st.sampled_from(SCALARS), value=ANYTHING)
