@@ -54,9 +54,11 @@ class Engine:
         self.scheduler.add(request)
 
     def _check_token_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
-        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self.info.vocab_size:
+        size = self.info.vocab_size
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < size:
+            wrong = min(token_ids) if min(token_ids) < 0 else max(token_ids)
             raise InvalidRequestError(
-                f"{param} has a token id outside the vocabulary of {self.info.vocab_size}.",
+                f"Token id {wrong} of {param} is out of vocabulary: a vocabulary of {size}.",
                 param=param,
             )
 

@@ -102,7 +102,6 @@ FEATURES: dict[str, Feature] = {
     "mcp_servers": _feature("MCP servers", []),
     # reasoning
     "reasoning": _feature("Reasoning options", {}, hint=_TEMPLATE_HINT),
-    "reasoning_effort": _feature("Reasoning effort", hint=_TEMPLATE_HINT),
     "reasoning_format": _feature("Separating reasoning from the answer", "none", "auto"),
     "reasoning_budget": _feature("A budget of reasoning", -1),
     "thinking_budget": _feature("A budget of reasoning", -1, hint=_TEMPLATE_HINT),
@@ -171,6 +170,7 @@ FEATURES: dict[str, Feature] = {
     "repetition_detection": _feature("Ending repetitions", {}),
     "random_seed": _feature(_SPELLING, hint="Send seed."),
     "sampling_seed": _feature(_SPELLING, hint="Send seed."),
+    "extra_body": _feature(_SPELLING, {}, hint="Send its entries as fields of the body."),
     "options": _feature(_SPELLING, {}, hint="Send its entries as fields of the body."),
     # the end of the answer
     "max_new_tokens": _feature(_SPELLING, hint="Send max_tokens."),

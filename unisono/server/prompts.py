@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from unisono.core.errors import ContextLengthError
-from unisono.server.api_error import bad_request
+from unisono.core.errors import ContextLengthError, InvalidRequestError
+from unisono.server.api_error import bad_request, not_supported
 from unisono.server.message_schema import ChatMessage, ToolCall
 from unisono.server.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
@@ -114,6 +114,7 @@ class PromptEncoder:
         generation_prompt = body.add_generation_prompt
         if generation_prompt is None:
             generation_prompt = not continues
+        variables = self._variables(body)
         documents = [one.model_dump(exclude_unset=True) for one in body.documents or ()] or None
 
         def encode() -> list[int]:
@@ -124,11 +125,29 @@ class PromptEncoder:
                     documents=documents,
                     add_generation_prompt=generation_prompt,
                     continue_final_message=continues,
-                    template_kwargs=_without_null(body.chat_template_kwargs or {}),
+                    template_kwargs=variables,
                     max_tokens=self._most(is_cut),
                 )
 
-        return await self._in_thread(encode, _num_characters(plain))
+        try:
+            return await self._in_thread(encode, _num_characters(plain))
+        except InvalidRequestError as error:
+            if error.param != "template_kwargs":
+                raise
+            where = "chat_template_kwargs"  # what clients call it
+            raise bad_request(f"chat_{error}", param=where, code="invalid_value") from error
+
+    def _variables(self, body: ChatRequest | TokenizeRequest) -> dict[str, Any]:
+        """What the template is told beside the conversation. An effort that no template reads would
+        be dropped in silence."""
+        given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
+        if body.reasoning_effort is None:
+            return given
+        if not self._tokenizer.template_reads("reasoning_effort"):
+            raise not_supported(
+                "Reasoning effort", "reasoning_effort", "This model's chat template has none."
+            )
+        return {"reasoning_effort": body.reasoning_effort, **given}
 
     async def completion(self, body: CompletionRequest) -> list[Prompt]:
         """Raises:
@@ -171,10 +190,6 @@ def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[st
     if isinstance(given, str) or isinstance(given[0], int):
         return [given]
     return cast("list[str | list[int]]", given)
-
-
-def _without_null(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from unisono.server.message_schema import (
     MAX_ITEMS,
     Documents,
     Messages,
+    ShortText,
     Text,
     Tools,
     form_of,
@@ -148,6 +149,7 @@ class TemplateFields(Body):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: ShortText | None = None
     documents: Documents | None = None
 
 

@@ -15,6 +15,8 @@ from unisono.server.settings import Limits
 __all__ = ["chat_params", "completion_params", "has_limit"]
 
 _LEGACY_MAX_TOKENS = 16
+_SHOWN_KEY = 40
+_SHOWN_KEYS = 8
 _SAME_NAMES = (
     "temperature",
     "top_p",
@@ -79,8 +81,7 @@ def has_limit(body: SamplingFields) -> bool:
 
 
 def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
-    options = body.stream_options
-    if options and (options.include_usage or options.continuous_usage_stats) and not body.stream:
+    if body.stream_options is not None and not body.stream:
         raise bad_request("stream_options needs stream to be true.", param="stream_options")
     if body.n is not None and body.n > limits.n:
         raise bad_request(f"n is at most {limits.n} on this server.", param="n")
@@ -96,9 +97,10 @@ def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
 
 
 def _logit_bias(given: dict[str, float]) -> dict[int, float]:
-    for name in given:
-        if not (name.isascii() and name.isdigit() and len(name) <= 10):
-            raise bad_request("The keys of logit_bias are token ids.", param="logit_bias")
+    wrong = [name for name in given if not (name.isascii() and name.isdigit() and len(name) <= 10)]
+    if wrong:
+        named = ", ".join(ascii(name[:_SHOWN_KEY]) for name in wrong[:_SHOWN_KEYS])
+        raise bad_request(f"The keys of logit_bias are token ids, not {named}.", param="logit_bias")
     return {int(name): bias for name, bias in given.items()}
 
 

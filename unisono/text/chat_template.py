@@ -7,6 +7,7 @@ Knows the conventions that transformers set for templates; the rendering itself 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -58,6 +59,11 @@ class ChatTemplate:
         for name in ("default", "tool_use"):
             if name in self._renderers:
                 self._renderers[name].start()
+
+    def reads(self, name: str) -> bool:
+        """Whether one of the templates has the name in it."""
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        return any(word.search(template) for template in self._templates.values())
 
     def render(
         self,

@@ -158,6 +158,10 @@ class Tokenizer:
         """
         self._chat.check()
 
+    def template_reads(self, name: str) -> bool:
+        """Whether a chat template of the model speaks of a variable of this name."""
+        return self._chat.reads(name)
+
     def render_chat(
         self,
         messages: Sequence[Mapping[str, Any]],

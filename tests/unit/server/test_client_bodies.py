@@ -12,6 +12,7 @@ from unisono.server.api_error import ApiError
 from unisono.server.json_body import validate
 from unisono.server.request_schema import ChatRequest, CompletionRequest
 from unisono.server.unknown_fields import UnknownFields
+from unisono.text import Tokenizer
 
 USER = {"role": "user", "content": "a"}
 ANSWER: dict[str, Any] = {
@@ -184,6 +185,50 @@ def test_the_wrong_part_of_a_prompt_is_named(prompt: object, param: str) -> None
     with pytest.raises(ApiError) as caught:
         validate({"prompt": prompt}, CompletionRequest)
     assert caught.value.param == param
+
+
+async def test_an_effort_goes_to_a_template_that_reads_it(
+    client: httpx.AsyncClient, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def prompt(**fields: Any) -> str:
+        body = {"messages": [USER], **fields}
+        tokens = (await client.post("/tokenize", json=body)).json()["tokens"]
+        return str((await client.post("/detokenize", json={"tokens": tokens})).json()["prompt"])
+
+    assert await prompt(reasoning_effort="high") == "u:a\nhigh"
+    assert await prompt(reasoning_effort=None) == "u:a\n"
+    both = {"reasoning_effort": "high", "chat_template_kwargs": {"reasoning_effort": "low"}}
+    assert await prompt(**both) == "u:a\nlow"
+    assert tokenizer.template_reads("enable_thinking")
+    assert not tokenizer.template_reads("enable_think")
+    monkeypatch.setattr(Tokenizer, "template_reads", lambda self, name: False)
+    body = {"messages": [USER], "reasoning_effort": "high"}
+    response = await client.post("/v1/chat/completions", json=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "not_supported")
+    assert error["param"] == "reasoning_effort"
+
+
+async def test_what_a_template_cannot_be_told_is_named(client: httpx.AsyncClient) -> None:
+    for options in ({"messages": []}, {"tools": 1}, {f"a{i}": i for i in range(100)}):
+        body = {"messages": [USER], "chat_template_kwargs": options}
+        error = (await client.post("/v1/chat/completions", json=body)).json()["error"]
+        assert error["param"] == "chat_template_kwargs"
+        assert error["message"].startswith("chat_template_kwargs ")
+
+
+async def test_wrong_keys_of_logit_bias_are_named(client: httpx.AsyncClient) -> None:
+    body = {"messages": [USER], "logit_bias": {"bad1": 1, "5": 1, "bad\n2": 1}}
+    error = (await client.post("/v1/chat/completions", json=body)).json()["error"]
+    assert error["param"] == "logit_bias"
+    assert "'bad1'" in error["message"]
+    assert "'bad\\n2'" in error["message"]
+
+
+async def test_options_of_a_stream_need_a_stream(client: httpx.AsyncClient) -> None:
+    for options, status in (({"include_usage": None}, 400), ({}, 400), (None, 200)):
+        body = {"prompt": "a", "max_tokens": 1, "stream_options": options}
+        assert (await client.post("/v1/completions", json=body)).status_code == status
 
 
 async def test_the_model_may_be_left_out(client: httpx.AsyncClient, host: LocalHost) -> None:

@@ -151,7 +151,6 @@ def test_harmless_fields_are_ignored() -> None:
         {"modalities": ["text", "audio"]},
         {"web_search_options": {}},
         {"parallel_tool_calls": False, "tools": [TOOL]},
-        {"reasoning_effort": "high"},
         {"guided_json": {}},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
     ],
