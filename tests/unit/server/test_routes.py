@@ -350,7 +350,8 @@ async def test_an_engine_that_dies_in_the_middle_of_a_stream(
     sending = asyncio.create_task(
         client.post("/v1/chat/completions", json=chat(max_tokens=100, stream=True))
     )
-    await asyncio.sleep(0.1)
+    while not any(at > 2 for _, at in host.engine._running.values()):
+        await asyncio.sleep(0.01)
     for answers in set(host.routes.values()):
         answers.fail(EngineDeadError("It died."))
     last = events(await sending)[-1]
