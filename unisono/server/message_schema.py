@@ -15,6 +15,8 @@ from unisono.server.known_fields import MESSAGE_FEATURES
 
 __all__ = [
     "MAX_ITEMS",
+    "MAX_MESSAGES",
+    "MAX_PARTS",
     "ChatMessage",
     "Documents",
     "Messages",
@@ -27,6 +29,8 @@ __all__ = [
 
 MAX_TEXT = 16 * 2**20
 MAX_ITEMS = 8 * 2**20
+MAX_MESSAGES = 65536
+MAX_PARTS = 4096
 
 ShortText = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -64,7 +68,7 @@ class TextPart(Body):
 
 Content = Annotated[
     Annotated[Text, Tag("(text)")]
-    | Annotated[list[TextPart], Field(max_length=4096), Tag("(list)")],
+    | Annotated[list[TextPart], Field(max_length=MAX_PARTS), Tag("(list)")],
     Discriminator(
         form_of,
         custom_error_type="content_form",
@@ -157,6 +161,8 @@ class Document(Body):
     text: Text
 
 
-Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=65536, fail_fast=True)]
+Messages = Annotated[
+    list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+]
 Tools = Annotated[list[Tool], Field(max_length=128)]
 Documents = Annotated[list[Document], Field(max_length=128)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from unisono.server.api_error import ApiError, bad_request, not_supported
 from unisono.server.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
+from unisono.server.message_schema import MAX_MESSAGES, MAX_PARTS
 
 __all__ = ["drop_unsupported"]
 
@@ -36,8 +37,7 @@ def drop_unsupported(
     for name in body.keys() & (elsewhere or {}).keys():
         if body[name] not in _IDLE:
             raise _of_another_route(name, (elsewhere or {})[name])
-    messages = body.get("messages")
-    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+    for index, message in enumerate(_first(body.get("messages"), MAX_MESSAGES)):
         if isinstance(message, dict):
             _refuse_features(message, MESSAGE_FEATURES, place=f"messages[{index}].")
             _refuse_media(message.get("content"), f"messages[{index}].content")
@@ -61,7 +61,7 @@ def _refuse_features(
 
 
 def _refuse_media(content: Any, place: str) -> None:
-    for index, part in enumerate(content if isinstance(content, list) else ()):
+    for index, part in enumerate(_first(content, MAX_PARTS)):
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and kind not in _TEXT_PARTS:
             raise bad_request(
@@ -69,6 +69,11 @@ def _refuse_media(content: Any, place: str) -> None:
                 param=f"{place}[{index}]",
                 code="not_supported",
             )
+
+
+def _first(items: Any, at_most: int) -> list[Any]:
+    """So many as there may be: the schema refuses more, and this looks at no more."""
+    return items[:at_most] if isinstance(items, list) else []
 
 
 def _of_another_route(name: str, route: str) -> ApiError:

@@ -257,6 +257,14 @@ def test_a_part_that_is_no_text_is_refused_by_name(kind: str) -> None:
     assert (error.code, error.param) == ("not_supported", "messages[0].content[1]")
 
 
+def test_more_messages_and_parts_than_there_may_be_are_not_looked_at() -> None:
+    odd = {"role": "user", "content": "a", "audio": True}
+    user = {"role": "user", "content": "a"}
+    assert refused(messages=[user] * 65536 + [odd]).code == "invalid_value"
+    parts = [{"type": "text", "text": "a"}] * 4096 + [{"type": "image_url"}]
+    assert refused(messages=[{"role": "user", "content": parts}]).code == "invalid_value"
+
+
 def test_fields_of_the_other_route_are_refused() -> None:
     for name, value in (("max_completion_tokens", 5), ("messages", [1]), ("tools", [TOOL])):
         with pytest.raises(ApiError, match="/v1/chat/completions") as caught:
