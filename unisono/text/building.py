@@ -45,7 +45,8 @@ def build_tokenizer(folder: Path) -> BuiltTokenizer:
     config = read_json_object(folder / "tokenizer_config.json", _MAX_CONFIG_BYTES)
     legacy = read_json_object(folder / "special_tokens_map.json", _MAX_CONFIG_BYTES)
     added = read_json_object(folder / "added_tokens.json", _MAX_CONFIG_BYTES)
+    config_decides = "added_tokens_decoder" in config
     config = merge_legacy_tokens(merge_legacy_map(config, legacy), added)
     backend, config = load_backend(folder, config)
-    add_missing_tokens(backend, config)
+    add_missing_tokens(backend, config, config_decides=config_decides)
     return BuiltTokenizer(backend, named_tokens(config), read_chat_templates(folder, config))

@@ -1,8 +1,9 @@
 """Special tokens that ``tokenizer_config.json`` names on top of a vocabulary.
 
-Follows transformers 5: where there is a ``tokenizer.json`` it decides which tokens are put around a
-text, and ``add_bos_token`` and ``add_eos_token`` of the config have no say beside it; they count
-for the other vocabularies. Knows nothing of text.
+Follows transformers 5: the config's ``added_tokens_decoder`` decides over the flags of a token
+(``lstrip``, ``special``, ...). Where there is a ``tokenizer.json`` it decides which tokens are put
+around a text, and ``add_bos_token`` and ``add_eos_token`` of the config have no say beside it; they
+count for the other vocabularies. Knows nothing of text.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ def merge_legacy_tokens(config: Mapping[str, Any], added: Mapping[str, Any]) -> 
         return dict(config)
     special = {*named_tokens(config).values(), *_extra_tokens(config)}
     entries = {
-        str(token_id): {"content": text, "special": text in special, "normalized": False}
+        str(token_id): {
+            "content": text,
+            "special": text in special,
+            "normalized": text not in special,
+        }
         for text, token_id in added.items()
     }
     return {**config, "added_tokens_decoder": entries}
@@ -111,67 +116,107 @@ def put_around(
 
 def named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """``bos_token`` and its kind (also a model's own, such as ``image_token``) with their texts."""
-    own = config.get("extra_special_tokens")
-    entries = {**config, **own} if isinstance(own, Mapping) else config
-    names = [*_NAMES, *(key for key in entries if key.endswith("_token") and key not in _NAMES)]
-    if isinstance(own, Mapping):
-        names += [key for key in own if key not in names]
-    texts = {name: _content(entries.get(name)) for name in names}
+    texts = {name: _content(entry) for name, entry in _named_entries(config).items()}
     return {name: text for name, text in texts.items() if text}
 
 
-def add_missing_tokens(backend: Backend, config: Mapping[str, Any]) -> None:
-    """Gives ``backend`` the tokens that the config declares and ``tokenizer.json`` lacks.
+def add_missing_tokens(
+    backend: Backend, config: Mapping[str, Any], *, config_decides: bool
+) -> None:
+    """Gives ``backend`` the tokens that the config declares and ``tokenizer.json`` lacks, or has
+    with other flags.
+
+    Args:
+        config_decides: over ids that ``tokenizer.json`` has too; not where what is declared comes
+            from a legacy file. A token that has a name becomes special in either case.
 
     Raises:
         CheckpointError: an entry has not the form of a token.
     """
-    known = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}
-    named = named_tokens(config)
-    declared = _declared_tokens(config, frozenset(named.values()))
-    missing = [
-        token
-        for token in declared
-        if token.content not in known or (token.special and not known[token.content])
-    ]
-    seen = {*known, *(token.content for token in missing)}
-    for text in (*named.values(), *_extra_tokens(config)):
-        if text not in seen:
+    added = backend.get_added_tokens_decoder()
+    known = {_with_flags(token) for token in added.values()}
+    named = frozenset(named_tokens(config).values())
+    declared = dict(_declared_by_id(config, named))
+    if not config_decides:
+        declared |= {token_id: _as_named(token, named) for token_id, token in added.items()}
+    missing = [token for token in declared.values() if _with_flags(token) not in known]
+    seen = {token.content for token in (*added.values(), *missing)}
+    for entry in (*_named_entries(config).values(), *_extra_entries(config)):
+        text = _content(entry)
+        if text and text not in seen:
             seen.add(text)
-            missing.append(AddedToken(text, special=True))
+            missing.append(AddedToken(text, **{"special": True, **_flags(entry)}))
+            missing[-1].special |= text in named
     if missing:
         backend.add_tokens(missing)
 
 
-def _declared_tokens(config: Mapping[str, Any], named: frozenset[str]) -> list[AddedToken]:
-    return [token for _, token in _declared_by_id(config, named)]
+def _named_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    own = {
+        name: entry
+        for key in ("extra_special_tokens", "model_specific_special_tokens")
+        if isinstance(entries := config.get(key), Mapping)
+        for name, entry in entries.items()
+    }
+    entries = {**config, **own}
+    names = [*_NAMES, *(key for key in entries if key.endswith("_token")), *own]
+    return {name: entries[name] for name in names if name in entries}
+
+
+def _extra_entries(config: Mapping[str, Any]) -> Sequence[Any]:
+    entries = config.get("extra_special_tokens") or config.get("additional_special_tokens") or ()
+    return entries if isinstance(entries, (list, tuple)) else ()
+
+
+def _extra_tokens(config: Mapping[str, Any]) -> list[str]:
+    return [text for entry in _extra_entries(config) if (text := _content(entry))]
+
+
+def _declared_entries(config: Mapping[str, Any]) -> list[tuple[int, Any]]:
+    entries = config.get("added_tokens_decoder") or {}
+    try:
+        return sorted(((int(token_id), entry) for token_id, entry in entries.items()), key=_id_of)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _bad_entry("added_tokens_decoder") from error
+
+
+def _id_of(pair: tuple[int, Any]) -> int:
+    return pair[0]
 
 
 def _declared_by_id(
     config: Mapping[str, Any], named: frozenset[str]
 ) -> list[tuple[int, AddedToken]]:
-    entries = config.get("added_tokens_decoder") or {}
-    try:
-        ids = sorted((int(token_id), token_id) for token_id in entries)
-        return [(token_id, _added_token(entries[key], named)) for token_id, key in ids]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _bad_entry("added_tokens_decoder") from error
+    return [
+        (token_id, _added_token(token_id, entry, named))
+        for token_id, entry in _declared_entries(config)
+    ]
 
 
-def _added_token(entry: Any, named: frozenset[str]) -> AddedToken:
+def _added_token(token_id: int, entry: Any, named: frozenset[str]) -> AddedToken:
     text = _content(entry)
     if text is None or not isinstance(entry, Mapping):
-        raise _bad_entry("added_tokens_decoder")
-    flags = {name: bool(entry[name]) for name in _FLAGS if name in entry}
+        raise _bad_entry(f"added_tokens_decoder: {token_id}")
+    flags = _flags(entry)
     return AddedToken(text, **{**flags, "special": flags.get("special", False) or text in named})
 
 
-def _extra_tokens(config: Mapping[str, Any]) -> list[str]:
-    entries = config.get("extra_special_tokens") or config.get("additional_special_tokens") or ()
-    if isinstance(entries, Mapping):
-        return []
-    texts = [_content(entry) for entry in entries]
-    return [text for text in texts if text]
+def _as_named(token: AddedToken, named: frozenset[str]) -> AddedToken:
+    """The token, special if it has a name."""
+    flags = dict(zip(_FLAGS, _with_flags(token)[1:], strict=True))
+    return AddedToken(
+        token.content, **{**flags, "special": token.special or token.content in named}
+    )
+
+
+def _flags(entry: Any) -> dict[str, bool]:
+    if not isinstance(entry, Mapping):
+        return {}
+    return {name: bool(entry[name]) for name in _FLAGS if name in entry}
+
+
+def _with_flags(token: AddedToken) -> tuple[Any, ...]:
+    return (token.content, *(getattr(token, name) for name in _FLAGS))
 
 
 def _content(entry: Any) -> str | None:
