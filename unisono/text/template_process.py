@@ -22,7 +22,8 @@ class TemplateFailedError(InvalidRequestError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateLimits(Limits):
-    max_output_chars: int = 4 << 20
+    cpu_s_per_byte: float = 0.25e-6
+    max_output_chars: int = 16 << 20
 
 
 class TemplateProcess:
@@ -114,7 +115,7 @@ def _does_not_compile(what: str) -> CheckpointError:
 
 def _to_json(value: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(value).encode()
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(
             f"messages, tools and template arguments must be plain JSON data: {str(error)[:200]}."

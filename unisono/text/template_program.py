@@ -33,7 +33,8 @@ def start(hello: Mapping[str, Any]) -> tuple[bytes, Callable[[bytes], bytes] | N
     max_chars = hello["max_output_chars"]
 
     def render(request: bytes) -> bytes:
-        return json.dumps(_render(template, json.loads(request), max_chars)).encode()
+        reply = _render(template, json.loads(request), max_chars)
+        return json.dumps(reply, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     return b"{}", render
 

@@ -12,7 +12,7 @@ import pytest
 from server_fakes import EOS, KEY, LocalHost
 
 from unisono.core import NEUTRAL, EngineConfig, SamplingDefaults
-from unisono.core.errors import EngineDeadError, RequestFailedError
+from unisono.core.errors import EngineDeadError, HelperFailedError, RequestFailedError
 from unisono.server import Limits
 from unisono.server.response_schema import ChatCompletion, Completion, ErrorResponse
 from unisono.text import Tokenizer
@@ -340,6 +340,22 @@ async def test_no_engine(client: httpx.AsyncClient, host: LocalHost) -> None:
     for stream in (False, True):
         response = await client.post("/v1/completions", json=plain(stream=stream))
         assert refused(response, 503)["code"] == "engine_died"
+        assert response.headers["retry-after"]
+
+
+async def test_a_helper_that_was_killed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the client's fault nor the model's."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise HelperFailedError("It was killed.", hint="Again.")
+
+    for method in ("encode", "encode_chat"):
+        monkeypatch.setattr(Tokenizer, method, fail)
+    for path, body in (("completions", plain()), ("chat/completions", chat(stream=True))):
+        response = await client.post(f"/v1/{path}", json=body)
+        assert refused(response, 503)["code"] == "helper_failed"
         assert response.headers["retry-after"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from unisono.core.errors import CheckpointError, InvalidRequestError
+from unisono.core.errors import CheckpointError, ContextLengthError, InvalidRequestError
 from unisono.text import Tokenizer
 
 TEMPLATES = sorted(path.stem for path in (Path(__file__).parent / "templates").glob("*.jinja"))
@@ -474,6 +474,21 @@ def nested(depth: int) -> Any:
     for _ in range(depth - 1):
         value = [value]
     return value
+
+
+def test_a_conversation_of_megabytes(folders: dict[str, Path], tmp_path: Path) -> None:
+    """What it says is no reason to refuse it; how many tokens that are, is."""
+    tokenizer = with_template(
+        folders, tmp_path, "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    text = "统一 " * (2 << 20)
+    assert tokenizer.render_chat([{"role": "user", "content": text}]) == text
+    for message in (
+        {"role": "assistant", "content": text},
+        {"role": "user", "content": " " * len(text)},
+    ):
+        with pytest.raises(ContextLengthError):
+            tokenizer.encode_chat([message], max_tokens=10_000)
 
 
 def test_wrong_arguments(folders: dict[str, Path], tmp_path: Path) -> None:
