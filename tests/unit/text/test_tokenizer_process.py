@@ -113,6 +113,15 @@ def test_a_killed_process_is_replaced(folders: dict[str, Path]) -> None:
         assert tokenizer.encode("hello") == token_ids
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc there")
+def test_it_is_one_thread_however_many_processors_there_are(folders: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.load(folders["qwen"])
+    tokenizer.decode(tokenizer.encode("hello"))
+    child = tokenizer._process._program._short._process
+    assert child is not None
+    assert "Threads:\t1\n" in Path(f"/proc/{child.pid}/status").read_text()
+
+
 def test_long_texts_have_a_process_of_their_own(folders: dict[str, Path]) -> None:
     tokenizer = Tokenizer.load(folders["qwen"])
     text = "hello 世界 " * 5000

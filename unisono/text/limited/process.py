@@ -24,6 +24,12 @@ __all__ = ["LimitBrokenError", "LimitedProcess", "Limits", "ProcessLostError"]
 
 _END_S = 5.0
 _INHERITED = ("LANG", "LC_ALL", "LC_TIME", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_ONE_THREAD = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAYON_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+}
+"""A thread for each processor would take of the memory allowed, whatever is asked."""
 _BOOT = (
     "import json, runpy, sys; sys.path.extend(json.loads(sys.argv[2]));"
     "runpy.run_path(sys.argv[1], run_name='__main__')"
@@ -128,7 +134,7 @@ class LimitedProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # an interrupt from the keyboard is not for it
-            env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+            env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ONE_THREAD,
         )
         self._process, self._owner_pid = process, os.getpid()
         self._end = weakref.finalize(self, _end_process, process, os.getpid())
