@@ -8,16 +8,19 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTION
 NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test test-real check
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed ## install, then let the built-in model read two messages
 	@scripts/demo
 
 test: $(VENV)/.installed-for-tests ## install what tests need, then run all of them
 	@scripts/test
+
+test-real: $(VENV)/.installed-for-tests ## fetch published models and tokenizers (240 MB) and test with them
+	@scripts/test-real
 
 check: $(VENV)/.installed-for-tests ## format, lint, types, import rules, generated pages
 	@scripts/check

@@ -33,7 +33,8 @@ class Split:
     adds_bos: bool = False
     """Where the file does not say."""
     composes: bool = False
-    """Text is brought into Unicode's form NFC first."""
+    """Text is brought into Unicode's form NFC first, as transformers does for these families (and
+    llama.cpp does not)."""
 
 
 _GPT2 = (
@@ -94,30 +95,32 @@ _DEEPSEEK_3 = (r"\p{N}{1,3}", _CJK, _deepseek(r"[\r\n]*|\s*[\r\n]+"))
 
 _SAME = {
     Split((_GPT2,)): (
-        *("gpt-2", "phi-2", "olmo", "mpt", "jais", "exaone4", "gigachat", "trillion"),
+        *("gpt-2", "phi-2", "jais", "exaone4", "gigachat", "trillion"),
         *("granite-docling", "a.x-4.0", "mellum", "modern-bert"),
         *("jina-es", "jina-de", "jina-v2-es", "jina-v2-de"),
     ),
+    Split((_GPT2,), composes=True): ("olmo", "mpt"),
     Split((LLAMA_3,), ignore_merges=True, adds_bos=True): (
         *("llama-bpe", "llama3", "llama-v3", "pixtral", "falcon3", "falcon-h1", "lfm2"),
         *("midm-2.0", "jina-v5-nano"),
     ),
     Split((LLAMA_3,)): ("dbrx", "smaug-bpe", "chatglm-bpe"),
     Split((LLAMA_3,), ignore_merges=True): ("glm4", "glm5"),
-    Split((QWEN_2,), composes=True): ("qwen2", "f2llmv2"),
+    Split((QWEN_2,), composes=True): ("qwen2", "f2llmv2", "hunyuan", "stablelm2"),
     Split((QWEN_2,)): (
-        *("deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "grok-2", "kormo"),
+        *("deepseek-r1-qwen", "megrez", "grok-2", "kormo"),
         "solar-open",
     ),
     Split(_DEEPSEEK_3): ("deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"),
     Split((_GPT4O,)): ("gpt-4o", "llama4", "kanana2", "minimax-m2", "talkie"),
     Split((_DIGIT, _GPT2)): (
-        *("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"),
+        *("smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b"),
         "mellum2",
     ),
+    Split((_DIGIT, _GPT2), composes=True): ("command-r",),
     Split((_BAILING,)): ("bailingmoe", "bailingmoe2", "llada-moe"),
     Split((_BLOOM,)): ("bloom", "poro-chat", "gpt3-finnish"),
-    Split((_BY_THREE_FROM_THE_RIGHT, _GPT4O)): ("tiny_aya", "cohere2moe"),
+    Split((_BY_THREE_FROM_THE_RIGHT, _GPT4O), composes=True): ("tiny_aya", "cohere2moe"),
 }
 SPLITS = {
     **{name: split for split, names in _SAME.items() for name in names},
