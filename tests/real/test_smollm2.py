@@ -23,7 +23,7 @@ from unisono.models import load_model
 from unisono.text import Tokenizer
 
 NUM_TOKENS = 2000
-NUM_ANSWER_TOKENS = 32
+NUM_ANSWER_TOKENS = 24
 QUESTIONS = (
     "What is the capital of France?",
     "Write two sentences about the sea.",
@@ -31,7 +31,7 @@ QUESTIONS = (
     "用一句话介绍北京。",
     "请把下面的话翻译成英文：今天天气很好。",
 )
-BOUNDS = {"auto": 0.03, "int8": 0.04, "int8-g32": 0.03, "int4": 0.35}
+BOUNDS = {"auto": 0.02, "int8": 0.03, "int8-g32": 0.02, "int4": 0.3}
 """By how much of float32's perplexity a format may exceed it."""
 
 
@@ -109,7 +109,7 @@ def test_greedy_tokens(smollm2: Path, tokenizer: Tokenizer, oracle: Any) -> None
     prompts = [tokenizer.encode_chat([{"role": "user", "content": each}]) for each in QUESTIONS]
     params = SamplingParams(temperature=0.0, max_tokens=NUM_ANSWER_TOKENS)
     done = run(
-        engine(smollm2, kv_memory=64 << 20),
+        engine(smollm2, kv_memory=64 << 20, max_num_batched_tokens=128),
         [request(index, prompt, params) for index, prompt in enumerate(prompts)],
     )
     for index, prompt in enumerate(prompts):
