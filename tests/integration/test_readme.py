@@ -29,7 +29,12 @@ def test_shell_command(command: str) -> None:
     assert bash is not None
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(
-        [bash, "-c", command], capture_output=True, text=True, timeout=120, env={"PATH": path}
+        [bash, "-c", command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": path},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
