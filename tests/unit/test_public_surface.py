@@ -55,7 +55,7 @@ ROOMS = {
         ),
         *("HostHardware", "LayerKV", "QuantizedKV"),
         *("MemoryInfo", "MemoryUse", "OP_TABLE_VERSION", "PackedForm", "PortableOps"),
-        *("discover", "find_hardware", "load_hardware"),
+        *("discover", "find_hardware", "import_plugin", "load_hardware"),
     ],
     "unisono.models": [
         *("Decoder", "FAMILIES", "LoadedModel", "ModelConfig", "RawConfig", "StepContext"),

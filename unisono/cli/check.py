@@ -37,7 +37,10 @@ def check(
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the checks and exit.")] = False,
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds for each check; 0 leaves it to the kit.")
+        float,
+        typer.Option(
+            min=0, help="Seconds of processor time for each check; 0 leaves it to the kit."
+        ),
     ] = 0.0,
     threads: ThreadsOption = None,
     card: Annotated[

@@ -10,9 +10,9 @@ for each term of the sum (Higham and Mary, A New Approach to Probabilistic Round
 SIAM J. Sci. Comput. 41, 2019, theorem 2.4). With lambda = 9 that is 5e-18 a term.
 
 Results of 16 bits are rounded once from a float32 sum; the same sums in 16 bits, or with inputs
-cut to 10 bits of fraction, leave these bounds. Functions may err by the ulps that the OpenCL C
-specification 3.0 allows (section 7.4, single precision). Results below the smallest normal number
-may be flushed to zero, but not in float16, whose smallest normal number is as large as 6e-5.
+cut to 10 bits of fraction, leave these bounds. What functions may err by is in ``math_apis``.
+Results below the smallest normal number may be flushed to zero, but not in float16, whose smallest
+normal number is as large as 6e-5.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ import math
 import torch
 
 __all__ = [
-    "FUNCTION_ULPS",
     "LAMBDA",
     "U32",
-    "function_error",
     "gamma",
     "probable",
     "sum_error",
@@ -35,17 +33,6 @@ __all__ = [
 
 LAMBDA = 9.0
 U32 = 2.0**-24
-FUNCTION_ULPS = {
-    "exp": 3.0,
-    "log": 3.0,
-    "sin": 4.0,
-    "cos": 4.0,
-    "tanh": 5.0,
-    "rsqrt": 2.0,
-    "sqrt": 3.0,
-    "divide": 2.5,
-}
-"""Of float32 results, as the OpenCL C specification allows them."""
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:
@@ -66,11 +53,6 @@ def probable(n: int, u: float) -> float:
 def sum_error(n: int, u: float = U32) -> float:
     """Relative to the sum of absolute terms: the lower of both bounds."""
     return min(gamma(n, u), probable(n, u))
-
-
-def function_error(name: str) -> float:
-    """Relative error of a float32 function; an ulp is at most 2 u of the result."""
-    return FUNCTION_ULPS[name] * 2 * U32
 
 
 def underflow(dtype: torch.dtype) -> float:

@@ -30,6 +30,7 @@ def make_card(run: Run) -> dict[str, Any]:
         },
         "dtypes": about.get("dtypes", []),
         "features": about.get("features", []),
+        "math_api": about.get("math_api", ""),
         "results": [_strict(result.to_json()) for result in run.results],
         "figures": [
             _strict(figure) for result in run.results for figure in result.to_json()["figures"]

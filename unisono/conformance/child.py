@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def main() -> None:
     end_with_parent()
     options = _parse()
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
     channel = Writer(options.channel)
     began = time.perf_counter()
     try:
@@ -38,6 +40,7 @@ def main() -> None:
         channel.send("refused", message=error.message, hint=error.hint)
         return
     from unisono.conformance.identity import describe
+    from unisono.conformance.math_apis import use_math_api
     from unisono.hardware import find_hardware
     from unisono.hardware.threads import choose_threads
 
@@ -49,6 +52,7 @@ def main() -> None:
         message = error.message if isinstance(error, UnisonoError) else str(error)
         channel.send("unopened", message=f"{type(error).__name__}: {message}")
         return
+    use_math_api(hardware.facts.math_api)
     channel.send("opened", about=about, seconds=time.perf_counter() - began)
     for check in checks:
         if check.name not in options.done:
@@ -61,7 +65,6 @@ def _run(check: Check, hardware: Hardware, options: argparse.Namespace, channel:
     from unisono.conformance.running import run_check
 
     limit = options.timeout or max(check.seconds, 60.0 if options.quick else 240.0)
-    faulthandler.dump_traceback_later(max(limit - 0.5, 0.5), exit=False)
     channel.send("start", check=check.name, limit=limit)
     context = Context(
         hardware,
@@ -73,7 +76,6 @@ def _run(check: Check, hardware: Hardware, options: argparse.Namespace, channel:
         tell=lambda op, script: channel.send("aten", op=op, script=script),
     )
     result = run_check(check, context)
-    faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     channel.send("result", result=result.to_json())
 

@@ -21,7 +21,10 @@ __all__ = ["Context", "NotApplicable", "Refused", "TooManyFailures", "first_line
 
 _MOST_FAILURES = 4
 """Of one check; further cases would say the same."""
-_REFUSALS = ("not implemented", "not supported", "unsupported", "could not run", "no kernel")
+_REFUSALS = (
+    *("not implemented", "not supported", "unsupported", "could not run", "no kernel"),
+    *("doesn't support", "does not support", "don't support", "do not support"),
+)
 
 
 class NotApplicable(Exception):

@@ -17,8 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unisono.conformance.bounds import U32, function_error, gamma, sum_error, unit_roundoff
+from unisono.conformance.bounds import U32, gamma, sum_error, unit_roundoff
 from unisono.conformance.comparing import Expected
+from unisono.conformance.math_apis import absolute_error, function_error
 from unisono.hardware import AttentionStep
 
 __all__ = ["attention", "weight_errors"]
@@ -109,6 +110,7 @@ def _scores(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> tuple[
         capped = softcap * torch.tanh(scores / softcap)
         slope = 1 - (capped / softcap).pow(2)
         errors = errors * slope + (function_error("tanh") + 3 * U32) * capped.abs()
+        errors = errors + absolute_error("tanh") * softcap
         errors = errors + (errors / softcap).pow(2) * softcap
         scores = capped
     return scores, errors
@@ -118,7 +120,7 @@ def weight_errors(scores: Tensor, errors: Tensor) -> Tensor:
     """Relative errors of softmax weights, from those of the scores [..., C]."""
     weights = torch.softmax(scores, -1)
     depth = (scores.amax(-1, keepdim=True) - scores).clamp(max=200.0)
-    single = errors + U32 * depth + function_error("exp")
+    single = errors + U32 * depth + function_error("exp", depth)
     mean = (weights * single).sum(-1, keepdim=True)
     shared = sum_error(scores.shape[-1]) + function_error("divide") + gamma(2, U32)
     return torch.expm1((single + mean + shared).clamp(max=50.0))

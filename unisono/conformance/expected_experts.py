@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.conformance import expected
-from unisono.conformance.bounds import U32, function_error, gamma, underflow, unit_roundoff
+from unisono.conformance.bounds import U32, gamma, underflow, unit_roundoff
 from unisono.conformance.comparing import Expected, exactly
+from unisono.conformance.math_apis import function_error
 from unisono.hardware.experts import Routing
 
 __all__ = ["Product", "moe_experts", "moe_route"]
@@ -42,7 +43,7 @@ def moe_route(
 
 def _sigmoid(logits: Tensor) -> Expected:
     values = logits.double().sigmoid()
-    relative = function_error("exp") + function_error("divide") + gamma(2, U32)
+    relative = function_error("exp", logits) + function_error("divide") + gamma(2, U32)
     return Expected(values, relative * values + underflow(torch.float32))
 
 
@@ -88,7 +89,7 @@ def _expert(x: Tensor, gate_up: Tensor, down: Tensor, product: Product) -> Expec
     of_gate, of_up = first.bound.chunk(2, -1)
     hidden, own = expected.silu_mul(first.values.to(x.dtype).double()), x.dtype
     values = F.silu(gate) * up
-    relative = gamma(2, unit_roundoff(own)) + function_error("exp") + function_error("divide")
+    relative = gamma(2, unit_roundoff(own)) + function_error("exp", gate) + function_error("divide")
     slack = _STEEPEST * of_gate * (up.abs() + of_up) + F.silu(gate).abs() * of_up
     slack = slack + (relative + gamma(4, U32)) * values.abs() + hidden.bound + underflow(own)
     second = product(values.to(own), down)

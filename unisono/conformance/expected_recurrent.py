@@ -11,13 +11,13 @@ from torch import Tensor
 
 from unisono.conformance.bounds import (
     U32,
-    function_error,
     gamma,
     sum_error,
     underflow,
     unit_roundoff,
 )
 from unisono.conformance.comparing import Expected, exactly
+from unisono.conformance.math_apis import function_error
 from unisono.hardware import AttentionStep
 
 __all__ = ["causal_conv", "gated_delta_rule", "gated_rms_norm", "state_space"]
@@ -148,8 +148,8 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Expec
     wide, opening = x.double(), gate.double()
     scale = (wide.pow(2).mean(-1, keepdim=True) + eps).rsqrt()
     values = wide * scale * weight.double() * opening * torch.sigmoid(opening)
-    relative = sum_error(x.shape[-1] + 3) / 2 + function_error("rsqrt")
-    relative += function_error("exp") + function_error("divide") + gamma(8, U32)
+    relative = function_error("exp", opening) + function_error("divide") + gamma(8, U32)
+    relative += sum_error(x.shape[-1] + 3) / 2 + function_error("rsqrt")
     relative += gamma(3, unit_roundoff(x.dtype))
     small = 90 * torch.finfo(torch.float32).smallest_normal + underflow(x.dtype)
     return Expected(values, relative * values.abs() + small * (1 + wide.abs() * scale))

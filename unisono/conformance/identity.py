@@ -14,6 +14,7 @@ from unisono import __version__
 from unisono.conformance.overriding import overridden_ops
 from unisono.conformance.variants import untold_variants
 from unisono.hardware import OP_TABLE_VERSION, Hardware
+from unisono.hardware.math_precision import MATH_APIS
 
 __all__ = ["describe"]
 
@@ -29,12 +30,13 @@ def describe(hardware: Hardware) -> dict[str, Any]:
         "vendor": facts.vendor,
         "dtypes": list(facts.dtypes),
         "features": sorted(facts.features),
+        "math_api": facts.math_api or MATH_APIS[0],
         "distributed_backend": facts.distributed_backend,
         "total_memory": _said(lambda: hardware.memory().total),
         "versions": versions(hardware),
         "variants": untold_variants(type(hardware)),
     }
-    driver = _said(lambda: torch.get_device_module(hardware.device.type).driver_version())
+    driver = _said(lambda: hardware.device_module().driver_version())
     if isinstance(driver, (str, int)):
         described["versions"]["driver"] = str(driver)
     return described

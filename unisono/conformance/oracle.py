@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.conformance.bounds import LAMBDA, U32, function_error, unit_roundoff
+from unisono.conformance.bounds import LAMBDA, U32, unit_roundoff
 from unisono.conformance.comparing import Expected
+from unisono.conformance.math_apis import function_error
 from unisono.conformance.tiny_model import Shape
 
 __all__ = ["Noise", "Oracle"]
@@ -158,7 +159,7 @@ class Oracle:
             normed = norm(x, f"{at}.post_attention_layernorm.weight")
             gate, up = (linear(normed, f"{at}.mlp.{part}_proj.weight") for part in ("gate", "up"))
             hidden = torch.nn.functional.silu(gate) * up
-            relative = 2 * u + 2 * function_error("exp")
+            relative = 2 * u + 2 * function_error("exp", gate.detach())
             hidden = disturb(hidden, (relative * hidden.abs()).detach())
             x = add(x, linear(hidden, f"{at}.mlp.down_proj.weight"))
         head = "model.embed_tokens.weight" if shape.tied else "lm_head.weight"

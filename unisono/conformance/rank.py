@@ -22,6 +22,7 @@ from unisono.conformance.comparing import Expected, Mismatch, compare
 from unisono.conformance.context import first_line, is_refusal
 from unisono.conformance.inputs import normal
 from unisono.conformance.lifetime import end_with_parent
+from unisono.conformance.math_apis import use_math_api
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.rendezvous import join_group, name_of_rank
 
@@ -42,6 +43,7 @@ def main() -> None:
         channel.flush()
 
     first = find_hardware(options.device)
+    use_math_api(first.facts.math_api)
     hardware = first
     if options.rank:
         hardware = find_hardware(name_of_rank(first, options.rank, SIZE))

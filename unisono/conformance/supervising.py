@@ -14,10 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import IO, Any
 
 from unisono.conformance.channel import Reader
+from unisono.conformance.last_words import last_words
+from unisono.conformance.patience import Patience
 from unisono.conformance.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.targets import environment_for
@@ -28,13 +29,16 @@ __all__ = ["Listener", "Options", "Run", "check_device"]
 
 _OPENING_S = 120.0
 _TRACING_S = 60.0
+_LOOK_S = 1.0
+_DUMP_S = 0.5
 OPEN = "runtime.open"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """``timeout``: seconds for each check and for opening the device; 0 leaves it to the kit.
-    ``threads`` of the host; None is what the process has processors for."""
+    """``timeout``: seconds of processor time for each check and for opening the device, see
+    ``patience``; 0 leaves it to the kit. ``threads`` of the host; None is what the process has
+    processors for."""
 
     device: str = "auto"
     quick: bool = False
@@ -146,13 +150,15 @@ class _Renaming(Listener):
 class _State:
     """Of one child: the check under way, and its last case."""
 
+    pid: int
+    patience: Patience
     check: str = OPEN
-    limit: float = _OPENING_S
     since: float = field(default_factory=time.monotonic)
     case: str = ""
     script: str = ""
     ended: bool = False
-    hung: bool = False
+    exhausted: str = ""
+    """Why it was ended, where it hung."""
 
 
 class _Supervisor:
@@ -199,12 +205,16 @@ class _Supervisor:
         options = self.run.options
         words = [f"--only={name}" for name in options.only]
         words += [f"--done={name}" for name in self._done()]
-        state = _State(limit=self.opening_s)
         with tempfile.TemporaryFile() as log:
             with self._child(words, log) as (process, reader):
-                for event in reader.events(lambda: state.since + state.limit + 1.0):
-                    state.hung = event is None
-                    if event is None or self._take(event, state):
+                state = _State(process.pid, Patience(process.pid, self.opening_s))
+                for event in reader.events(lambda: time.monotonic() + _LOOK_S):
+                    if event is None:
+                        state.exhausted = state.patience.exhausted()
+                    if state.exhausted:
+                        _dump_traceback(process)
+                        break
+                    if event is not None and self._take(event, state):
                         break
             if state.ended:
                 return True
@@ -226,11 +236,12 @@ class _Supervisor:
             self.run.about = self.run.about or event["about"]
             self._add(Result(check=OPEN, outcome="passed", seconds=round(event["seconds"], 3)))
         elif kind == "start":
-            state.check, state.limit, state.case = event["check"], event["limit"], ""
-            state.since = time.monotonic()
+            state.check, state.case, state.since = event["check"], "", time.monotonic()
+            state.patience = Patience(state.pid, event["limit"])
             self.listener.started(state.check)
         elif kind == "case":
             state.case, state.script = event["case"], event["script"]
+            state.patience.heard()
         elif kind == "result":
             self._add(Result.from_json(event["result"]))
             state.check = ""
@@ -245,13 +256,10 @@ class _Supervisor:
 
     def _ended_badly(self, process: subprocess.Popen[bytes], state: _State, log: IO[bytes]) -> None:
         """A result for the check during which the child hung or died."""
-        outcome: Outcome = "hang" if state.hung else "crashed"
+        outcome: Outcome = "hang" if state.exhausted else "crashed"
         waited = time.monotonic() - state.since
-        if state.hung:
-            what = f"no end after {state.limit:.0f} s"
-        else:
-            what = f"the process died ({_cause(process.returncode)})"
-        where = _innermost(log)
+        what = state.exhausted or f"the process died ({_cause(process.returncode)})"
+        where = last_words(log)
         detail = " ".join([what, *([f"in case {state.case}"] if state.case else []), where]).strip()
         culprit, script = self._locate(state) if state.check != OPEN else ("", "")
         failure = Failure(
@@ -290,7 +298,7 @@ class _Supervisor:
             return "", ""
         words = [f"--only={state.check}", f"--trace={state.case}"]
         last = ("", "")
-        deadline = time.monotonic() + min(_TRACING_S, state.limit + self.opening_s)
+        deadline = time.monotonic() + min(_TRACING_S, state.patience.limit + self.opening_s)
         with tempfile.TemporaryFile() as log, self._child(words, log) as (_, reader):
             for event in reader.events(lambda: deadline):
                 if event is None or event["event"] in ("result", "end"):
@@ -332,24 +340,16 @@ class _Supervisor:
             reader.close()
 
 
+def _dump_traceback(process: subprocess.Popen[bytes]) -> None:
+    """Let the child write down where it stands: its faulthandler answers this signal."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGUSR1)
+    time.sleep(_DUMP_S)
+
+
 def _cause(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):
         return signal.Signals(-code).name
     return f"signal {-code}"
-
-
-def _innermost(log: IO[bytes]) -> str:
-    """Where Python stood, from the traceback that faulthandler left, or the last line said."""
-    log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - 20_000))
-    lines = log.read().decode(errors="replace").splitlines()
-    frames = [line.strip() for line in lines if line.strip().startswith('File "')]
-    for frame in frames:
-        path, _, rest = frame.removeprefix('File "').partition('", line ')
-        if "/unisono/conformance/" not in path:
-            number, _, function = rest.partition(" in ")
-            return f"at {Path(path).name}:{number}" + (f" ({function})" if function else "")
-    said = [line.strip() for line in lines if line.strip()]
-    return f"({said[-1][:200]})" if said and not frames else ""

@@ -107,6 +107,7 @@ class Runner:
             for i, (row, end) in enumerate(zip(batch.rows, ends, strict=True))
             if row.prompt_targets
         }
+        self.hardware.end_step()
         self.hardware.synchronize()
         self.timings.steps += 1
         self.timings.prepare_s += prepared - started

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unisono.hardware.attention import AttentionSize, AttentionStep
-    from unisono.hardware.base import DeviceReport, Hardware, HostHardware
+    from unisono.hardware.base import DeviceReport, Hardware, HostHardware, import_plugin
     from unisono.hardware.discovery import (
         HardwareReport,
         discover,
@@ -43,12 +43,13 @@ __all__ = [
     "QuantizedKV",
     "discover",
     "find_hardware",
+    "import_plugin",
     "load_hardware",
 ]
 
 _FILES = {
     "attention": ("AttentionSize", "AttentionStep"),
-    "base": ("DeviceReport", "Hardware", "HostHardware"),
+    "base": ("DeviceReport", "Hardware", "HostHardware", "import_plugin"),
     "discovery": ("HardwareReport", "discover", "find_hardware", "load_hardware"),
     "facts": ("Facts",),
     "findings": ("Finding",),

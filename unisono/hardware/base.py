@@ -24,7 +24,7 @@ from unisono.hardware.findings import Finding
 from unisono.hardware.portable import PortableOps
 from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
-__all__ = ["DeviceReport", "Hardware", "HostHardware"]
+__all__ = ["DeviceReport", "Hardware", "HostHardware", "import_plugin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +93,31 @@ class Hardware:
     @classmethod
     def missing(cls) -> str | None:
         """Why this kind of device cannot be used here; None where it can."""
-        reason = _import_plugin(cls.facts.import_module)
+        reason = import_plugin(cls.facts.import_module)
         if reason is not None:
             return reason
-        module = getattr(torch, cls.facts.device_type, None)
-        if module is None or not module.is_available():
+        module = cls.device_module()
+        if module is None or not getattr(module, "is_available", lambda: True)():
             return f"torch finds no {cls.facts.device_type} device"
         return None if cls.count() > 0 else f"torch counts 0 {cls.facts.device_type} devices"
 
     @classmethod
+    def device_module(cls) -> Any:
+        """What answers for the device where ``torch.accelerator`` does not: ``torch.<device_type>``
+        unless overridden, with any object that has some of those functions. None: there is none.
+        Asked once ``import_module`` is imported."""
+        return runtime.device_module(cls.facts.device_type)
+
+    @classmethod
     def count(cls) -> int:
         """Number of devices of this kind."""
-        return runtime.device_count(cls.facts.device_type)
+        return runtime.device_count(cls.facts.device_type, cls.device_module())
 
     @classmethod
     def describe(cls, index: int) -> str:
         """The device's own name."""
-        return runtime.device_name(torch.device(cls.facts.device_type, index), cls.facts.name)
+        device = torch.device(cls.facts.device_type, index)
+        return runtime.device_name(device, cls.facts.name, cls.device_module())
 
     @classmethod
     def survey(cls) -> tuple[DeviceReport, ...]:
@@ -134,44 +142,44 @@ class Hardware:
 
     def memory(self) -> MemoryInfo:
         """Free and total memory now."""
-        return runtime.memory_info(self.device)
+        return runtime.memory_info(self.device, self.device_module())
 
     def memory_use(self) -> MemoryUse:
         """What torch has taken of it in this process, and the most so far."""
-        return runtime.memory_use(self.device)
+        return runtime.memory_use(self.device, self.device_module())
 
     def reset_peak_memory(self) -> None:
         """Let ``memory_use().peak_allocated`` start again."""
-        runtime.reset_peak_memory(self.device)
+        runtime.reset_peak_memory(self.device, self.device_module())
 
     def release_cached(self) -> None:
         """Give back memory that torch keeps for later."""
-        runtime.release_cached(self.device)
+        runtime.release_cached(self.device, self.device_module())
 
     def synchronize(self) -> None:
         """Wait until all work handed to the device is done."""
-        runtime.synchronize(self.device)
+        runtime.synchronize(self.device, self.device_module())
 
     def activate(self) -> AbstractContextManager[None]:
         """Make this the current device of the thread."""
-        return runtime.activate(self.device)
+        return runtime.activate(self.device, self.device_module())
 
     def new_stream(self) -> Any:
         """A queue beside the default one; None where there are none."""
-        return runtime.new_stream(self.device)
+        return runtime.new_stream(self.device, self.device_module())
 
     def on_stream(self, stream: Any) -> AbstractContextManager[Any]:
         """Work started inside goes to ``stream``."""
-        return runtime.on_stream(self.device, stream)
+        return runtime.on_stream(self.device, stream, self.device_module())
 
     def new_event(self, *, timing: bool = False) -> Any:
         """A mark in a stream (``record``, ``synchronize``, ``elapsed_time`` in ms) or None."""
-        return runtime.new_event(self.device, timing=timing)
+        return runtime.new_event(self.device, self.device_module(), timing=timing)
 
     def seed(self, number: int) -> None:
         """Start the default generator from ``number``. The engine does not draw from it:
         sampling counts (``core.random``)."""
-        runtime.seed(self.device, number)
+        runtime.seed(self.device, number, self.device_module())
 
     def use_threads(self, count: int) -> None:
         """Let ``count`` threads of the host compute; torch has one pool for the whole process."""
@@ -179,6 +187,10 @@ class Hardware:
 
     def settle(self) -> None:
         """Called once, when the weights are in place and before the first step."""
+
+    def end_step(self) -> None:
+        """Called once for each step of the engine, when all of its ops have been given to the
+        device and before it is waited for: where a lazy device starts to compute."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
         """A recording of ``function`` that replays cheaply; None where there is no such thing."""
@@ -242,8 +254,8 @@ class HostHardware(Hardware):
         torch.manual_seed(number)
 
 
-def _import_plugin(name: str | None) -> str | None:
-    """Import a vendor's package; why that fails, or None."""
+def import_plugin(name: str | None) -> str | None:
+    """Import a vendor's package, for an own ``missing``; why that fails, or None."""
     if name is None:
         return None
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from unisono.hardware.math_precision import MATH_APIS
+
 __all__ = ["FEATURES", "Facts"]
 
 _DTYPES = ("bfloat16", "float16", "float32")
@@ -37,6 +39,9 @@ class Facts:
     """The vendor's command that lists devices: where it is installed, a driver should be."""
     device_nodes: str | None = None
     """Pattern of the driver's device files."""
+    math_api: str | None = None
+    """The interface whose precision of exp, log, sin, ... the device's kernels have, a key of
+    ``math_precision``. None: that of OpenCL's full profile is demanded."""
     features: Collection[str] = frozenset()
     """Of ``FEATURES``."""
     detection_order: int = 50
@@ -50,6 +55,8 @@ class Facts:
     def __post_init__(self) -> None:
         self._check("features", self.features, FEATURES)
         self._check("dtypes", self.dtypes, _DTYPES)
+        if self.math_api is not None:
+            self._check("math_api", (self.math_api,), MATH_APIS)
         if not self.dtypes:
             raise ValueError(f"{self.name}: no dtypes")
 

@@ -87,7 +87,7 @@ def test_a_card_says_what_brings_the_device_and_its_ops() -> None:
 @pytest.mark.parametrize(
     ("name", "outcome", "words"),
     [
-        ("Hangs", "hang", "no end after 6 s in case float32 [3, 34] at fakes.py"),
+        ("Hangs", "hang", "s in case float32 [3, 34] at fakes.py"),
         ("Dies", "crashed", "the process died (SIGSEGV) in case float32 [3, 34] at fakes.py"),
     ],
 )
@@ -102,7 +102,7 @@ def test_what_hangs_or_dies_is_named_and_passed_by(name: str, outcome: str, word
 @pytest.mark.parametrize(
     ("name", "outcome", "words"),
     [
-        ("HangsAtOpening", "hang", "no end after 3 s"),
+        ("HangsAtOpening", "hang", "no end, and no sign of life for"),
         ("DiesAtOpening", "crashed", "the process died (exit code 7)"),
         (
             "tests.integration.conformance.broken_plugin:Any",

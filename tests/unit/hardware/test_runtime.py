@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -94,6 +96,32 @@ def test_a_module_without_a_context_for_the_current_device(module: SimpleNamespa
     with runtime.activate(DEVICE):
         assert current == [1]
     assert current == [0]
+
+
+class Unusable:
+    """Can be made and not used, as an event or a stream of a build that lacks them."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def record(self) -> None:
+        raise RuntimeError("Backend doesn't support events.")
+
+    def synchronize(self) -> None:
+        raise RuntimeError("Backend doesn't support synchronizing streams.")
+
+
+def test_what_can_be_made_and_not_used_is_not_there(
+    module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.device = lambda index: contextlib.nullcontext()
+    monkeypatch.setattr(torch, "Event", Unusable)
+    monkeypatch.setattr(torch, "Stream", Unusable)
+    assert runtime.new_event(DEVICE) is None
+    assert runtime.new_stream(DEVICE) is None
+    module.Event = module.Stream = lambda *_, **__: MagicMock(name="usable")
+    assert runtime.new_event(DEVICE) is not None
+    assert runtime.new_stream(DEVICE) is not None
 
 
 def test_facts_name_only_known_features() -> None:

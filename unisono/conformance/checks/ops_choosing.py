@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from unisono.conformance import inputs
-from unisono.conformance.bounds import U32, function_error, sum_error
+from unisono.conformance.bounds import U32, sum_error
 from unisono.conformance.comparing import Mismatch, exactly
 from unisono.conformance.context import Context
+from unisono.conformance.math_apis import function_error
 from unisono.conformance.registry import check
 from unisono.core import uniform
 

@@ -11,6 +11,7 @@ from unisono.conformance import expected, inputs
 from unisono.conformance.bounds import U32, unit_roundoff
 from unisono.conformance.comparing import Expected, exactly
 from unisono.conformance.context import Context
+from unisono.conformance.math_apis import absolute_error
 from unisono.conformance.registry import check
 
 __all__ = [
@@ -150,7 +151,7 @@ def rope(context: Context) -> None:
 @check("ops.rope_angles", "cos and sin of positions up to a million, on the device itself")
 def rope_angles(context: Context) -> None:
     """The product of position and frequency is one rounding, the same on any device; cos and sin
-    are within 4 ulps of 1 of those of that very angle."""
+    are as near to those of that very angle as the device's interface says."""
     from unisono.models.config import RopeConfig
     from unisono.models.layers import Rope
 
@@ -162,7 +163,7 @@ def rope_angles(context: Context) -> None:
         host, on_device = Rope(config, torch.device("cpu")), Rope(config, context.device)
         angles = positions.float().unsqueeze(1) * host.frequencies
         with context.case(f"theta {theta:g}"):
-            bound = torch.full(angles.shape, 4 * 2 * U32, dtype=torch.float64)
+            bound = torch.full(angles.shape, absolute_error("cos"), dtype=torch.float64)
             want = tuple(
                 Expected(turned, bound) for turned in (angles.double().cos(), angles.double().sin())
             )

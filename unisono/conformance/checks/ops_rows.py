@@ -133,7 +133,7 @@ def _joining(context: Context) -> None:
         "repeat_interleave": lambda a, b: b.repeat_interleave(3, 0),
         "clamp": lambda a, b: a.clamp(-0.5, 0.5),
         "maximum": lambda a, b: torch.maximum(a[:7], b),
-        "round": lambda a, b: (a * 3).round(),
+        "round": lambda a, b: (a * 4).round(),
     }
     for name, function in cases.items():
         with context.case(name):

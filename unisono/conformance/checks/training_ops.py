@@ -17,7 +17,6 @@ from torch import Tensor
 from unisono.conformance import expected, inputs
 from unisono.conformance.bounds import (
     U32,
-    function_error,
     gamma,
     sum_error,
     underflow,
@@ -25,6 +24,7 @@ from unisono.conformance.bounds import (
 )
 from unisono.conformance.comparing import Expected, Mismatch, exactly
 from unisono.conformance.context import Context
+from unisono.conformance.math_apis import function_error
 from unisono.conformance.registry import check
 from unisono.hardware import PortableOps
 
@@ -210,7 +210,8 @@ def _silu_mul(context: Context, dtype: torch.dtype) -> list[Case]:
         gate, up = leaf.detach().chunk(2, -1)
         sigma, g = gate.sigmoid(), grad.double().abs()
         sizes = torch.cat((g * up.abs() * sigma * (1 + gate.abs()), g * gate.abs() * sigma), -1)
-        relative = 2 * (function_error("exp") + function_error("divide")) + gamma(8, U32)
+        of_exp = torch.cat((function_error("exp", gate),) * 2, -1)
+        relative = 2 * (of_exp + function_error("divide")) + gamma(8, U32)
         relative += gamma(4, unit_roundoff(dtype))
         small = underflow(dtype) * (1 + g * (1 + up.abs() + gate.abs())).repeat(1, 2)
         want = Expected(values, relative * sizes + 4 * small)
