@@ -8,10 +8,10 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTION
 NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check
+.PHONY: help demo test test-real test-devices check
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed ## install, then let the built-in model read two messages
 	@scripts/demo
@@ -21,6 +21,9 @@ test: $(VENV)/.installed-for-tests ## install what tests need, then run all of t
 
 test-real: $(VENV)/.installed-for-tests ## fetch published models and tokenizers (240 MB) and test with them
 	@scripts/test-real
+
+test-devices: $(VENV)/.installed-for-tests ## PyTorch devices that others wrote (torchvulkan on software Vulkan)
+	@PIP_OPTIONS="$(PIP_OPTIONS)" scripts/test-devices
 
 check: $(VENV)/.installed-for-tests ## format, lint, types, import rules, generated pages
 	@scripts/check

@@ -41,8 +41,11 @@ class Machine:
         path.chmod(0o755)
 
     def doctor(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.unisono("doctor", *options)
+
+    def unisono(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "unisono", "doctor", *options],
+            [sys.executable, "-m", "unisono", *words],
             env={
                 **os.environ,
                 "PYTHONPATH": str(self.packages),
@@ -122,6 +125,29 @@ def test_a_package_that_breaks_import_torch_is_named(machine: Machine) -> None:
     assert "libascendcl.so" in imported["what"]
     assert "TORCH_DEVICE_BACKEND_AUTOLOAD=0" in imported["advice"]
     assert found["cpu"][0]["level"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "words", [("devices",), ("run", "Hello"), ("bench",), ("serve", "--port", "0")]
+)
+def test_every_verb_names_the_package_that_breaks_import_torch(
+    machine: Machine, words: tuple[str, ...]
+) -> None:
+    machine.install("sound", "def load(): pass", entry_points="[torch.backends]\na = sound:load\n")
+    machine.install(
+        "torch_broken",
+        "def load():\n    raise RuntimeError('no libfirmware.so.3')\n",
+        entry_points="[torch.backends]\nbrokenchip = torch_broken:load\n",
+    )
+    done = machine.unisono(*words)
+    assert done.returncode == 2, done.stderr
+    assert "import torch fails because of torch_broken, which torch loads" in done.stderr
+    assert "no libfirmware.so.3" in done.stderr
+    assert "uninstall torch_broken; until then set TORCH_DEVICE_BACKEND_AUTOLOAD=0" in done.stderr
+    assert "should not happen" not in done.stderr
+    machine.environment = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    if words == ("devices",):
+        assert machine.unisono(*words).returncode == 0
 
 
 def test_without_torch_the_doctor_still_speaks(machine: Machine) -> None:

@@ -16,6 +16,7 @@ import typer
 from unisono.cli.shown_text import tell
 from unisono.core.errors import (
     ConfigError,
+    EngineDeadError,
     HardwareError,
     InvalidRequestError,
     ModelError,
@@ -56,6 +57,7 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
             raise
+        error = _about_torch(error) or error
         if isinstance(error, UnisonoError):
             show_error(error.message, error.hint)
             raise typer.Exit(exit_code(error)) from None
@@ -66,6 +68,18 @@ def clear_errors() -> Iterator[None]:
             f"This should not happen. {DEBUG_VARIABLE}=1 shows where it did; please report it.",
         )
         raise typer.Exit(1) from None
+
+
+def _about_torch(error: Exception) -> UnisonoError | None:
+    """The true cause, where a package that torch loads by itself makes ``import torch`` fail: here,
+    or in the engine's process."""
+    from unisono.hardware import torch_import
+
+    if not isinstance(error, EngineDeadError):
+        return torch_import.explain(error)
+    if torch_import.autoloaded() and (found := torch_import.probe()).level == "problem":
+        return HardwareError(f"{found.subject} {found.what}", hint=found.advice)
+    return None
 
 
 def _one_line(text: str) -> str:
