@@ -310,7 +310,7 @@ class RawConfig:
             UnsupportedModelError: not known.
         """
         value = self.get(name, default)
-        if value not in _ACTIVATIONS:
+        if not isinstance(value, str) or value not in _ACTIVATIONS:
             raise UnsupportedModelError(
                 f"{self.source}: {name} {value!r:.80} is not supported.",
                 hint=f"Known: {', '.join(_ACTIVATIONS)}.",
@@ -350,7 +350,7 @@ class RawConfig:
         for name in ("rope_theta", "partial_rotary_factor", "rope_type", "type"):
             scaling.pop(name, None)
         return RopeConfig(
-            kind=str(kind),
+            kind=str(kind)[:80],
             theta=theta,
             rotary_dim=rotary_dim,
             max_position=self.integer("max_position_embeddings", 2048),

@@ -19,7 +19,7 @@ from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
-from unisono.models.registry import read_family
+from unisono.models.registry import making_sense_of, read_family
 from unisono.models.weight_bytes import (
     are_looked_up,
     held_bytes,
@@ -102,7 +102,8 @@ def load_model(
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
-    whole = family(config, hardware.ops, hardware.device)
+    with making_sense_of(raw):
+        whole = family(config, hardware.ops, hardware.device)
     num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
     quantized = checkpoint.quantized(whole, weights, torch_dtype)
     if quantized is not None:

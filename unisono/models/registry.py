@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models.config import ModelConfig, RawConfig
 from unisono.models.decoder import Decoder
 
-__all__ = ["FAMILIES", "find_family", "read_family"]
+__all__ = ["FAMILIES", "find_family", "making_sense_of", "read_family"]
 
+_FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _DAMAGED = (
     "Compare the file with the one on the model's page; was it changed or cut, fetch it again."
 )
@@ -193,12 +196,29 @@ def read_family(raw: RawConfig) -> tuple[type[Decoder], ModelConfig]:
     Raises:
         UnsupportedModelError, CheckpointError: what is wrong, and where to look.
     """
-    try:
+    with making_sense_of(raw):
         family, own = _find(raw)
         return family, family.read_config(own)
+
+
+@contextmanager
+def making_sense_of(raw: RawConfig) -> Iterator[None]:
+    """Around what is made of a configuration: numbers that are each possible may together describe
+    no model, and whatever fails then is the file's fault.
+
+    Raises:
+        CheckpointError: what failed, and where to look.
+    """
+    try:
+        yield
     except CheckpointError as error:
         error.hint = error.hint or _DAMAGED
         raise
+    except _FAILURES as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CheckpointError(
+            f"{raw.source} describes a model that cannot be made ({reason:.200}).", hint=_DAMAGED
+        ) from error
 
 
 def _known(names: list[str]) -> str:

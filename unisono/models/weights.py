@@ -366,7 +366,8 @@ def open_tensors(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         if _is_pointer(path):
             raise lfs_pointer_error(path) from error
-        raise CheckpointError(f"{path} cannot be read ({error}).", hint=_AGAIN) from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} cannot be read ({reason:.200}).", hint=_AGAIN) from error
 
 
 def _is_pointer(path: Path) -> bool:

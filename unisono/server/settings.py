@@ -14,6 +14,7 @@ from unisono.server.web_origins import is_loopback
 __all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
 
 KEY_VARIABLE = "UNISONO_API_KEY"
+_MAX_KEY_BYTES = 1 << 20
 _MIN_KEY_LENGTH = 8
 
 
@@ -153,14 +154,25 @@ def read_keys(
     """Keys from options, from the environment (comma-separated) and from a file (one a line).
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or is too large to be one of keys.
     """
     environment = os.environ if environment is None else environment
     keys = [*given, *environment.get(KEY_VARIABLE, "").split(",")]
     if key_file is not None:
-        try:
-            lines = key_file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The key file {key_file} cannot be read.") from error
-        keys += [line for line in lines if not line.lstrip().startswith("#")]
+        keys += [line for line in _lines(key_file) if not line.lstrip().startswith("#")]
     return tuple(dict.fromkeys(key.strip() for key in keys if key.strip()))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_KEY_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The key file {path} cannot be read.") from error
+    if len(content) > _MAX_KEY_BYTES:
+        raise ConfigError(
+            f"The key file {path} is larger than {_MAX_KEY_BYTES} bytes.",
+            hint="It holds one key a line.",
+        )
+    return text.splitlines()

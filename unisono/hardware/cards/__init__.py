@@ -5,12 +5,14 @@ A hardware is ``verified`` when a card of it that passed lies here, and only the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
+
+from unisono.core.errors import SpecError
+from unisono.core.folder_files import parse_json
 
 __all__ = ["CARD_SCHEMA", "Card", "Status", "load_cards", "status_of"]
 
@@ -29,20 +31,39 @@ class Card:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Card:
         """Raises ValueError where it is not a card of this schema."""
-        if data.get("schema") != CARD_SCHEMA:
-            raise ValueError(f"schema {data.get('schema')!r}, expected {CARD_SCHEMA}")
-        return cls(str(data["hardware"]), data["passed"] is True, data)
+        if not isinstance(data, Mapping) or data.get("schema") != CARD_SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else data
+            raise ValueError(f"schema {found!r:.80}, expected {CARD_SCHEMA}")
+        hardware, passed = data.get("hardware"), data.get("passed")
+        if not isinstance(hardware, str) or not isinstance(passed, bool):
+            raise ValueError(
+                f"hardware {hardware!r:.80} and passed {passed!r:.80} are no such values"
+            )
+        return cls(hardware, passed, data)
 
 
 @cache
 def load_cards() -> dict[str, Card]:
-    """Hardware name -> its card."""
+    """Hardware name -> its card.
+
+    Raises:
+        SpecError: a file is damaged.
+    """
     cards = {}
     for path in sorted(files(__name__).iterdir(), key=lambda p: p.name):
         if path.name.endswith(".json"):
-            card = Card.parse(json.loads(path.read_text(encoding="utf-8")))
+            card = _read(path.name, path.read_bytes())
             cards[card.hardware] = card
     return cards
+
+
+def _read(name: str, content: bytes) -> Card:
+    try:
+        return Card.parse(parse_json(content))
+    except ValueError as error:
+        raise SpecError(
+            f"The capability card {name} is damaged ({error}).", hint="Install unisono again."
+        ) from error
 
 
 def status_of(hardware: str) -> Status:
