@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tests.near_ties import is_likeliest, num_equal
+
 VOCAB_SIZE = 512
 
 _SHAPE: dict[str, Any] = {
@@ -75,21 +77,38 @@ def prompts(*lengths: int, seed: int = 0) -> list[list[int]]:
     return [torch.randint(3, VOCAB_SIZE, (n,), generator=generator).tolist() for n in lengths]
 
 
-def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
-    """The oracle's own continuation, without stopping."""
+def continues(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> bool:
+    """Whether the oracle's own greedy continuation is this answer, up to a near tie."""
     with torch.no_grad():
-        ids = model.generate(
-            torch.tensor([prompt]), max_new_tokens=count, do_sample=False, eos_token_id=None
+        done = model.generate(
+            torch.tensor([prompt]),
+            max_new_tokens=len(answer),
+            do_sample=False,
+            eos_token_id=None,
+            output_logits=True,
+            return_dict_in_generate=True,
         )
-    return ids[0, len(prompt) :].tolist()
+    count = num_equal(done.sequences[0, len(prompt) :].tolist(), answer)
+    return count == len(answer) or is_likeliest(answer[count], done.logits[count][0])
 
 
 def is_greedy(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> bool:
-    """Whether the oracle continues the prompt so: each token is the likeliest behind those before
-    it. Where that depends on how long the whole is, the oracle has to continue it itself."""
+    """Whether the oracle continues the prompt so: each token may be the likeliest behind those
+    before it. Where that depends on how long the whole is, the oracle continues it itself."""
     with torch.no_grad():
         logits = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]
-    return logits.argmax(-1).tolist() == answer or greedy(model, prompt, len(answer)) == answer
+    if all(map(is_likeliest, answer, logits)):
+        return True
+    return continues(model, prompt, answer)
+
+
+def check_greedy(
+    model: PreTrainedModel, prompts: list[list[int]], answers: list[list[int]], count: int = 24
+) -> None:
+    """Answers of ``count`` tokens to these prompts are the oracle's."""
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert len(answer) == count
+        assert is_greedy(model, prompt, answer)
 
 
 def logprobs(model: PreTrainedModel, token_ids: list[int]) -> torch.Tensor:

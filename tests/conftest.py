@@ -7,7 +7,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile(
+    "any machine",
+    deadline=None,  # of wall time
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
 os.environ.setdefault("UNISONO_IGNORE_PACKAGES", "unisono-cpu")
 
 

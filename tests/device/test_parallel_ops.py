@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.waiting import PATIENCE_S
 from unisono.core.errors import ConfigError, HardwareError
 from unisono.hardware import Hardware, find_hardware, rendezvous
 from unisono.hardware.collectives import Group
@@ -162,4 +163,4 @@ def test_a_backend_that_torch_opens_by_name(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", NAMED, str(rank), str(tmp_path)], env=environment)
         for rank in range(2)
     ]
-    assert [rank.wait(60) for rank in ranks] == [0, 0]
+    assert [rank.wait(PATIENCE_S) for rank in ranks] == [0, 0]

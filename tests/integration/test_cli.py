@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tests.waiting import PATIENCE_S, until
 
 PROGRAM = [sys.executable, "-c", "from unisono.cli import main; main()"]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
@@ -92,7 +94,6 @@ def unisono(*words: str | bytes, **options: Any) -> subprocess.CompletedProcess[
         [*PROGRAM, *words],
         capture_output=True,
         env=environment,
-        timeout=120,
         check=False,
         **options,
     )
@@ -268,7 +269,7 @@ def test_a_reader_that_leaves_early(checkpoint: Path) -> None:
         process.stdout.read(1)
         process.stdout.close()
         error = process.stderr.read()
-        assert process.wait(60) in (0, 1)
+        assert process.wait(PATIENCE_S) in (0, 1)
     assert b"Traceback" not in error
     assert b"Exception ignored" not in error
 
@@ -279,7 +280,7 @@ def test_ctrl_c(checkpoint: Path) -> None:
         assert process.stdout is not None
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (130, 0), "0 if the answer was complete before the signal came"
     assert b"Traceback" not in error
 
@@ -291,15 +292,14 @@ def _free_port() -> int:
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    process.kill()
-    pytest.fail(f"no answer: {process.communicate()}")
+    def answers() -> bool:
+        if process.poll() is not None:
+            pytest.fail(f"no answer: {process.communicate()}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=PATIENCE_S):
+            return True
+        return False
+
+    until(answers)
 
 
 def test_serve_answers_and_ends_on_sigterm(checkpoint: Path) -> None:
@@ -313,10 +313,10 @@ def test_serve_answers_and_ends_on_sigterm(checkpoint: Path) -> None:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             answer = json.load(response)
         process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE_S)
     assert answer["usage"]["completion_tokens"] <= 3
     assert process.returncode == 0, error
     assert b"Traceback" not in error

@@ -54,7 +54,6 @@ class Machine:
             },
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     def findings(self, *, status: int) -> dict[str, list[Finding]]:

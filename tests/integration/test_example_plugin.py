@@ -13,7 +13,7 @@ SOURCE = ROOT / "examples" / "plugin" / "unisono_abacus.py"
 
 def unisono(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "unisono", *arguments], capture_output=True, text=True, timeout=200
+        [sys.executable, "-m", "unisono", *arguments], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

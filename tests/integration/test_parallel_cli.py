@@ -18,7 +18,7 @@ PROMPT = "Where is my parcel?"
 
 def unisono(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *words], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        [*PROGRAM, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
 
 

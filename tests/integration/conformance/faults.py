@@ -109,7 +109,7 @@ def shows(script: str, fault: str) -> tuple[int, int]:
                 command += [str(path)]
             try:
                 done = subprocess.run(
-                    command, env=environment, capture_output=True, timeout=20, check=False
+                    command, env=environment, capture_output=True, timeout=120, check=False
                 )
                 codes.append(done.returncode)
             except subprocess.TimeoutExpired:

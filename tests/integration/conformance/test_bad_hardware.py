@@ -12,7 +12,7 @@ CHECKS = ("runtime.identity", "runtime.random", "ops.silu_mul", "ops.embedding")
 ROUND = ("ops.table", "ops.silu_mul", "ops.rms_norm", "ops.embedding", "training")
 
 
-def run(name: str, *only: str, timeout: float = 20.0) -> tuple[Run, dict[str, Result]]:
+def run(name: str, *only: str, timeout: float = 600.0) -> tuple[Run, dict[str, Result]]:
     device = name if ":" in name else f"{FAKES}:{name}"
     done = check_device(Options(device=device, quick=True, only=only or CHECKS, timeout=timeout))
     return done, {result.check: result for result in done.results}
@@ -92,7 +92,7 @@ def test_a_card_says_what_brings_the_device_and_its_ops() -> None:
     ],
 )
 def test_what_hangs_or_dies_is_named_and_passed_by(name: str, outcome: str, words: str) -> None:
-    done, results = run(name, timeout=6.0)
+    done, results = run(name, timeout=30.0)
     assert not done.passed
     assert results["ops.silu_mul"].outcome == outcome
     assert words in results["ops.silu_mul"].detail
@@ -113,7 +113,7 @@ def test_what_hangs_or_dies_is_named_and_passed_by(name: str, outcome: str, word
     ],
 )
 def test_a_device_that_cannot_be_opened(name: str, outcome: str, words: str) -> None:
-    done, results = run(name, timeout=3.0 if outcome == "hang" else 30.0)
+    done, results = run(name, timeout=3.0 if outcome == "hang" else 600.0)
     assert not done.passed
     assert results["runtime.open"].outcome == outcome
     assert words in results["runtime.open"].detail

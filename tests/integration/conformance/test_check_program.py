@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-T = TypeVar("T")
+from tests.waiting import until
 
 
 def check(*words: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +77,6 @@ def test_an_unknown_device_is_exit_code_2() -> None:
     assert "is not a known device" in done.stderr
 
 
-@pytest.mark.timeout(600)
 def test_the_processor_passes_quickly() -> None:
     done = check("cpu", "--quick")
     assert done.returncode == 0, done.stdout
@@ -92,23 +88,15 @@ def test_a_check_that_hangs_ends_with_the_program() -> None:
     command = [sys.executable, "-m", "unisono", "check", device, "--only=ops.silu_mul"]
     program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        (child,) = _wait_for(lambda: _children(program.pid))
-        _wait_for(lambda: "libtorch" in Path(f"/proc/{child}/maps").read_text())
+        until(lambda: _children(program.pid))
+        (child,) = _children(program.pid)
+        until(lambda: "libtorch" in Path(f"/proc/{child}/maps").read_text())
     finally:
         program.kill()
         program.wait()
-    _wait_for(lambda: not Path(f"/proc/{child}").exists())
+    until(lambda: not Path(f"/proc/{child}").exists())
 
 
 def _children(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in listed]
-
-
-def _wait_for(found: Callable[[], T]) -> T:
-    end = time.monotonic() + 60.0
-    while time.monotonic() < end:
-        if result := found():
-            return result
-        time.sleep(0.1)
-    raise AssertionError("it did not come")

@@ -25,7 +25,7 @@ def found() -> Iterator[dict[str, Future[Found]]]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         yield {
             fault: pool.submit(
-                found_by, fault, MUST_FIND[fault], timeout=20 if fault == "hang" else 120
+                found_by, fault, MUST_FIND[fault], timeout=20 if fault == "hang" else 600
             )
             for fault in PLANTED
         }
@@ -36,7 +36,6 @@ def test_every_fault_has_its_check() -> None:
     assert len(MUST_FIND) >= 25
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", PLANTED)
 def test_the_fault_is_found_and_named(fault: str, found: dict[str, Future[Found]]) -> None:
     result = found[fault].result()[MUST_FIND[fault]]

@@ -10,6 +10,7 @@ import torch
 
 from tests import checkpoints
 from tests.engines import engine, request
+from tests.near_ties import is_likeliest
 from unisono.core import SamplingParams
 from unisono.engine.kv_cache import peak_blocks
 
@@ -51,7 +52,7 @@ def test_a_prompt_of_131072_tokens(tmp_path: Path, kv_dtype: str) -> None:
     expected = _distributions(model, prompt + answer)
     found = expected[torch.arange(4), torch.tensor(answer)]
     if kv_dtype == "auto":
-        assert expected.argmax(-1).tolist() == answer
+        assert all(map(is_likeliest, answer, expected))
         assert torch.tensor(logprobs) == pytest.approx(found.tolist(), abs=1e-3)
     else:
         assert (torch.tensor(logprobs) - found).abs().max() < 0.5
@@ -102,6 +103,6 @@ def test_a_prompt_that_most_layers_see_through_a_window(tmp_path: Path) -> None:
     with torch.no_grad():
         logits = model(torch.tensor([prompt + answer])).logits[0, length - 1 : -1]
     expected = logits.log_softmax(-1)
-    assert expected.argmax(-1).tolist() == answer
+    assert all(map(is_likeliest, answer, expected))
     found = expected[torch.arange(8), torch.tensor(answer)]
     assert torch.tensor(logprobs) == pytest.approx(found.tolist(), abs=1e-3)

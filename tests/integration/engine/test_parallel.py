@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +17,11 @@ import torch
 
 from tests import checkpoints
 from tests.engines import answers, engine, request, run
+from tests.near_ties import are_the_same, check_scores
+from tests.waiting import until
 from unisono.core import EngineConfig, SamplingParams
 from unisono.core.errors import ConfigError, EngineDeadError, InsufficientMemoryError
 from unisono.engine import Engine, ranks
-from unisono.hardware import rendezvous
 
 WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,13 +59,15 @@ def tight(folder: Path, **options: Any) -> Engine:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Engine, Engine]]:
-    """The engine in one process, and the same in two."""
+def model(request: pytest.FixtureRequest) -> Any:
     family, options = CASES[request.param]
-    model = checkpoints.oracle(family, **options)
-    folder = checkpoints.save(model, tmp_path_factory.mktemp(request.param))
+    return checkpoints.oracle(family, **options)
+
+
+@pytest.fixture(scope="module")
+def pair(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Engine]]:
+    """The engine in one process, and the same in two."""
+    folder = checkpoints.save(model, tmp_path_factory.mktemp("model"))
     two = tight(folder, tensor_parallel=2)
     yield tight(folder), two
     two.close()
@@ -75,47 +77,45 @@ def test_the_same_greedy_tokens(pair: tuple[Engine, Engine]) -> None:
     one, two = pair
     prompts = checkpoints.prompts(*LENGTHS)
     assert two.info.num_blocks == one.info.num_blocks
-    assert answers(two, prompts) == answers(one, prompts)
+    assert are_the_same(one, prompts, answers(two, prompts), answers(one, prompts))
     if len(one.runner.groups) == 1 and one.runner.groups[0].kind == "full":
         assert two.stats().num_preemptions > 0
 
 
 def test_the_same_tokens_from_the_prefix_cache(pair: tuple[Engine, Engine]) -> None:
     (prompt,) = checkpoints.prompts(30, seed=2)
-    first = [answers(each, [prompt]) for each in pair]
+    first = [answers(each, [prompt])[0] for each in pair]
     again = [run(each, [request("again", prompt)])["again"] for each in pair]
-    assert first[0] == first[1] == [again[0].token_ids] == [again[1].token_ids]
+    for found in (first[1], again[0].token_ids, again[1].token_ids):
+        assert are_the_same(pair[0], [prompt], [found], [first[0]])
     assert again[1].num_cached_tokens == again[0].num_cached_tokens > 0
 
 
-def test_the_same_samples_and_logprobs(pair: tuple[Engine, Engine]) -> None:
+def test_the_same_samples_and_logprobs(model: Any, pair: tuple[Engine, Engine]) -> None:
     prompts = checkpoints.prompts(12, 7, 20, seed=3)
     requests = [request(i, p, SAMPLED, seed=i) for i, p in enumerate(prompts)]
     one, two = (run(each, requests) for each in pair)
     for name, expected in one.items():
         assert two[name].token_ids == expected.token_ids
-        assert two[name].logprobs is not None
-        assert expected.logprobs is not None
-        for found, wanted in zip(two[name].logprobs, expected.logprobs, strict=True):
-            assert found.logprob == pytest.approx(wanted.logprob, abs=1e-4)
-            assert [i for i, _ in found.top] == [i for i, _ in wanted.top]
+        prompt = prompts[int(name)]
+        rows = checkpoints.logprobs(model, prompt + expected.token_ids)[len(prompt) - 1 : -1]
+        for done in (two[name], expected):
+            for entry, token_id, row in zip(done.logprobs, done.token_ids, rows, strict=True):
+                check_scores(entry, token_id, row)
 
 
-def test_the_same_prompt_logprobs(pair: tuple[Engine, Engine]) -> None:
+def test_the_same_prompt_logprobs(model: Any, pair: tuple[Engine, Engine]) -> None:
     params = SamplingParams(max_tokens=2, temperature=0.0, prompt_logprobs=2)
     prompts = checkpoints.prompts(21, 5, seed=4)
-    one, two = (run(each, [request(i, p, params) for i, p in enumerate(prompts)]) for each in pair)
-    for name, expected in one.items():
-        assert two[name].token_ids == expected.token_ids
-        found, wanted = two[name].prompt_logprobs, expected.prompt_logprobs
-        assert found is not None
-        assert wanted is not None
-        assert found[0] is wanted[0] is None
-        for ours, theirs in zip(found[1:], wanted[1:], strict=True):
-            assert ours is not None
-            assert theirs is not None
-            assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-4)
-            assert (ours.token_id, ours.rank) == (theirs.token_id, theirs.rank)
+    for each in pair:
+        done = run(each, [request(i, prompt, params) for i, prompt in enumerate(prompts)])
+        for i, prompt in enumerate(prompts):
+            scored = done[str(i)].prompt_logprobs
+            assert scored is not None
+            assert scored[0] is None
+            rows = checkpoints.logprobs(model, prompt)
+            for entry, token_id, row in zip(scored[1:], prompt[1:], rows[:-1], strict=True):
+                check_scores(entry, token_id, row)
 
 
 # -- ends ---------------------------------------------------------------------------------------
@@ -159,13 +159,6 @@ def rank_of(each: Engine) -> int:
     return each.runner.ranks._owned.members[0]._process.pid  # type: ignore[attr-defined]
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-
-
 def test_a_rank_that_is_killed_ends_the_engine(started: Callable[..., Engine]) -> None:
     each = started()
     (prompt,) = checkpoints.prompts(9)
@@ -174,10 +167,8 @@ def test_a_rank_that_is_killed_ends_the_engine(started: Callable[..., Engine]) -
     meeting_place = each.runner.ranks._owned.meeting_place  # type: ignore[attr-defined]
     assert meeting_place.stat().st_mode & 0o777 == 0o700
     os.kill(rank_of(each), signal.SIGKILL)
-    began = time.monotonic()
     with pytest.raises(EngineDeadError, match=r"Rank 1 ended with status -9 \(killed.*2 parts"):
         run(each, [])
-    assert time.monotonic() - began < 10
     with pytest.raises(EngineDeadError, match="Rank 1 ended"):
         each.step()
     with pytest.raises(EngineDeadError, match="Rank 1 ended"):
@@ -215,11 +206,9 @@ def test_a_step_that_is_interrupted_is_the_last(
         run(each, [])
 
 
-def test_a_rank_that_hangs_is_given_up(
-    started: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendezvous, "_STEP_TIMEOUT", timedelta(seconds=3))
+def test_a_rank_that_hangs_is_given_up(started: Callable[..., Engine]) -> None:
     each = started()
+    each.runner.ranks.group.handle._set_default_timeout(timedelta(seconds=3))  # type: ignore[attr-defined]
     os.kill(rank_of(each), signal.SIGSTOP)
     with pytest.raises(EngineDeadError, match=r"Rank 0 failed: RuntimeError.*3000ms"):
         answers(each, checkpoints.prompts(5))
@@ -244,7 +233,8 @@ def test_an_error_in_choosing_tokens_fails_alone_and_one_in_the_model_ends_all(
     monkeypatch.setattr(each.runner, "sampler", choose)
     done = run(each, [request(i, prompt) for i, prompt in enumerate(prompts)])
     assert done["0"].finish_reason == "error"
-    assert done["1"].token_ids == answers(engine(folder), [prompts[1]])[0]
+    one = engine(folder)
+    assert are_the_same(one, prompts[1:], [done["1"].token_ids], answers(one, prompts[1:]))
     monkeypatch.setattr(each.runner.model, "logits", fail)
     with pytest.raises(EngineDeadError, match="Rank 0 failed: MemoryError: too small"):
         run(each, [request(2, prompts[1])])
@@ -285,7 +275,7 @@ from unisono.engine import build_engine
 config = EngineConfig(device="cpu", kv_memory=1 << 20, tensor_parallel=2)
 engine = build_engine(Path(sys.argv[1]), config)
 print(engine.runner.ranks._owned.members[0]._process.pid, flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -295,7 +285,7 @@ def test_no_rank_outlives_a_program_that_is_killed(folder: Path) -> None:
     rank = int(process.stdout.readline())
     process.kill()
     process.wait(20)
-    until(lambda: not alive(rank), 5)
+    until(lambda: not alive(rank))
 
 
 # -- starts that fail ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests import checkpoints
 from tests.engines import answers, engine
+from tests.near_ties import are_the_same
 
 PROMPTS = checkpoints.prompts(5, 17, 40)
 
@@ -32,4 +33,7 @@ def test_the_virtual_accelerator_in_two_parts(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["virtual:0", answers(engine(folder), PROMPTS)]
+    device, found = json.loads(done.stdout)
+    assert device == "virtual:0"
+    one = engine(folder)
+    assert are_the_same(one, PROMPTS, found, answers(one, PROMPTS))

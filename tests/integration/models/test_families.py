@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tests import checkpoints
+from tests.checkpoints import check_greedy
 from tests.engines import GREEDY, answers, engine, request, run
 from tests.families import CASES, Case
+from tests.near_ties import check_scores
 from tests.passes import logits, logits_of_parts
 from unisono.core import SamplingParams
 from unisono.engine.kv_cache import peak_blocks
@@ -43,17 +45,6 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return bool((ours - theirs).abs().max() <= 1e-4 * theirs.abs().max())
 
 
-def check_greedy(model: Any, prompts: list[list[int]], answers: list[list[int]]) -> None:
-    for prompt, answer in zip(prompts, answers, strict=True):
-        assert len(answer) == GREEDY.max_tokens
-        assert checkpoints.is_greedy(model, prompt, answer)
-
-
-def approx(logprob: Any, row: torch.Tensor) -> Any:
-    """Both have rounded in float32, on the way to a row whose entries may be large."""
-    return pytest.approx(logprob, abs=max(2e-4, 2e-5 * row.abs().max().item()))
-
-
 def test_logits(any_case: tuple[Any, Path]) -> None:
     model, folder = any_case
     (prompt,) = checkpoints.prompts(60)
@@ -70,7 +61,7 @@ def test_greedy_continuation_alone_and_batched(any_case: tuple[Any, Path]) -> No
     batched = answers(engine(folder, max_num_batched_tokens=256), prompts)
     check_greedy(model, prompts, batched)
     alone = engine(folder, max_num_seqs=1)
-    assert [answers(alone, [prompt])[0] for prompt in prompts[:4]] == batched[:4]
+    check_greedy(model, prompts[:4], [answers(alone, [prompt])[0] for prompt in prompts[:4]])
 
 
 def test_tensor_parallel(case: tuple[Any, Path], tmp_path: Path) -> None:
@@ -97,9 +88,8 @@ def test_prefix_cached_is_fresh(case: tuple[Any, Path]) -> None:
     longer = prompt + expected[:10]
     check_greedy(model, [prompt], [expected])
     again = run(cached, [request("again", prompt), request("longer", longer)])
-    assert again["again"].token_ids == expected
+    check_greedy(model, [prompt, longer], [again[name].token_ids for name in ("again", "longer")])
     assert again["again"].num_cached_tokens >= 40
-    check_greedy(model, [longer], [again["longer"].token_ids])
     assert again["longer"].num_cached_tokens >= 40
 
 
@@ -135,14 +125,9 @@ def test_prompt_logprobs(case: tuple[Any, Path]) -> None:
         assert done[str(i)].token_ids == []
         expected = checkpoints.logprobs(model, prompt)
         for position in range(1, len(prompt)):
-            entry, row = scored[position], expected[position - 1]
-            assert entry is not None
-            assert entry.token_id == prompt[position]
-            assert entry.logprob == approx(row[prompt[position]].item(), row)
-            assert entry.rank == 1 + int((row > row[prompt[position]]).sum())
-            top = row.topk(3)
-            assert [token_id for token_id, _ in entry.top] == top.indices.tolist()
-            assert [value for _, value in entry.top] == approx(top.values.tolist(), row)
+            entry = scored[position]
+            check_scores(entry, prompt[position], expected[position - 1])
+            assert len(entry.top) == 3
 
 
 def test_logprobs_of_the_answer(case: tuple[Any, Path]) -> None:
@@ -152,9 +137,10 @@ def test_logprobs_of_the_answer(case: tuple[Any, Path]) -> None:
     done = run(engine(folder), [request(0, prompt, params)])["0"]
     expected = checkpoints.logprobs(model, prompt + done.token_ids)
     assert done.logprobs is not None
-    for k, entry in enumerate(done.logprobs):
-        row = expected[len(prompt) + k - 1]
-        assert entry.logprob == approx(row.max().item(), row)
+    for token_id, entry, row in zip(
+        done.token_ids, done.logprobs, expected[len(prompt) - 1 :], strict=False
+    ):
+        check_scores(entry, token_id, row)
         assert entry.rank == 1
-        assert entry.top[0][0] == entry.token_id
+        assert entry.top[0][1] == entry.logprob
     assert GREEDY.logprobs is None

@@ -14,6 +14,7 @@ from tests.checkpoints import oracle
 from tests.gguf_files import write_gguf
 from tests.gguf_tokenizers import add_byte_level, add_sentencepiece
 from tests.unit.text.conftest import llama2, qwen
+from tests.waiting import computing_at_most
 from unisono.core.errors import UnisonoError
 from unisono.gguf import GgufFile
 from unisono.hardware.cpu import CpuHardware
@@ -61,7 +62,7 @@ def test_damage(file: Path, tmp_path: Path) -> None:
     header = min(info.start for info in GgufFile.read(file).tensors.values())
     near = places(whole)
 
-    @settings(max_examples=EXAMPLES, deadline=4000)
+    @settings(max_examples=EXAMPLES)
     @given(
         anywhere=st.lists(CHANGE, max_size=2),
         near_values=st.lists(st.tuples(st.sampled_from(near), CHANGE), min_size=1, max_size=3),
@@ -75,9 +76,9 @@ def test_damage(file: Path, tmp_path: Path) -> None:
         for start, (at, byte) in near_values:
             data[min(start + at % 60, header - 1)] = byte
         path.write_bytes(data)
-        with suppress(UnisonoError):
+        with computing_at_most(60), suppress(UnisonoError):
             load_model(path, CpuHardware(), dtype="float32")
-        with suppress(UnisonoError):
+        with computing_at_most(60), suppress(UnisonoError):
             Tokenizer.load(path).encode("hello wörld")
 
     check()

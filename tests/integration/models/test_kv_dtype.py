@@ -12,6 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tests import checkpoints
 from tests.engines import answers, engine, request, run
 from tests.families import CASES, dense
+from tests.near_ties import are_the_same, is_likeliest
 from tests.passes import logits
 from unisono.core.errors import ConfigError
 from unisono.hardware import Facts, QuantizedKV, find_hardware
@@ -45,11 +46,8 @@ def rounded_logits(model: PreTrainedModel, prompt: list[int], kv_dtype: str) -> 
         return model(torch.tensor([prompt]), past_key_values=cache, use_cache=True).logits[0]
 
 
-def greedy(model: PreTrainedModel, prompt: list[int], kv_dtype: str, count: int) -> list[int]:
-    ids = list(prompt)
-    for _ in range(count):
-        ids.append(int(rounded_logits(model, ids, kv_dtype)[-1].argmax()))
-    return ids[len(prompt) :]
+# What a level that falls on the other side of the middle may move a logit by.
+A_LEVEL = 0.02
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -77,12 +75,17 @@ def test_logits(case: tuple[Any, Path], kv_dtype: str) -> None:
 @pytest.mark.parametrize("case", ["llama", "qwen2-window-upper", "gemma3"], indirect=True)
 def test_answers_depend_on_no_batch_chunk_cache_or_preemption(case: tuple[Any, Path]) -> None:
     model, folder = case
-    expected = [greedy(model, prompt, "int8", 12) for prompt in PROMPTS]
     whole = engine(folder, kv_dtype="int8", max_num_batched_tokens=256)
     found = answers(whole, PROMPTS)
-    assert [answer[:12] for answer in found] == expected
+    for prompt, answer in zip(PROMPTS, found, strict=True):
+        rows = rounded_logits(model, prompt + answer[:-1], "int8")[len(prompt) - 1 :]
+        assert len(answer) == len(rows) == 24
+        assert all(
+            is_likeliest(token, row, apart=A_LEVEL) for token, row in zip(answer, rows, strict=True)
+        )
     again = run(whole, [request("again", PROMPTS[3])])["again"]
-    assert (again.token_ids, again.num_cached_tokens >= 40) == (found[3], True)
+    assert are_the_same(whole, PROMPTS[3:], [again.token_ids], found[3:], apart=A_LEVEL)
+    assert again.num_cached_tokens >= 40
     per_block = whole.info.kv_bytes // whole.info.num_blocks
     tight = engine(
         folder,
@@ -92,7 +95,7 @@ def test_answers_depend_on_no_batch_chunk_cache_or_preemption(case: tuple[Any, P
         max_num_batched_tokens=9,
         prefix_cache=False,
     )
-    assert answers(tight, PROMPTS) == found
+    assert are_the_same(whole, PROMPTS, answers(tight, PROMPTS), found, apart=A_LEVEL)
     if all(group.kind == "full" for group in whole.runner.groups):
         assert tight.stats().num_preemptions > 0
 
@@ -112,7 +115,9 @@ def test_two_ranks(tmp_path: Path) -> None:
     folder = checkpoints.save(checkpoints.oracle("qwen3", head_dim=32), tmp_path)
     two = engine(folder, kv_dtype="int8", tensor_parallel=2)
     try:
-        assert answers(two, PROMPTS) == answers(engine(folder, kv_dtype="int8"), PROMPTS)
+        one = engine(folder, kv_dtype="int8")
+        expected = answers(one, PROMPTS)
+        assert are_the_same(one, PROMPTS, answers(two, PROMPTS), expected, apart=A_LEVEL)
     finally:
         two.close()
 
@@ -140,7 +145,7 @@ def test_recurrent_states_stay_as_they_are(tmp_path: Path) -> None:
     assert not any(cache.levels.is_contiguous() for cache in quantized)
     found = answers(whole, PROMPTS)
     chunked = engine(folder, kv_dtype="int8", max_num_batched_tokens=9, prefix_cache=False)
-    assert answers(chunked, PROMPTS) == found
+    assert are_the_same(whole, PROMPTS, answers(chunked, PROMPTS), found, apart=A_LEVEL)
 
 
 def test_a_model_that_keeps_no_keys_and_values_says_so(tmp_path: Path) -> None:

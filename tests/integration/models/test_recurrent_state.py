@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests import checkpoints
+from tests.checkpoints import check_greedy
 from tests.engines import answers, engine, request, run
 from tests.families import CASES
 from unisono.core import Batch
@@ -55,7 +56,7 @@ def test_a_step_that_failed_is_not_felt_by_those_who_come_through(
         engine(folder, max_num_batched_tokens=16),
         lambda number, batch: number == failing and len(batch.rows) > 1,
     )
-    assert answers(shaky, prompts) == [checkpoints.greedy(model, p, 24) for p in prompts]
+    check_greedy(model, prompts, answers(shaky, prompts))
 
 
 def test_the_request_at_fault_fails_alone(model_and_folder: tuple[Any, Path]) -> None:
@@ -68,11 +69,10 @@ def test_the_request_at_fault_fails_alone(model_and_folder: tuple[Any, Path]) ->
     done = run(shaky, [request(i, prompt) for i, prompt in enumerate(prompts)])
     assert done["1"].finish_reason == "error"
     for i in (0, 2):
-        assert done[str(i)].token_ids == checkpoints.greedy(model, prompts[i], 24)
-    again = run(shaky, [request("again", prompts[1] + done["1"].token_ids[:3])])
-    assert again["again"].token_ids == checkpoints.greedy(
-        model, prompts[1] + done["1"].token_ids[:3], 24
-    )
+        check_greedy(model, [prompts[i]], [done[str(i)].token_ids])
+    further = prompts[1] + done["1"].token_ids[:3]
+    again = run(shaky, [request("again", further)])
+    check_greedy(model, [further], [again["again"].token_ids])
 
 
 def test_requests_of_one_step_share_a_beginning(model_and_folder: tuple[Any, Path]) -> None:
@@ -80,8 +80,7 @@ def test_requests_of_one_step_share_a_beginning(model_and_folder: tuple[Any, Pat
     beginning, *ends = checkpoints.prompts(18, 3, 5, 1, seed=8)
     prompts = [beginning + end for end in ends]
     done = run(engine(folder), [request(i, prompt) for i, prompt in enumerate(prompts)])
-    for i, prompt in enumerate(prompts):
-        assert done[str(i)].token_ids == checkpoints.greedy(model, prompt, 24)
+    check_greedy(model, prompts, [done[str(i)].token_ids for i in range(3)])
     assert [done[str(i)].num_cached_tokens for i in range(3)] == [0, 16, 16]
 
 
@@ -95,10 +94,10 @@ def test_blocks_are_as_large_as_states_where_nothing_else_is_said(
     assert "Blocks of" not in info.note
     assert "Blocks of 4 tokens fill 12% of a KV page" in engine(folder).info.note
     prompts = checkpoints.prompts(40, 90, seed=9)
-    expected = [checkpoints.greedy(model, prompt, 24) for prompt in prompts]
-    assert answers(own, prompts) == expected
+    check_greedy(model, prompts, answers(own, prompts))
     again = run(own, [request("again", prompts[1])])["again"]
-    assert (again.token_ids, again.num_cached_tokens) == (expected[1], 64)
+    check_greedy(model, prompts[1:], [again.token_ids])
+    assert again.num_cached_tokens == 64
 
 
 def test_the_least_memory_that_is_asked_for_suffices(model_and_folder: tuple[Any, Path]) -> None:
@@ -132,7 +131,7 @@ def test_checkpoints_as_they_are_published(tmp_path: Path) -> None:
     loaded = load_model(folder, find_hardware("cpu"))
     assert (loaded.dtype, loaded.eos_token_ids) == (torch.bfloat16, {5, 6})
     (prompt,) = checkpoints.prompts(20)
-    assert answers(engine(folder), [prompt]) == [checkpoints.greedy(model, prompt, 24)]
+    check_greedy(model, [prompt], answers(engine(folder), [prompt]))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests import checkpoints
 from tests.engines import answers, engine, request, run
+from tests.near_ties import are_the_same
 from unisono.core import SamplingParams
 from unisono.core.errors import DeviceNotFoundError
 from unisono.engine import Engine
@@ -106,14 +107,14 @@ def test_sixteen_bits_are_close_to_thirty_two(folder: Path, dtype: str) -> None:
     for i, prompt in enumerate(PROMPTS):
         ours = half[str(i)]
         whole = prompt + ours.token_ids
-        scoring = SamplingParams(max_tokens=0, prompt_logprobs=0)
+        scoring = SamplingParams(max_tokens=0, prompt_logprobs=1)
         scored = run(full, [request(i, whole, scoring)])[str(i)].prompt_logprobs
         assert scored is not None
         assert ours.logprobs is not None
         for entry, reference in zip(ours.logprobs, scored[len(prompt) :], strict=True):
             assert reference is not None
             assert entry.logprob == pytest.approx(reference.logprob, abs=0.1)
-            assert reference.rank <= 3
+            assert reference.top[0][1] - reference.logprob < 0.2
 
 
 # -- memory -----------------------------------------------------------------------------------
@@ -121,6 +122,7 @@ def test_sixteen_bits_are_close_to_thirty_two(folder: Path, dtype: str) -> None:
 PEAK = """
 import threading, time
 from pathlib import Path
+from tests.near_ties import are_the_same
 from tests.engines import answers, engine
 
 def anonymous():
@@ -170,9 +172,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_loading_holds_no_second_copy(large: Path, folder: Path, dtype: str) -> None:
     code = PEAK.format(folder=str(large), tiny=str(folder), dtype=dtype)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     peak, after = map(float, done.stdout.split())
     assert 0.5 < after <= peak < 1.35
 
@@ -271,12 +271,12 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.usefixtures("plugin")
 def test_a_fused_module_takes_the_place_of_its_parts(folder: Path) -> None:
-    expected = answers(engine(folder), PROMPTS)
+    plain = engine(folder)
     fused = engine(folder, device="abacus")
     calls = sys.modules["abacus_plugin"].calls
     assert calls["asked"] == ["decoder", *["decoder_layer", "attention", "mlp"] * 3]
     assert calls["mlp"] == 0
-    assert answers(fused, PROMPTS) == expected
+    assert are_the_same(plain, PROMPTS, answers(fused, PROMPTS), answers(plain, PROMPTS))
     assert calls["mlp"] == 3 * fused.stats().steps
     assert fused.info.device == "abacus"
 

@@ -14,6 +14,7 @@ import unisono_cpu as uc
 
 from tests import checkpoints
 from tests.engines import answers, engine
+from tests.near_ties import are_the_same
 from unisono.conformance import Options, check_device
 
 PROMPTS = checkpoints.prompts(5, 17, 70, 33)
@@ -59,9 +60,12 @@ def test_both_pools_have_the_threads_that_were_asked_for(folder: Path, threads: 
 def test_every_instruction_set_gives_the_same_greedy_tokens(
     folder: Path, isa: str, isas: None
 ) -> None:
-    expected = answers(engine(folder), PROMPTS)
+    best = engine(folder)
+    expected = answers(best, PROMPTS)
     uc.set_isa(isa)
-    assert answers(engine(folder), PROMPTS) == expected
+    found = answers(engine(folder), PROMPTS)
+    uc.set_isa(None)
+    assert are_the_same(best, PROMPTS, found, expected)
 
 
 @pytest.mark.parametrize("weights", ["auto", "int4"])
@@ -101,7 +105,6 @@ def test_an_instruction_set_that_is_not_here_is_one_clear_line(folder: Path) -> 
         env={**os.environ, "UNISONO_CPU_ISA": "avx1024"},
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode != 0
     assert "avx1024" in done.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.byte_tokenizer import write_byte_tokenizer
+from tests.waiting import PATIENCE_S
 
 MODEL_NAME = "tiny"
 KEY = "test-key-0123456789"
@@ -93,7 +94,7 @@ class RunningServer:
 
     def client(self, key: str | None = KEY) -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.base_url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.base_url, headers=headers, timeout=PATIENCE_S)
 
     def engine_pid(self) -> int:
         """The server's only child that runs the engine."""
@@ -103,10 +104,20 @@ class RunningServer:
                 return int(pid)
         raise AssertionError("no engine process")
 
+    def is_idle(self) -> bool:
+        """Whether the server waits: whatever was written to it has gone where it belongs."""
+        threads = Path(f"/proc/{self.process.pid}/task")
+        states = (
+            (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            for _ in range(2)  # one may wake another that was seen asleep
+            for thread in threads.iterdir()
+        )
+        return all(state == "S" for state in states)
+
     def kill_engine(self) -> None:
         os.kill(self.engine_pid(), signal.SIGKILL)
 
-    def stop(self, sig: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+    def stop(self, sig: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> int:
         if self.process.poll() is None:
             self.process.send_signal(sig)
         return self.process.wait(timeout_s)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from server_process import KEY, MODEL_NAME, RunningServer
+
+from tests.waiting import PATIENCE_S, until
 
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -112,7 +113,7 @@ def test_a_prompt_that_is_far_too_long(client: httpx.Client) -> None:
     error_of(client.post("/v1/completions", json=body), 400)
 
 
-def raw(server: RunningServer, content: bytes, timeout_s: float = 15) -> bytes:
+def raw(server: RunningServer, content: bytes, timeout_s: float = PATIENCE_S) -> bytes:
     """Sends bytes; returns all that comes until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout_s) as sock:
         sock.sendall(content)
@@ -159,7 +160,6 @@ def test_bytes_that_are_no_http(server: RunningServer, content: bytes, status: i
 def test_slow_clients_are_let_go(own_server: Callable[..., RunningServer]) -> None:
     limits = {"header_timeout_s": 0.4, "body_timeout_s": 0.4}
     server = own_server(limits=limits)
-    started_s = time.monotonic()
     assert raw(server, b"") == b""
     assert raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\n") == b""
     again = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HT"
@@ -168,7 +168,6 @@ def test_slow_clients_are_let_go(own_server: Callable[..., RunningServer]) -> No
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n" + KEY_LINE + b"\r\n{"
     )
     assert raw(server, body).startswith(b"HTTP/1.1 408")
-    assert time.monotonic() - started_s < 12
 
 
 def test_a_client_that_does_not_read_is_let_go(own_server: Callable[..., RunningServer]) -> None:
@@ -190,7 +189,4 @@ def test_a_client_that_does_not_read_is_let_go(own_server: Callable[..., Running
         sock.connect(("127.0.0.1", server.port))
         sock.sendall(head + KEY_LINE + b"\r\n" + body)
         with server.client() as client:
-            deadline_s = time.monotonic() + 20
-            while 'reason="disconnect"' not in client.get("/metrics").text:
-                assert time.monotonic() < deadline_s
-                time.sleep(0.1)
+            until(lambda: 'reason="disconnect"' in client.get("/metrics").text)

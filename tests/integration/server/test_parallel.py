@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +11,11 @@ import openai
 import pytest
 from server_process import KEY, MODEL_NAME, RunningServer
 
+from tests.waiting import PATIENCE_S, until
+
 StartServer = Callable[..., RunningServer]
 USER = {"role": "user", "content": "Tell me about 北京 😀"}
 TWO = {"tensor_parallel": 2}
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 def rank_of(engine: int) -> int:
@@ -52,7 +46,7 @@ def chat(client: openai.OpenAI) -> str | None:
 def test_two_ranks_answer_die_and_come_back(server: RunningServer, own_server: StartServer) -> None:
     with api(server) as client:
         expected = chat(client)
-    two = own_server(engine=TWO)
+    two = own_server(engine=TWO, restart_wait_s=PATIENCE_S)
     with api(two) as client, two.client() as http:
         assert chat(client) == expected
         # while it works
@@ -78,7 +72,7 @@ def test_two_ranks_answer_die_and_come_back(server: RunningServer, own_server: S
         engine = two.engine_pid()
         rank = rank_of(engine)
     assert two.stop() == 0
-    until(lambda: gone(rank) and gone(engine), 5)
+    until(lambda: gone(rank) and gone(engine))
     log = two.log.read_text()
     assert log.count("Rank 1 ended with status -9") >= 2
     assert "Traceback" not in log

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from server_process import KEY, RunningServer
 
 CHECKS = (
@@ -16,7 +15,6 @@ CHECKS = (
 )
 
 
-@pytest.mark.timeout(180)
 def test_generated_requests(own_server: Callable[..., RunningServer]) -> None:
     server = own_server(engine={"max_model_len": 48}, limits={"n": 4, "answers": 8})
     program = Path(sys.executable).with_name("schemathesis")

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from server_process import PROGRAM
 
+from tests.waiting import PATIENCE_S, until
 from unisono.core import EngineConfig
 from unisono.core.errors import (
     CheckpointError,
@@ -95,10 +95,9 @@ def test_a_stop_while_the_model_loads(model_folder: Path) -> None:
     )
     assert process.stdout is not None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not children.read_text():
-        time.sleep(0.005)
+    until(children.read_text)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stdout.read() == b""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from unisono.hardware import load_hardware
 
 EXERCISE = Path(__file__).with_name("exercise.py")
@@ -45,7 +46,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, errors = process.communicate(timeout=200)
+    out, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors[-3000:]
     return out
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 __all__ = ["FOLDER", "NO_COMPILER", "decorated", "finish", "run", "start"]
 
 FOLDER = Path(__file__).parent
@@ -39,7 +41,7 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[
 
 def finish(process: subprocess.Popen[str]) -> str:
     """What it wrote."""
-    out, errors = process.communicate(timeout=200)
+    out, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors[-3000:]
     return out
 

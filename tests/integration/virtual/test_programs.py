@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.integration.virtual.children import finish, run, start
+from tests.waiting import PATIENCE_S
 
 GENERATE = """
 import json, sys, torch
@@ -44,7 +45,7 @@ def test_the_demo_model_says_the_same() -> None:
 @pytest.mark.parametrize("program", [TOUCH, WRITE])
 def test_the_host_cannot_touch_device_memory(program: str) -> None:
     process = start(program)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert out.strip() == "[42, 42, 42, 42]"
     assert process.returncode == -signal.SIGSEGV
 

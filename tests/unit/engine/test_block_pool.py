@@ -178,4 +178,4 @@ class PoolAgainstAModel(RuleBasedStateMachine):
 
 
 TestPoolAgainstAModel = PoolAgainstAModel.TestCase
-TestPoolAgainstAModel.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestPoolAgainstAModel.settings = settings(max_examples=40, stateful_step_count=25)

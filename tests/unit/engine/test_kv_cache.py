@@ -216,7 +216,6 @@ def test_what_one_group_lacks_may_make_another_fall_back_further() -> None:
     assert kv.open(sequence(*range(11))) == 6
 
 
-@settings(deadline=None)
 @given(data=st.data(), windows=st.lists(st.integers(1, 12), min_size=1, max_size=3))
 def test_the_prefix_found_is_the_longest_that_every_group_can_go_on_from(
     data: st.DataObject, windows: list[int]
@@ -265,7 +264,7 @@ def test_the_longest_hit_is_what_trying_every_length_finds(
         assert policy.longest_hit(cached.__getitem__, len(cached)) == max(lengths)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(num_tokens=st.integers(1, 60), chunk=st.integers(1, 20), data=st.data(), **SIZES)
 def test_no_sequence_holds_more_than_the_peak(
     num_tokens: int, chunk: int, data: st.DataObject, block_size: int, window: int

@@ -37,7 +37,7 @@ def bits(values: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_bytes_mean_what_the_library_says(name: str, seed: int) -> None:
     data = np.random.default_rng(seed).integers(0, 256, blocks(name).shape, dtype=np.uint8)

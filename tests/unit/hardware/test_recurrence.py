@@ -112,7 +112,7 @@ def test_within_one_step_a_row_may_share_what_another_computes() -> None:
     same(tuple(x[18:] for x in output), tuple(x[8:9] for x in second))  # type: ignore[arg-type]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_any_schedule_gives_each_sequence_its_own_answer(data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, 14), min_size=1, max_size=3))

@@ -26,7 +26,7 @@ class SlowEcho(EchoEngine):
 
 class HangingEcho(EchoEngine):
     def step(self) -> Any:
-        time.sleep(60)
+        time.sleep(3600)
         return []
 
 

@@ -102,6 +102,7 @@ class LocalHost:
     state: str = "ready"
     num_restarts: int = 0
     delay_s: float = 0.0
+    num_steps: int = 0
     failure: BaseException | None = None
     routes: dict[str, Answers] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -142,6 +143,7 @@ class LocalHost:
     async def _run(self) -> None:
         while self.engine.has_work:
             await asyncio.sleep(self.delay_s)
+            self.num_steps += 1
             for output in self.engine.step():
                 answers = self.routes[output.request_id]
                 if output.finish_reason:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from server_fakes import EOS, KEY, LocalHost
 
+from tests.waiting import becomes
 from unisono.core import NEUTRAL, EngineConfig, SamplingDefaults
 from unisono.core.errors import EngineDeadError, HelperFailedError, RequestFailedError
 from unisono.server import Limits
@@ -366,8 +367,7 @@ async def test_an_engine_that_dies_in_the_middle_of_a_stream(
     sending = asyncio.create_task(
         client.post("/v1/chat/completions", json=chat(max_tokens=100, stream=True))
     )
-    while not any(at > 2 for _, at in host.engine._running.values()):
-        await asyncio.sleep(0.01)
+    await becomes(lambda: host.num_steps > 3)
     for answers in set(host.routes.values()):
         answers.fail(EngineDeadError("It died."))
     last = events(await sending)[-1]

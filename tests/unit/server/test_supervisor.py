@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S, becomes
 from unisono.core import EngineConfig, Request, SamplingParams
 from unisono.core.errors import (
     CheckpointError,
@@ -59,13 +60,6 @@ async def drained(answers: Answers) -> None:
         pass
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline_s = asyncio.get_running_loop().time() + timeout_s
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline_s
-        await asyncio.sleep(0.01)
-
-
 async def test_many_requests_over_one_link(start: Start) -> None:
     supervisor = await start()
     assert supervisor.facts.vocab_size == 259
@@ -73,7 +67,7 @@ async def test_many_requests_over_one_link(start: Start) -> None:
     answers = await asyncio.gather(*(tokens_of(supervisor, one) for one in requests))
     assert [len(answer[str(i)]) for i, answer in enumerate(answers)] == list(range(1, 21))
     assert (await tokens_of(supervisor, *requests))["3"] == [3, 4, 3, 4]
-    await until(lambda: supervisor.stats.get("num_running") == 0)
+    await becomes(lambda: supervisor.stats.get("num_running") == 0)
     assert supervisor.num_in_flight == 0
 
 
@@ -96,7 +90,7 @@ async def test_closing_answers_frees_the_engine(start: Start) -> None:
     answers = await supervisor.submit([request(max_tokens=200)])
     await answers.__anext__()
     answers.close()
-    await until(lambda: supervisor.stats.get("num_running") == 0, 2)
+    await becomes(lambda: supervisor.stats.get("num_running") == 0)
 
 
 async def test_a_killed_engine_ends_its_requests_and_comes_back(start: Start) -> None:
@@ -107,7 +101,7 @@ async def test_a_killed_engine_ends_its_requests_and_comes_back(start: Start) ->
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(EngineDeadError, match="send the request again"):
-        await asyncio.wait_for(drained(answers), 2)
+        await asyncio.wait_for(drained(answers), PATIENCE_S)
     # one that comes while there is no engine waits for the next one
     assert await tokens_of(supervisor, request("next"))
     assert supervisor.num_restarts == 1
@@ -118,15 +112,15 @@ async def test_an_engine_with_a_bug_is_restarted(start: Start) -> None:
     supervisor = await start("crashing")
     with pytest.raises(EngineDeadError):
         await tokens_of(supervisor, request())
-    await until(lambda: supervisor.state == "ready" and supervisor.num_restarts == 1)
+    await becomes(lambda: supervisor.state == "ready" and supervisor.num_restarts == 1)
 
 
 @pytest.mark.parametrize("kind", ["hanging", "spinning"])
 async def test_an_engine_without_life_is_restarted(start: Start, kind: str) -> None:
     supervisor = await start(kind, watchdog_s=0.3)
     with pytest.raises(EngineDeadError):
-        await asyncio.wait_for(tokens_of(supervisor, request()), 30)
-    await until(lambda: supervisor.state == "ready", 30)
+        await asyncio.wait_for(tokens_of(supervisor, request()), PATIENCE_S)
+    await becomes(lambda: supervisor.state == "ready")
 
 
 async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
@@ -135,7 +129,7 @@ async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
     assert supervisor.process_id is not None
     os.kill(supervisor.process_id, signal.SIGSTOP)
     with pytest.raises(EngineDeadError):
-        await asyncio.wait_for(drained(answers), 30)
+        await asyncio.wait_for(drained(answers), PATIENCE_S)
     assert await tokens_of(supervisor, request("next"))
 
 
@@ -163,8 +157,8 @@ async def test_only_starts_that_fail_are_waited_for(
     async def killed(num_restarts: int) -> None:
         assert supervisor.process_id is not None
         os.kill(supervisor.process_id, signal.SIGKILL)
-        await until(
-            lambda: supervisor.num_restarts == num_restarts and supervisor.state == "ready", 30
+        await becomes(
+            lambda: supervisor.num_restarts == num_restarts and supervisor.state == "ready"
         )
 
     supervisor = await start("good")
@@ -184,11 +178,11 @@ async def test_who_comes_while_there_is_no_engine_waits_a_bounded_time(
     monkeypatch.setattr(supervisor, "_command", ("/bin/false",))
     assert supervisor.process_id is not None
     os.kill(supervisor.process_id, signal.SIGKILL)
-    await until(lambda: supervisor.state == "restarting")
+    await becomes(lambda: supervisor.state == "restarting")
     with pytest.raises(EngineRestartingError):
         await tokens_of(supervisor, request())
     monkeypatch.setattr(supervisor, "_command", COMMAND)
-    await until(lambda: supervisor.state == "ready")
+    await becomes(lambda: supervisor.state == "ready")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from server_fakes import EchoEngine, build_echo
 
+from tests.waiting import PATIENCE_S
 from unisono.core import EngineConfig, Request, SamplingParams
 from unisono.server import wire
 from unisono.server.outputs import StepMessage, decode_facts, decode_step
@@ -52,7 +53,7 @@ class Peer:
 @pytest.fixture
 def peer() -> Iterator[Peer]:
     ours, theirs = socket.socketpair()
-    ours.settimeout(10)
+    ours.settimeout(PATIENCE_S)
     thread = threading.Thread(target=run, args=(theirs, build_echo))
     thread.start()
     with ours, theirs:
@@ -61,7 +62,7 @@ def peer() -> Iterator[Peer]:
         assert decode_facts(found.receive()).vocab_size == 259
         yield found
         ours.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 

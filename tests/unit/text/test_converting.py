@@ -10,7 +10,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.vocabularies import (
     tiktoken_file,
     write_folder,
 )
+from tests.waiting import computing_at_most
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.text import Tokenizer, tokenizer_program
 from unisono.text.tiktoken_families import find_family
@@ -69,7 +69,7 @@ FRAGMENTS = [
     *("\ufffd", "<0x41>", "▁", "ABC", "aBC", "\U0010ffff", "\u2028", "x_y", "<tag>", "{}"),
 ]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map("".join)
-_SETTINGS = settings(max_examples=150, deadline=None)
+_SETTINGS = settings(max_examples=150)
 SPM = ["spm_llama", "spm_legacy", "spm_gemma"]
 RANKED = ["kimi", "qwen_1", "llama_3", "glm_4"]
 
@@ -545,10 +545,8 @@ def test_pieces_that_no_model_has(pieces: list[bytes], complaint: str, tmp_path:
     """Refused at once: merging would take hours."""
     listed = b"".join(field(1, field(1, text)) for text in [b"<unk>", *pieces])
     content = listed + field(2, b"\x18\x02")
-    start = time.process_time()
-    with pytest.raises(CheckpointError, match=complaint):
+    with computing_at_most(30), pytest.raises(CheckpointError, match=complaint):
         Tokenizer.load(write_folder(tmp_path, "tokenizer.model", content, {}))
-    assert time.process_time() - start < 5
 
 
 def test_a_token_that_no_vocabulary_has(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_same_ids_and_texts(name: str, special: bool, tmp_path: Path) -> Non
             assert tokenizer.decode(expected, skip_special_tokens=skip) == decoded
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=60))
 def test_any_text(text: str) -> None:
     for backend, tokenizer in _BOTH:

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import computing_at_most
 from unisono.core.errors import InvalidRequestError
 from unisono.text import Detokenizer, TextDelta, TextStream, Tokenizer
 
@@ -46,9 +47,7 @@ def naive(
 
 
 @pytest.mark.parametrize("style", STYLES, indirect=True)
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80)
 @given(
     text=_LETTERS,
     stops=_STOPS,
@@ -145,12 +144,9 @@ def test_empty_stop_texts_are_refused(qwen: Tokenizer) -> None:
 
 
 def test_many_long_stops_stay_cheap(qwen: Tokenizer) -> None:
-    import time
-
     answer = TextStream(qwen, stop=["a" * 1000 + chr(200 + i) for i in range(64)])
     ids = qwen.encode("a") * 2000
-    start = time.process_time()
-    push_each(answer, ids)
-    assert time.process_time() - start < 2.0
+    with computing_at_most(10):
+        push_each(answer, ids)
     assert answer.push([], final=True).text + answer.text
     assert answer.text == "a" * 2000

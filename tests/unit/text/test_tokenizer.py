@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
@@ -63,9 +63,7 @@ def test_encode_and_decode_equal_transformers(
         assert tokenizer.decode(token_ids, skip_special_tokens=skip) == expected
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_decode_of_any_ids_equals_transformers(
     tokenizer: Tokenizer, oracle: Any, data: st.DataObject
