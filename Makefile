@@ -1,17 +1,27 @@
 # Two commands matter: `make demo` and `make test`. Both start from a fresh clone with a python3.
 PYTHON ?= python3
 PIP_OPTIONS ?=
+# 1: the packages of requirements/*.lock, each file checked against its hash. 0: the newest allowed.
+LOCKED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
+TOOLS := .venv-tools
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_OPTIONS)
+ifeq ($(LOCKED),1)
+INSTALL_LOCKED = @$(PIP) --no-deps --require-hashes -r $(1) || { echo "This index does not have the locked files; make LOCKED=0 ... takes its newest." >&2; exit 1; }
+INSTALL := $(PIP) --no-build-isolation -c constraints.txt
+else
+INSTALL_LOCKED = @:
+INSTALL := $(PIP) -c constraints.txt
+endif
 
 NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-devices check
+.PHONY: help demo test test-real test-devices check test-sanitizers lock audit
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed ## install, then let the built-in model read two messages
 	@scripts/demo
@@ -28,15 +38,28 @@ test-devices: $(VENV)/.installed-for-tests ## PyTorch devices that others wrote 
 check: $(VENV)/.installed-for-tests ## format, lint, types, import rules, generated pages
 	@scripts/check
 
+lock: $(TOOLS)/.installed ## renew requirements/*.lock; UPGRADE=1 takes newer versions
+	scripts/lock $(if $(UPGRADE),--upgrade)
+
+audit: $(TOOLS)/.installed ## ask whether a locked package has a known vulnerability
+	$(TOOLS)/bin/pip-audit --disable-pip --require-hashes -r requirements/test.lock
+
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check $(PIP_OPTIONS) uv pip-audit
+	@touch $@
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make environments; on Debian and Ubuntu install python3-venv." >&2; exit 1; }
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt requirements/demo.lock | $(BIN)/python
+	$(call INSTALL_LOCKED,requirements/demo.lock)
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt plugins/virtual/pyproject.toml examples/plugin/pyproject.toml $(NATIVE) | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt requirements/test.lock plugins/virtual/pyproject.toml examples/plugin/pyproject.toml $(NATIVE) | $(BIN)/python
+	$(call INSTALL_LOCKED,requirements/test.lock)
 	$(INSTALL) -e '.[test,dev]' -e plugins/virtual -e examples/plugin
 	$(INSTALL) --force-reinstall --no-deps ./plugins/cpu
 	@touch $@ $(VENV)/.installed
