@@ -49,7 +49,7 @@ def test_a_client_that_leaves_frees_the_engine(
 
 
 def test_an_engine_killed_before_the_first_token(own_server: StartServer) -> None:
-    server = own_server(restart_wait_s=120)
+    server = own_server(restart_wait_s=PATIENCE_S)
 
     async def scenario() -> None:
         headers = {"authorization": f"Bearer {KEY}"}
