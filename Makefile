@@ -38,6 +38,9 @@ test-devices: $(VENV)/.installed-for-tests ## PyTorch devices that others wrote 
 check: $(VENV)/.installed-for-tests ## format, lint, types, import rules, generated pages
 	@scripts/check
 
+test-sanitizers: $(VENV)/.installed-for-tests ## the native code's tests under sanitizers
+	@scripts/test-sanitizers
+
 lock: $(TOOLS)/.installed ## renew requirements/*.lock; UPGRADE=1 takes newer versions
 	scripts/lock $(if $(UPGRADE),--upgrade)
 
