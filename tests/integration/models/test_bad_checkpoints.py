@@ -533,14 +533,14 @@ def test_kv_memory_too_small_names_what_is_enough(folder: Path) -> None:
     refused(folder, InsufficientMemoryError, kv_memory=enough // 2)
 
 
-def test_kv_memory_for_an_absurd_state_is_said_in_a_short_number(tmp_path: Path) -> None:
+def test_memory_for_an_absurd_state_is_said_in_a_short_number(tmp_path: Path) -> None:
     case = CASES["qwen3_5"]
     config = checkpoints.configuration(case.model_type, **case.options)
     config.linear_value_head_dim = ABSURD
     config.save_pretrained(tmp_path)
     edit(tmp_path / "config.json", architectures=["Qwen3_5ForCausalLM"])
-    message = refused(tmp_path, InsufficientMemoryError, "--kv-memory")
-    assert re.search(r"--kv-memory \d{1,5}GiB\.$", message)
+    message = refused(tmp_path, InsufficientMemoryError, "the weights need")
+    assert re.search(r"the weights need \d{1,3}\.\d TiB\.", message)
 
 
 def test_blocks_that_do_not_divide_a_chunk(tmp_path: Path) -> None:
