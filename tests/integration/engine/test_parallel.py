@@ -208,7 +208,7 @@ def test_a_step_that_is_interrupted_is_the_last(
 
 def test_a_rank_that_hangs_is_given_up(started: Callable[..., Engine]) -> None:
     each = started()
-    each.runner.ranks.group.handle._set_default_timeout(timedelta(seconds=3))  # type: ignore[attr-defined]
+    each.runner.ranks._owned.group.handle._set_default_timeout(timedelta(seconds=3))  # type: ignore[attr-defined]
     os.kill(rank_of(each), signal.SIGSTOP)
     with pytest.raises(EngineDeadError, match=r"Rank 0 failed: RuntimeError.*3000ms"):
         answers(each, checkpoints.prompts(5))
