@@ -163,7 +163,7 @@ class Scheduler:
         if room < 0 or (room == 0 and wanted != 0):
             raise ContextLengthError(
                 f"This model's maximum context length is {limit} tokens, answer included; "
-                f"the prompt has {num_prompt}.",
+                f"the prompt is too long: it has {num_prompt}.",
                 param="prompt",
                 hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
             )

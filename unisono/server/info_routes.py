@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from unisono.server.api_error import bad_request
+from unisono.server.api_error import bad_request, not_supported
+from unisono.server.known_fields import FEATURES
 from unisono.server.metrics import CONTENT_TYPE
 from unisono.server.openapi import ERRORS, describe_body
 from unisono.server.request_schema import DetokenizeRequest, TokenizeRequest
@@ -79,6 +80,9 @@ async def tokenize(request: Request) -> TokenIds:
         special = body.add_special_tokens is not False
         ids = await service.encoder.text(body.prompt, add_special_tokens=special)
     else:
+        if body.add_special_tokens:
+            feature = FEATURES["add_special_tokens"]
+            raise not_supported(feature.name, "add_special_tokens", feature.hint)
         ids = await service.encoder.chat(body)
     names = [service.tokenizer.token_text(i) for i in ids] if body.return_token_strs else None
     length = service.engine.facts.max_model_len

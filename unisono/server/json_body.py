@@ -29,6 +29,12 @@ __all__ = ["Model", "body_too_large", "discard_body", "parse_json", "validate"]
 _MAX_KEYS = 4096
 _DISCARD_S = 2.0
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SAYS = {
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "list_type": "Input should be a list",
+}
+"""In JSON's words; the rest is clear in pydantic's."""
 Model = TypeVar("Model", bound=Body)
 
 
@@ -112,7 +118,10 @@ def _wrong_field(error: ErrorDetails) -> ApiError:
         message = f"Unknown field {param!r}. Leave it out: this server refuses unknown fields."
         return bad_request(message, param=param, code="unknown_field")
     param = _field_name(error["loc"])
-    message = f"{param or 'The body'}: {error['msg']}."
+    says = _SAYS.get(error["type"], error["msg"])
+    if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
+        says = "Input should not be empty"
+    message = f"{param or 'The body'}: {says}."
     return bad_request(message, param=param, code="invalid_value")
 
 

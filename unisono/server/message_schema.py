@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from unisono.server.body_model import Body
 from unisono.server.known_fields import MESSAGE_FEATURES
@@ -17,11 +17,13 @@ __all__ = [
     "MAX_ITEMS",
     "MAX_MESSAGES",
     "MAX_PARTS",
+    "THOUGHTS",
     "ChatMessage",
     "Documents",
     "Messages",
     "ShortText",
     "Text",
+    "TextPart",
     "ToolCall",
     "Tools",
     "form_of",
@@ -31,6 +33,9 @@ MAX_TEXT = 16 * 2**20
 MAX_ITEMS = 8 * 2**20
 MAX_MESSAGES = 65536
 MAX_PARTS = 4096
+
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
+"""Types of parts that are not shown to users."""
 
 ShortText = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -48,12 +53,18 @@ def form_of(value: Any) -> str | None:
 
 
 class TextPart(Body):
-    """A piece of a message. A refusal is what an assistant said, too."""
+    """A piece of a message. A refusal is what an assistant said, too; ``thinking`` is what it
+    thought before."""
 
     place: ClassVar[str] = "messages[].content[]."
-    without_effect: ClassVar[frozenset[str]] = frozenset({"annotations", "logprobs"})
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("annotations", "logprobs", "citations", "id", "index", "signature"),
+            *("cache_control", "provider_specific_fields"),
+        }
+    )
 
-    type: Literal["text", "input_text", "output_text"] = "text"
+    type: Literal["text", "input_text", "output_text", "thinking"] = "text"
     text: Text
 
     @model_validator(mode="before")
@@ -63,7 +74,22 @@ class TextPart(Body):
             return {"text": given}
         if isinstance(given, dict) and given.get("type") == "refusal":
             return {"text": given.get("refusal")}
+        if isinstance(given, dict) and given.get("type") in THOUGHTS:
+            return {"type": "thinking", "text": _thought(given)}
         return given
+
+
+def _thought(part: dict[str, Any]) -> Any:
+    """The text of a part, by the names that it has with the servers of the field. Redacted thoughts
+    are of use to the one who wrote them only."""
+    if part["type"] == "redacted_thinking":
+        return ""
+    names = ("thinking", "reasoning", "text", "summary")
+    said = next((part[name] for name in names if part.get(name) is not None), None)
+    if not isinstance(said, list):
+        return said
+    texts = [piece.get("text") if isinstance(piece, dict) else piece for piece in said]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else said
 
 
 Content = Annotated[
@@ -78,7 +104,8 @@ Content = Annotated[
 
 
 class FunctionCall(Body):
-    """``arguments`` are JSON as text, or what some servers make of it: an object."""
+    """``arguments`` are JSON as text, or what some servers make of it: an object, or the empty list
+    that PHP makes of an empty object."""
 
     place: ClassVar[str] = "messages[].tool_calls[].function."
 
@@ -95,13 +122,29 @@ class FunctionCall(Body):
         | None
     ) = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_arguments(cls, given: Any) -> Any:
+        is_empty = isinstance(given, dict) and given.get("arguments") == []
+        return {**given, "arguments": {}} if is_empty else given
+
+
+def _function_if_empty(value: Any) -> Any:
+    """What is put together from a stream's pieces may lack the type."""
+    return "function" if value == "" else value
+
+
+CallType = Annotated[Literal["function"], BeforeValidator(_function_if_empty)]
+
 
 class ToolCall(Body):
     place: ClassVar[str] = "messages[].tool_calls[]."
-    without_effect: ClassVar[frozenset[str]] = frozenset({"index", "provider_specific_fields"})
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {"extra_content", "index", "provider_specific_fields"}
+    )
 
     id: ShortText | None = None
-    type: Literal["function"] = "function"
+    type: CallType = "function"
     function: FunctionCall
 
 
@@ -114,6 +157,7 @@ class ChatMessage(Body):
             *MESSAGE_FEATURES,
             *(
                 "annotations",
+                "extra_content",
                 "id",
                 "index",
                 "provider_specific_fields",
@@ -131,6 +175,7 @@ class ChatMessage(Body):
     tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
     reasoning_content: Text | None = None
     reasoning: Text | None = None
+    thinking: Text | None = None
     refusal: Text | None = None
 
 

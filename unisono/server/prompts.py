@@ -18,12 +18,12 @@ from typing import Any, TypeVar, cast
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.server.api_error import bad_request, not_supported
-from unisono.server.message_schema import ChatMessage, ToolCall
+from unisono.server.message_schema import ChatMessage, TextPart, ToolCall
 from unisono.server.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
 from unisono.text import Tokenizer
 
-__all__ = ["Prompt", "PromptEncoder"]
+__all__ = ["Prompt", "PromptEncoder", "plain_message"]
 
 _NUM_THREADS = 2
 _LONG_CHARACTERS = 32 * 2**10
@@ -94,7 +94,7 @@ class PromptEncoder:
         has = "more" if num_tokens is None else str(num_tokens)
         return ContextLengthError(
             f"This model's maximum context length is {self._context()} tokens, answer included; "
-            f"the prompt has {has}.",
+            f"the prompt is too long: it has {has}.",
             param=param,
             hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
         )
@@ -108,7 +108,7 @@ class PromptEncoder:
         """Raises:
         ApiError, InvalidRequestError: messages that this server or the template refuses.
         """
-        plain = [_plain_message(message) for message in body.messages or ()]
+        plain = [plain_message(message) for message in body.messages or ()]
         is_cut = getattr(body, "truncate_prompt_tokens", None) is not None
         continues = bool(body.continue_final_message)
         generation_prompt = body.add_generation_prompt
@@ -197,12 +197,12 @@ def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | 
     return [tool.model_dump(exclude_unset=True) for tool in body.tools or ()] or None
 
 
-def _plain_message(message: ChatMessage) -> dict[str, Any]:
+def plain_message(message: ChatMessage) -> dict[str, Any]:
     """The message as chat templates expect it: arguments as an object. A tool may say nothing."""
     content: str | list[str] | None = "" if message.role == "tool" else None
     if message.content is not None:
         given = message.content
-        content = given if isinstance(given, str) else [part.text for part in given]
+        content = given if isinstance(given, str) else _texts(given, are_thoughts=False)
     plain: dict[str, Any] = {
         "role": "system" if message.role == "developer" else message.role,
         "content": content or message.refusal or content,
@@ -210,11 +210,23 @@ def _plain_message(message: ChatMessage) -> dict[str, Any]:
     for name in ("name", "tool_call_id"):
         if (value := getattr(message, name)) is not None:
             plain[name] = value
-    if reasoning := message.reasoning_content or message.reasoning:
+    if reasoning := _reasoning(message):
         plain["reasoning_content"] = reasoning
     if message.tool_calls:
         plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
     return plain
+
+
+def _reasoning(message: ChatMessage) -> str | None:
+    """What an assistant thought, by the field or the parts in which its server told it."""
+    said = message.reasoning_content or message.reasoning or message.thinking
+    if said or not isinstance(message.content, list):
+        return said
+    return "\n".join(filter(None, _texts(message.content, are_thoughts=True)))
+
+
+def _texts(parts: Sequence[TextPart], *, are_thoughts: bool) -> list[str]:
+    return [part.text for part in parts if (part.type == "thinking") == are_thoughts]
 
 
 def _plain_call(call: ToolCall) -> dict[str, Any]:

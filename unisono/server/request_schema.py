@@ -118,7 +118,7 @@ class SamplingFields(Body):
     n: Annotated[WholeNumber, Field(ge=1, le=MAX_CHOICES)] | None = None
     seed: Annotated[WholeNumber, Field(ge=-_INT63 - 1, le=_INT63)] | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[WholeNumber, Field(ge=-1, le=_INT31)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None

@@ -15,11 +15,14 @@ from unisono.server.settings import Limits
 __all__ = ["chat_params", "completion_params", "has_limit"]
 
 _LEGACY_MAX_TOKENS = 16
+_LEAST_TOP_P = 1e-9
+"""Less than the likeliest of any vocabulary's tokens has: what a ``top_p`` of 0 comes to."""
+_ANY_SEED = -1
+"""As in vLLM and llama.cpp, whose clients send it where their user sets no seed."""
 _SHOWN_KEY = 40
 _SHOWN_KEYS = 8
 _SAME_NAMES = (
     "temperature",
-    "top_p",
     "min_p",
     "repetition_penalty",
     "presence_penalty",
@@ -30,7 +33,6 @@ _SAME_NAMES = (
     "skip_special_tokens",
     "ignore_eos",
     "min_tokens",
-    "seed",
     "n",
     "prompt_logprobs",
 )
@@ -87,6 +89,10 @@ def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
         raise bad_request(f"n is at most {limits.n} on this server.", param="n")
     values = {name: getattr(body, name) for name in _SAME_NAMES}
     fields = {name: value for name, value in values.items() if value is not None}
+    if body.seed not in (None, _ANY_SEED):
+        fields["seed"] = body.seed
+    if body.top_p is not None:
+        fields["top_p"] = max(body.top_p, _LEAST_TOP_P)
     if body.top_k is not None:
         fields["top_k"] = max(body.top_k, 0)
     if body.stop:

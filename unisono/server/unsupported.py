@@ -10,11 +10,13 @@ from typing import Any
 
 from unisono.server.api_error import ApiError, bad_request, not_supported
 from unisono.server.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
-from unisono.server.message_schema import MAX_MESSAGES, MAX_PARTS
+from unisono.server.message_schema import MAX_MESSAGES, MAX_PARTS, THOUGHTS
 
 __all__ = ["drop_unsupported"]
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_SPOKEN = _TEXT_PARTS.union(THOUGHTS)
+"""An assistant may have thought, too."""
 _IDLE: tuple[Any, ...] = (None, False, 0, "", [], {})
 
 
@@ -40,7 +42,8 @@ def drop_unsupported(
     for index, message in enumerate(_first(body.get("messages"), MAX_MESSAGES)):
         if isinstance(message, dict):
             _refuse_features(message, MESSAGE_FEATURES, place=f"messages[{index}].")
-            _refuse_media(message.get("content"), f"messages[{index}].content")
+            kinds = _SPOKEN if message.get("role") == "assistant" else _TEXT_PARTS
+            _refuse_media(message.get("content"), kinds, f"messages[{index}].content")
     dropped = NO_EFFECT.union(FEATURES, elsewhere or ()) - own
     if body.get("tool_choice") == "none":
         dropped |= {"tools"}
@@ -60,10 +63,10 @@ def _refuse_features(
             raise not_supported(feature.name, place + name, feature.hint)
 
 
-def _refuse_media(content: Any, place: str) -> None:
+def _refuse_media(content: Any, kinds: Collection[str], place: str) -> None:
     for index, part in enumerate(_first(content, MAX_PARTS)):
         kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind not in _TEXT_PARTS:
+        if isinstance(kind, str) and kind not in kinds:
             raise bad_request(
                 "Only text is supported in messages: send content parts of type 'text'.",
                 param=f"{place}[{index}]",

@@ -10,6 +10,7 @@ from server_fakes import LocalHost
 
 from unisono.server.api_error import ApiError
 from unisono.server.json_body import validate
+from unisono.server.prompts import plain_message
 from unisono.server.request_schema import ChatRequest, CompletionRequest
 from unisono.server.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
@@ -57,6 +58,11 @@ def read(body: dict[str, Any]) -> ChatRequest:
         {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
         {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
         {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": ""}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": []}}]},
+        {"role": "assistant", "tool_calls": [{"type": "", "function": {"name": "f"}}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "so", "signature": ""}]},
+        {"role": "assistant", "content": "a", "thinking": "so"},
+        {"role": "assistant", "content": "a", "extra_content": {"google": {}}},
     ],
 )
 def test_answers_come_back_as_history(answer: dict[str, Any]) -> None:
@@ -74,6 +80,43 @@ async def test_what_a_template_sees_of_a_history(client: httpx.AsyncClient) -> N
     assert await prompt({"role": "assistant", "content": parts}) == "u:a\na:a\nb\nc\n"
     said = {"role": "assistant", "content": None, "refusal": "no"}
     assert await prompt(said) == "u:a\na:no\n"
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"type": "thinking", "thinking": "so"},
+        {"type": "thinking", "thinking": [{"type": "text", "text": "s"}, {"text": "o"}]},
+        {"type": "reasoning", "reasoning": "so"},
+        {"type": "reasoning", "text": "so"},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "so"}]},
+    ],
+)
+def test_thoughts_among_the_parts_of_an_answer_are_reasoning(thought: dict[str, Any]) -> None:
+    parts = [thought, {"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}]
+    body = read({"messages": [USER, {"role": "assistant", "content": parts}]})
+    plain = plain_message(body.messages[1])
+    assert plain == {"role": "assistant", "content": ["a"], "reasoning_content": "so"}
+
+
+def test_reasoning_goes_by_several_names() -> None:
+    for name in ("reasoning", "reasoning_content", "thinking"):
+        body = read({"messages": [USER, {"role": "assistant", "content": "a", name: "so"}]})
+        assert plain_message(body.messages[1])["reasoning_content"] == "so"
+
+
+@pytest.mark.parametrize("value", [5, {}, [5], [{"type": "image"}], None])
+def test_a_thought_that_is_no_text_is_refused(value: object) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "thinking", "thinking": value}]
+    with pytest.raises(ApiError) as caught:
+        read({"messages": [USER, {"role": "assistant", "content": parts}]})
+    assert caught.value.param == "messages[1].content[1].text"
+
+
+def test_marks_for_caches_may_stand_in_any_place() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    part = {"type": "text", "text": "a", **mark}
+    read({"messages": [{"role": "system", "content": [part], **mark}, USER], **mark})
 
 
 async def test_arguments_that_are_no_object_reach_the_template_as_text(

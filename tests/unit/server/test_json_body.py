@@ -90,7 +90,7 @@ def chat(**fields: object) -> ChatRequest:
         ({"temperature": "1"}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": True}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.1}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
         ({"n": 0}, "n"),
         ({"n": 10**9}, "n"),

@@ -123,6 +123,15 @@ async def test_what_reaches_the_engine(client: httpx.AsyncClient, host: LocalHos
         assert response.json()["error"]["param"] == next(iter(wrong))
 
 
+async def test_values_that_ask_for_no_value(client: httpx.AsyncClient, host: LocalHost) -> None:
+    """A seed of -1 is any, a ``top_p`` of 0 keeps the likeliest token."""
+    for _ in range(2):
+        await post(client, "chat/completions", chat(max_tokens=1, seed=-1, top_p=0))
+    first, second = host.requests
+    assert first.seed != second.seed
+    assert 0 < first.params.top_p < 1e-6
+
+
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [
@@ -175,3 +184,8 @@ async def test_special_tokens_of_a_prompt(client: httpx.AsyncClient, host: Local
     await post(client, "completions", {"prompt": "a", "max_tokens": 1, "add_special_tokens": False})
     with_special, without = (len(request.prompt_token_ids) for request in host.requests)
     assert with_special >= without == 1
+    messages = {"messages": [{"role": "user", "content": "a"}]}
+    for special, status in ((None, 200), (False, 200), (True, 400)):
+        response = await client.post("/tokenize", json={**messages, "add_special_tokens": special})
+        assert response.status_code == status
+    assert response.json()["error"]["param"] == "add_special_tokens"
