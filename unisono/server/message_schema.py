@@ -88,8 +88,9 @@ def _thought(part: dict[str, Any]) -> Any:
     said = next((part[name] for name in names if part.get(name) is not None), None)
     if not isinstance(said, list):
         return said
-    texts = [piece.get("text") if isinstance(piece, dict) else piece for piece in said]
-    return "".join(texts) if all(isinstance(text, str) for text in texts) else said
+    pieces = [piece.get("text") if isinstance(piece, dict) else piece for piece in said]
+    texts = [text for text in pieces if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(pieces) else said
 
 
 Content = Annotated[
