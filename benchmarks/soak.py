@@ -19,10 +19,8 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -31,6 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
+
+from demo_server import demo_server
 
 NUM_CLIENTS = 6
 NUM_ANSWERS = 24
@@ -168,25 +168,6 @@ class Soak:
         if not middle:
             return 0.0
         return statistics.median(last) / statistics.median(middle) - 1
-
-
-@contextlib.contextmanager
-def demo_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unisono", "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        found = re.search(r"http://(\S+)", process.stdout.readline())
-        if not found:
-            sys.exit("The server did not start.")
-        yield found[1], process
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def run(soak: Soak, seconds: float, kills: int) -> None:

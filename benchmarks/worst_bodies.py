@@ -14,10 +14,7 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +22,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from demo_server import demo_server
 
 SIZE = 8 * 2**20 - 4096
 NUM_CLIENTS = 4
@@ -175,24 +174,6 @@ def _beside(work: object, *arguments: object) -> Iterator[None]:
         thread.join()
 
 
-@contextlib.contextmanager
-def demo_server() -> Iterator[tuple[str, int]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unisono", "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        found = re.search(r"http://(\S+)", process.stdout.readline())
-        if not found:
-            sys.exit("The server did not start.")
-        yield found[1], process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
@@ -221,7 +202,8 @@ def main() -> None:
         if options.url:
             netloc, pid = urlsplit(options.url).netloc, options.pid
         else:
-            netloc, pid = stack.enter_context(demo_server())
+            netloc, process = stack.enter_context(demo_server())
+            pid = process.pid
         every = Result()
         for name, (path, body) in BODIES.items():
             result = measure(netloc, pid, path, body, options.bodies)

@@ -1,4 +1,4 @@
-"""What the shell offers when Tab is pressed. Imports no torch and opens no connection."""
+"""Completes words for the shell when Tab is pressed. Imports no torch, opens no connection."""
 
 from __future__ import annotations
 

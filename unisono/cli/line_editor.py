@@ -1,10 +1,9 @@
-"""What the user types in ``unisono chat``: a line editor on a terminal, plain lines elsewhere."""
+"""Reads the messages of ``unisono chat``: a line editor on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -64,8 +63,10 @@ class TerminalEditor:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """What is typed or pasted meanwhile is not shown in the middle of the answer, and waits for
-        the next prompt; Ctrl-C still interrupts."""
+        """Keeps what is typed or pasted out of the answer, for the next prompt; Ctrl-C still
+        interrupts."""
+        import termios  # which terminals of Windows lack; they have plain lines
+
         keyboard = sys.stdin.fileno()
         before = termios.tcgetattr(keyboard)
         silent = list(before)
@@ -94,7 +95,7 @@ class PlainLines:
 
 
 def history_file() -> Path:
-    """Where messages are kept for the next conversation."""
+    """The file that keeps messages for the next conversation."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "unisono" / "chat-history"
 
@@ -122,7 +123,7 @@ def _key_bindings() -> KeyBindings:
 
 
 def _history() -> History:
-    """Of this user alone; none is kept where it cannot be written."""
+    """The user's own earlier messages; kept in memory alone where the file cannot be written."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     path = history_file()

@@ -1,4 +1,4 @@
-"""What ``unisono run`` is to answer: a word of the command line, standard input, or both."""
+"""Finds the prompt of ``unisono run``: a word of the command line, standard input, or both."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def tell_what_was_escaped() -> None:
 
 
 def middle_dot(stream: TextIO) -> str:
-    """What stands between two figures on a line."""
+    """The separator between two figures on a line."""
     try:
         "·".encode(_encoding(stream) or "utf-8")
     except (UnicodeEncodeError, LookupError):
