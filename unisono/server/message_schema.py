@@ -17,6 +17,7 @@ __all__ = [
     "MAX_ITEMS",
     "MAX_MESSAGES",
     "MAX_PARTS",
+    "ROLES",
     "THOUGHTS",
     "ChatMessage",
     "Documents",
@@ -36,6 +37,8 @@ MAX_PARTS = 4096
 
 THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 """Types of parts that are not shown to users."""
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 ShortText = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -150,7 +153,8 @@ class ToolCall(Body):
 
 
 class ChatMessage(Body):
-    """One turn. A ``developer`` message is treated as a ``system`` message."""
+    """One turn. A ``developer`` message is treated as a ``system`` message. Roles that are not in
+    ``ROLES`` are for the chat template to know."""
 
     place: ClassVar[str] = "messages[]."
     without_effect: ClassVar[frozenset[str]] = frozenset(
@@ -169,7 +173,7 @@ class ChatMessage(Body):
         }
     )
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Annotated[str, Field(min_length=1, max_length=64)]
     content: Content | None = None
     name: ShortText | None = None
     tool_call_id: ShortText | None = None

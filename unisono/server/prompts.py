@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.server.api_error import bad_request, not_supported
-from unisono.server.message_schema import ChatMessage, TextPart, ToolCall
+from unisono.server.message_schema import ROLES, ChatMessage, TextPart, ToolCall
 from unisono.server.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
 from unisono.text import Tokenizer
@@ -108,6 +108,7 @@ class PromptEncoder:
         """Raises:
         ApiError, InvalidRequestError: messages that this server or the template refuses.
         """
+        self._check_roles(body.messages or ())
         plain = [plain_message(message) for message in body.messages or ()]
         is_cut = getattr(body, "truncate_prompt_tokens", None) is not None
         continues = bool(body.continue_final_message)
@@ -136,6 +137,22 @@ class PromptEncoder:
                 raise
             where = "chat_template_kwargs"  # what clients call it
             raise bad_request(f"chat_{error}", param=where, code="invalid_value") from error
+
+    def _check_roles(self, messages: Sequence[ChatMessage]) -> None:
+        """A role that no template names is a slip, or its text would be lost in silence."""
+        first = {message.role: index for index, message in reversed(list(enumerate(messages)))}
+        for role, index in first.items():
+            if role == "function":
+                raise not_supported(
+                    "The role of old function calls", f"messages[{index}].role", "Send role 'tool'."
+                )
+            if role not in ROLES and not self._tokenizer.template_has_role(role):
+                raise bad_request(
+                    "The role should be 'system', 'developer', 'user', 'assistant' or 'tool': this "
+                    "model's chat template names no such other.",
+                    param=f"messages[{index}].role",
+                    code="invalid_value",
+                )
 
     def _variables(self, body: ChatRequest | TokenizeRequest) -> dict[str, Any]:
         """What the template is told beside the conversation. An effort that no template reads would

@@ -65,6 +65,11 @@ class ChatTemplate:
         word = re.compile(rf"\b{re.escape(name)}\b")
         return any(word.search(template) for template in self._templates.values())
 
+    def has_role(self, role: str) -> bool:
+        """Whether one of the templates has the role in quotes."""
+        quoted = re.compile(rf"""(["']){re.escape(role)}\1""")
+        return any(quoted.search(template) for template in self._templates.values())
+
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],

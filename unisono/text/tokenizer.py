@@ -162,6 +162,11 @@ class Tokenizer:
         """Whether a chat template of the model speaks of a variable of this name."""
         return self._chat.reads(name)
 
+    def template_has_role(self, role: str) -> bool:
+        """Whether a chat template of the model names this role: what it does with another is a
+        matter of chance."""
+        return self._chat.has_role(role)
+
     def render_chat(
         self,
         messages: Sequence[Mapping[str, Any]],

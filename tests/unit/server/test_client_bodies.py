@@ -252,6 +252,26 @@ async def test_an_effort_goes_to_a_template_that_reads_it(
     assert error["param"] == "reasoning_effort"
 
 
+async def test_a_role_of_a_model_is_one_that_its_template_names(
+    client: httpx.AsyncClient, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(*roles: str) -> httpx.Response:
+        messages = [{"role": role, "content": "a"} for role in roles]
+        return await client.post("/tokenize", json={"messages": messages})
+
+    error = (await answer("user", "ipython", "user", "ipython")).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", "messages[1].role")
+    assert "'tool'" in error["message"]
+    assert "ipython" not in error["message"]
+    assert tokenizer.template_has_role("off")
+    assert not tokenizer.template_has_role("of")
+    monkeypatch.setattr(Tokenizer, "template_has_role", lambda self, role: role == "ipython")
+    assert (await answer("user", "ipython")).status_code == 200
+    error = (await answer("user", "function")).json()["error"]
+    assert (error["code"], error["param"]) == ("not_supported", "messages[1].role")
+    assert (await answer("user", "User")).json()["error"]["param"] == "messages[1].role"
+
+
 async def test_what_a_template_cannot_be_told_is_named(client: httpx.AsyncClient) -> None:
     for options in ({"messages": []}, {"tools": 1}, {f"a{i}": i for i in range(100)}):
         body = {"messages": [USER], "chat_template_kwargs": options}
