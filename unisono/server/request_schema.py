@@ -162,11 +162,18 @@ class ChatRequest(SamplingFields, TemplateFields):
     top_logprobs: Annotated[WholeNumber, Field(ge=0, le=20)] | None = None
 
 
+def _none_if_false(value: Any) -> Any:
+    """Of chats ``logprobs`` is a flag; switched off it asks for nothing here, too."""
+    return None if value is False else value
+
+
 class CompletionRequest(SamplingFields):
     """Body of ``POST /v1/completions``."""
 
     prompt: Prompt
-    logprobs: Annotated[WholeNumber, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[
+        Annotated[WholeNumber, Field(ge=0, le=20)] | None, BeforeValidator(_none_if_false)
+    ] = None
     echo: bool | None = None
     add_special_tokens: bool | None = None
 

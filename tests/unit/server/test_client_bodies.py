@@ -288,6 +288,13 @@ async def test_wrong_keys_of_logit_bias_are_named(client: httpx.AsyncClient) -> 
     assert "'bad\\n2'" in error["message"]
 
 
+def test_logprobs_of_a_completion_may_be_switched_off_as_in_a_chat() -> None:
+    assert validate({"prompt": "a", "logprobs": False}, CompletionRequest).logprobs is None
+    assert validate({"prompt": "a", "logprobs": 0}, CompletionRequest).logprobs == 0
+    with pytest.raises(ApiError):
+        validate({"prompt": "a", "logprobs": True}, CompletionRequest)
+
+
 async def test_options_of_a_stream_need_a_stream(client: httpx.AsyncClient) -> None:
     for options, status in (({"include_usage": None}, 400), ({}, 400), (None, 200)):
         body = {"prompt": "a", "max_tokens": 1, "stream_options": options}
