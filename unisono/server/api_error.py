@@ -65,7 +65,7 @@ def _kind(status: int) -> str:
     return kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
-def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
+def bad_request(message: str, *, param: str | None = None, code: str = "invalid_value") -> ApiError:
     return ApiError(400, message, param=param, code=code)
 
 

@@ -122,7 +122,7 @@ def _wrong_field(error: ErrorDetails) -> ApiError:
     if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
         says = "Input should not be empty"
     message = f"{param or 'The body'}: {says}."
-    return bad_request(message, param=param, code="invalid_value")
+    return bad_request(message, param=param)
 
 
 def _field_name(location: tuple[int | str, ...]) -> str | None:

@@ -232,5 +232,6 @@ NO_EFFECT = frozenset(
         # forms of the response that leave the answer alone
         *("spaces_between_special_tokens", "timings_per_token", "return_progress", "verbose"),
         *("response_fields", "return_cached_tokens_details", "usage", "stream_include_usage"),
+        "stream_interval",
     }
 )

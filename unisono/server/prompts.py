@@ -136,7 +136,7 @@ class PromptEncoder:
             if error.param != "template_kwargs":
                 raise
             where = "chat_template_kwargs"  # what clients call it
-            raise bad_request(f"chat_{error}", param=where, code="invalid_value") from error
+            raise bad_request(f"chat_{error}", param=where) from error
 
     def _check_roles(self, messages: Sequence[ChatMessage]) -> None:
         """A role that no template names is a slip, or its text would be lost in silence."""
@@ -151,7 +151,6 @@ class PromptEncoder:
                     "The role should be 'system', 'developer', 'user', 'assistant' or 'tool': this "
                     "model's chat template names no such other.",
                     param=f"messages[{index}].role",
-                    code="invalid_value",
                 )
 
     def _variables(self, body: ChatRequest | TokenizeRequest) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ShapeChecker:
         loop = asyncio.get_running_loop()
         if reply := await loop.run_in_executor(self._threads, self._ask, body, limits):
             code, _, message = reply.decode().partition("\n")
-            raise bad_request(message, code=code or None)
+            raise bad_request(message, code=code)
 
     def close(self) -> None:
         """Ends the processes; nothing is to be asked any more."""

@@ -307,3 +307,23 @@ async def test_the_model_may_be_left_out(client: httpx.AsyncClient, host: LocalH
         assert response.status_code == 200, response.text
         assert response.json()["model"] == "echo"
     assert len(host.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/completions", {"prompt": ""}, "prompt"),
+        ("/v1/completions", {"prompt": "a", "stream_options": {}}, "stream_options"),
+        ("/v1/chat/completions", {"messages": [USER], "top_logprobs": 2}, "top_logprobs"),
+        ("/v1/chat/completions", {"messages": [USER], "logit_bias": {"a": 1}}, "logit_bias"),
+        ("/v1/chat/completions", {"messages": [USER], "max_tokens": 0}, "max_tokens"),
+        ("/tokenize", {}, "prompt"),
+        ("/detokenize", {"tokens": [10**6]}, "tokens"),
+    ],
+)
+async def test_every_wrong_request_has_a_code(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], param: str
+) -> None:
+    response = await client.post(path, json=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
