@@ -154,12 +154,24 @@ def read_keys(
     """Keys from options, from the environment (comma-separated) and from a file (one a line).
 
     Raises:
-        ConfigError: the file cannot be read, or is too large to be one of keys.
+        ConfigError: a given key is empty; the file cannot be read, holds no key, or is too large
+            to be one of keys.
     """
+    if not all(key.strip() for key in given):
+        raise ConfigError(
+            "The value of --api-key is empty.",
+            hint="Is a variable of the shell unset? Leave the option out to serve without a key.",
+        )
     environment = os.environ if environment is None else environment
     keys = [*given, *environment.get(KEY_VARIABLE, "").split(",")]
     if key_file is not None:
-        keys += [line for line in _lines(key_file) if not line.lstrip().startswith("#")]
+        listed = [line for line in _lines(key_file) if not line.lstrip().startswith("#")]
+        if not any(line.strip() for line in listed):
+            raise ConfigError(
+                f"The key file {key_file} holds no key.",
+                hint="Write one key a line, or leave the option out to serve without a key.",
+            )
+        keys += listed
     return tuple(dict.fromkeys(key.strip() for key in keys if key.strip()))
 
 
@@ -168,8 +180,12 @@ def _lines(path: Path) -> list[str]:
         with path.open("rb") as file:
             content = file.read(_MAX_KEY_BYTES + 1)
         text = content.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The key file {path} cannot be read.") from error
+    except OSError as error:
+        raise ConfigError(f"The key file {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"The key file {path} is not UTF-8 text.", hint="It holds one key a line."
+        ) from error
     if len(content) > _MAX_KEY_BYTES:
         raise ConfigError(
             f"The key file {path} is larger than {_MAX_KEY_BYTES} bytes.",

@@ -57,8 +57,31 @@ def test_keys_come_from_three_places(tmp_path: Path) -> None:
         "from-the-file",
     )
     assert read_keys((), None, {}) == ()
-    with pytest.raises(ConfigError, match="key file"):
+    with pytest.raises(ConfigError, match="No such file"):
         read_keys((), tmp_path / "missing", {})
+
+
+@pytest.mark.parametrize("given", [("",), (" ",), (KEY, "")])
+def test_an_empty_key_does_not_open_the_server(given: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="--api-key is empty"):
+        read_keys(given, None, {})
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "# none yet\n"])
+def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "keys"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="holds no key"):
+        read_keys((), file, {})
+    with pytest.raises(ConfigError, match="holds no key"):
+        read_keys((KEY,), file, {})
+
+
+def test_a_key_file_is_text(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes(b"\xff\xfe12345678")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_keys((), file, {})
 
 
 def test_a_key_ring_lets_its_keys_in() -> None:
