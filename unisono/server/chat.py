@@ -7,7 +7,7 @@ prepared text around the JSON of what is new: a token costs no object model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import JSONEncoder
 from typing import Any
 
@@ -75,6 +75,7 @@ class ChatEvents:
         self._num_answers = num_answers
         self._usage = usage
         self._counts = counts
+        self._num_tokens = 0
         self._before = f"data: {fields.removesuffix(']}')}"
         self._after = usage_ending(usage, counts=counts)
 
@@ -88,8 +89,6 @@ class ChatEvents:
         return "".join([first, *others]).encode()
 
     def events(self, deltas: list[AnswerDelta]) -> bytes:
-        if self._counts:
-            self._after = usage_ending(self._usage, counts=True)
         return "".join([self._events_of(delta) for delta in deltas]).encode()
 
     def closing(self) -> bytes:
@@ -97,7 +96,15 @@ class ChatEvents:
             return b""
         return f"{self._before}{usage_ending(self._usage, counts=True)}".encode()
 
+    def _count(self, delta: AnswerDelta) -> None:
+        """What is there already may be more than this event tells."""
+        if self._counts and self._usage is not None:
+            self._num_tokens += len(delta.token_ids)
+            so_far = replace(self._usage, completion_tokens=self._num_tokens)
+            self._after = usage_ending(so_far, counts=True)
+
     def _events_of(self, delta: AnswerDelta) -> str:
+        self._count(delta)
         reason = "null" if delta.finish_reason is None else f'"{delta.finish_reason}"'
         logprobs = self._view.logprobs(delta.logprobs) if delta.logprobs else None
         has_news = bool(delta.text or logprobs or (self._view.shows_ids and delta.token_ids))

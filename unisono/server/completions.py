@@ -6,6 +6,7 @@ Knows answers and OpenAI's objects; nothing of HTTP or engines.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from json import JSONEncoder
 from typing import Any
 
@@ -116,6 +117,7 @@ class CompletionEvents:
         self._view = view
         self._usage = usage
         self._counts = counts
+        self._num_tokens = 0
         self._before = f"data: {fields.removesuffix(']}')}"
         self._after = usage_ending(usage, counts=counts)
 
@@ -123,9 +125,7 @@ class CompletionEvents:
         return b""
 
     def events(self, deltas: list[AnswerDelta]) -> bytes:
-        if self._counts:
-            self._after = usage_ending(self._usage, counts=True)
-        return "".join([self._event(delta) for delta in deltas if self._is_news(delta)]).encode()
+        return "".join(map(self._event, deltas)).encode()
 
     def closing(self) -> bytes:
         if self._usage is None:
@@ -137,7 +137,17 @@ class CompletionEvents:
         has_text = bool(delta.text or delta.logprobs or delta.finish_reason)
         return has_text or has_ids or self._view.is_first(delta)
 
+    def _count(self, delta: AnswerDelta) -> None:
+        """What is there already may be more than this event tells."""
+        if self._counts and self._usage is not None:
+            self._num_tokens += len(delta.token_ids)
+            so_far = replace(self._usage, completion_tokens=self._num_tokens)
+            self._after = usage_ending(so_far, counts=True)
+
     def _event(self, delta: AnswerDelta) -> str:
+        self._count(delta)
+        if not self._is_news(delta):
+            return ""
         choice = _to_json(self._view.choice(delta)).removesuffix("}")
         reason = f'"{delta.finish_reason}"' if delta.finish_reason else "null"
         return f'{self._before}{choice},"finish_reason":{reason}}}{self._after}'

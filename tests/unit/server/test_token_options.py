@@ -10,7 +10,12 @@ import httpx
 import pytest
 from server_fakes import CONTEXT, EOS, LocalHost
 
+from unisono.server.chat import ChatEvents, ChatView
+from unisono.server.completions import CompletionEvents, CompletionView
+from unisono.server.generation import AnswerDelta, Usage
+from unisono.server.prompts import Prompt
 from unisono.server.response_schema import ChatCompletion, Completion
+from unisono.text import Tokenizer
 
 
 def chat(text: str = "Hello", **fields: Any) -> dict[str, Any]:
@@ -90,6 +95,27 @@ async def test_the_usage_so_far(client: httpx.AsyncClient) -> None:
         assert counts == [*first, 1, 2, 3, 4, 4], path
     body = chat(max_tokens=2, stream_options={"continuous_usage_stats": True})
     assert not any("usage" in event for event in await stream(client, "chat/completions", body))
+
+
+def test_an_event_counts_its_own_tokens_and_no_later_ones(tokenizer: Tokenizer) -> None:
+    """A reader that is slower than the engine gets several events at once."""
+    usage = Usage(prompt_tokens=2, completion_tokens=3)
+    deltas = [AnswerDelta(0, "a", [97]), AnswerDelta(0, "", [200]), AnswerDelta(0, "b", [98])]
+    view = CompletionView(
+        tokenizer,
+        [Prompt((1, 2))],
+        num_answers_each=1,
+        num_top=None,
+        echo=False,
+        shows_prompt_logprobs=False,
+    )
+    for events in (
+        ChatEvents(ChatView(tokenizer=tokenizer), {}, num_answers=1, usage=usage, counts=True),
+        CompletionEvents(view, {}, usage=usage, counts=True),
+    ):
+        told = (events.events(deltas) + events.closing()).decode().split("\n\n")[:-1]
+        counts = [json.loads(event[6:])["usage"]["completion_tokens"] for event in told]
+        assert counts == [1, 3, 3]
 
 
 async def test_special_tokens_are_shown_where_they_are_wanted(client: httpx.AsyncClient) -> None:
