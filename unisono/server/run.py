@@ -130,25 +130,39 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the signal handler; a second signal ends the draining."""
         if self._gate.draining:
-            self.should_exit = self.force_exit = True
+            self._loop.call_soon_threadsafe(self._end_now)
             return
         self._gate.draining = True
         self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
+        if self._gate.num_inside:
+            _log.warning(
+                "Shutting down: running requests (%d) have %g s to finish; a second signal, or"
+                " Ctrl-C again, ends them now.",
+                self._gate.num_inside,
+                self._settings.drain_timeout_s,
+            )
         self._drain = self._loop.create_task(self._wait_and_exit())
+
+    def _end_now(self) -> None:
+        self._fail_running()
+        self.should_exit = self.force_exit = True
 
     async def _wait_and_exit(self) -> None:
         deadline_s = self._loop.time() + self._settings.drain_timeout_s
         while self._gate.num_inside and self._loop.time() < deadline_s:
             await asyncio.sleep(_DRAIN_POLL_S)
+        self._fail_running()
+        self.should_exit = True
+
+    def _fail_running(self) -> None:
         self._engine.fail_all(
             EngineDeadError(
                 "The server shut down before the answer was complete.",
                 hint="Send the request again, to another server or later.",
             )
         )
-        self.should_exit = True
 
 
 def ready_line(settings: ServerSettings, port: int) -> str:

@@ -151,6 +151,27 @@ def test_draining_ends_after_its_time(own_server: StartServer) -> None:
     assert not Path(f"/proc/{engine}").exists()
 
 
+def test_a_second_signal_ends_running_requests(own_server: StartServer) -> None:
+    server = own_server()
+    engine = server.engine_pid()
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/completions", json=completion(stream=True, n=32)) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        os.kill(engine, signal.SIGSTOP)
+        server.process.send_signal(signal.SIGINT)
+        until(lambda: "running requests (1) have 30 s to finish" in server.log.read_text())
+        server.process.send_signal(signal.SIGINT)
+        rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert "shut down" in json.loads(rest[-2].removeprefix("data: "))["error"]["message"]
+    assert server.process.wait(PATIENCE_S) == 0
+    assert not Path(f"/proc/{engine}").exists()
+    assert "restarted" not in server.log.read_text()
+
+
 def test_ctrl_c_stops_an_idle_server(own_server: StartServer) -> None:
     server = own_server()
     engine = server.engine_pid()
