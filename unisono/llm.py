@@ -8,6 +8,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from unisono.core import (
@@ -31,6 +32,7 @@ __all__ = ["LLM", "Completion", "CompletionDelta"]
 Prompt = str | Sequence[int]
 Message = dict[str, Any]
 _NO_LIMIT = 1 << 31
+_PROMPT_FORMS = "A prompt is a text or a list of token ids."
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class LLM:
 
     def __init__(
         self,
-        model: str | None = None,
+        model: str | Path | None = None,
         *,
         device: str = "auto",
         dtype: str = "auto",
@@ -95,7 +97,7 @@ class LLM:
         max_model_len: int | None = None,
         tensor_parallel: int = 1,
         threads: int | None = None,
-        generation_config: str = "auto",
+        generation_config: str | Path = "auto",
         progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
@@ -158,7 +160,7 @@ class LLM:
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
         """
         prompt = _Prompt(self._encode_chat(messages, tools, template_kwargs))
-        return self._complete([prompt], [params or self._usual_params(prompt)])
+        return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
 
     def _complete(self, prompts: list[_Prompt], params: list[SamplingParams]) -> list[Completion]:
         answers: list[_Answer] = []
@@ -198,6 +200,7 @@ class LLM:
     def _stream(
         self, prompt: _Prompt, params: SamplingParams
     ) -> Generator[CompletionDelta, None, None]:
+        (params,) = _one_each(params, 1)
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
         (seed,) = _seeds(params)
@@ -225,9 +228,7 @@ class LLM:
         try:
             return [operator.index(token_id) for token_id in prompt]
         except TypeError as error:
-            raise InvalidRequestError(
-                "A prompt is a text or a list of token ids.", param="prompt"
-            ) from error
+            raise InvalidRequestError(_PROMPT_FORMS, param="prompt") from error
 
     def _encode_chat(
         self,
@@ -335,7 +336,10 @@ def _seeds(params: SamplingParams) -> list[int]:
 def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     if isinstance(prompts, str):
         return [prompts]
-    listed: list[Any] = list(prompts)
+    try:
+        listed: list[Any] = list(prompts)
+    except TypeError as error:
+        raise InvalidRequestError(_PROMPT_FORMS, param="prompt") from error
     if listed and all(isinstance(entry, int) for entry in listed):
         return [listed]
     return listed
@@ -346,6 +350,11 @@ def _one_each(
 ) -> list[SamplingParams]:
     if isinstance(params, SamplingParams):
         return [params] * count
-    if len(params) != count:
-        raise InvalidRequestError(f"{len(params)} sampling parameters for {count} prompts.")
-    return list(params)
+    listed: list[Any] = list(params) if isinstance(params, Sequence) else [params]
+    if not all(isinstance(own, SamplingParams) for own in listed):
+        raise InvalidRequestError(
+            "params must be SamplingParams, or a list of one for each prompt."
+        )
+    if len(listed) != count:
+        raise InvalidRequestError(f"{len(listed)} sampling parameters for {count} prompts.")
+    return listed

@@ -114,6 +114,15 @@ def test_a_broken_file(tmp_path: Path, text: str) -> None:
         read_sampling_defaults(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", '{"temperature": "x"}'])
+def test_a_file_of_ones_own_is_to_be_corrected_not_fetched(tmp_path: Path, text: str) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(text)
+    with pytest.raises(ConfigError, match=r"own\.json") as caught:
+        read_sampling_defaults(tmp_path, str(own))
+    assert caught.value.hint == f"Correct {own}, or name another file."
+
+
 # -- GGUF -------------------------------------------------------------------------------------
 
 

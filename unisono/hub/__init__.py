@@ -36,7 +36,7 @@ def looks_like_model(text: str) -> bool:
 
 
 def resolve_model(
-    name: str | None,
+    name: str | Path | None,
     *,
     revision: str | None = None,
     offline: bool | None = None,
@@ -58,6 +58,7 @@ def resolve_model(
         ModelError: the files cannot be stored.
         ConfigError: a revision for something that has none.
     """
+    name = str(name) if isinstance(name, Path) else name
     if name is not None and not name.strip():
         raise ModelNotFoundError(
             f"The name of the model is empty: {name!r}.",

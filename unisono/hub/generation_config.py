@@ -34,7 +34,7 @@ _GGUF_KEYS = {
 _WAY_OUT = "Correct it, or leave it out with --generation-config none."
 
 
-def read_sampling_defaults(model: Path, source: str = AUTO) -> SamplingDefaults:
+def read_sampling_defaults(model: Path, source: str | Path = AUTO) -> SamplingDefaults:
     """What holds for requests to ``model`` that do not say otherwise.
 
     Args:
@@ -43,8 +43,9 @@ def read_sampling_defaults(model: Path, source: str = AUTO) -> SamplingDefaults:
             ``generation_config.json`` or the folder that holds one.
 
     Raises:
-        CheckpointError: a file that cannot be read, or a field of it that cannot be used.
-        ConfigError: ``source`` is not there.
+        CheckpointError: a file of the model that cannot be read, or a field of it that cannot be
+            used.
+        ConfigError: the same of ``source``, or it is not there.
     """
     if source == NONE:
         return SamplingDefaults()
@@ -57,7 +58,10 @@ def read_sampling_defaults(model: Path, source: str = AUTO) -> SamplingDefaults:
             f"There is no generation configuration {str(path)!r}.",
             hint=f"Give --generation-config a {_FILE}, its folder, {AUTO} or {NONE}.",
         )
-    return _of_json(path)
+    try:
+        return _of_json(path)
+    except CheckpointError as error:
+        raise ConfigError(error.message, hint=f"Correct {path}, or name another file.") from error
 
 
 def _of_json(path: Path) -> SamplingDefaults:

@@ -148,6 +148,21 @@ def test_parameters_for_each_prompt(llm: LLM) -> None:
         llm.generate(["a", "b", "c"], own[:2])
 
 
+@pytest.mark.parametrize("params", [{"max_tokens": 2}, [{"max_tokens": 2}], "max_tokens=2", 2])
+def test_parameters_of_another_type_are_refused(llm: LLM, params: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="params must be SamplingParams"):
+        llm.generate(["a"], params)
+    with pytest.raises(InvalidRequestError, match="params must be SamplingParams"):
+        llm.chat([{"role": "user", "content": "a"}], params)
+    with pytest.raises(InvalidRequestError, match="params must be SamplingParams"):
+        next(llm.stream("a", params))
+
+
+def test_a_folder_may_be_a_path(folder: Path) -> None:
+    model = LLM(folder, generation_config=folder, dtype="float32", kv_memory=1 << 20)
+    model.close()
+
+
 def test_several_answers(llm: LLM) -> None:
     params = letters(llm, n=4, max_tokens=20)
     done = llm.generate(["fox", "答案"], params)
