@@ -151,7 +151,7 @@ class ModelCard(Exact):
     parent: str | None = None
     permission: list[ModelPermission]
     max_model_len: int
-    default_sampling_params: dict[str, float]
+    default_sampling_params: dict[str, int | float]
     """What holds for a request that does not say otherwise; fields not in it are neutral."""
 
 

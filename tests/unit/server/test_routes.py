@@ -197,6 +197,10 @@ async def test_what_a_request_leaves_open_is_as_the_model_recommends(
                 assert chosen == replace(NEUTRAL, **{**recommended.said(), **expected})
         card = (await client.get("/v1/models")).json()["data"][0]
         assert card["default_sampling_params"] == recommended.said()
+        assert all(
+            type(value) is type(recommended.said()[name])
+            for name, value in card["default_sampling_params"].items()
+        )
         assert (await client.get("/v1/models/echo")).json() == card
 
 
