@@ -274,6 +274,33 @@ def test_a_reader_that_leaves_early(checkpoint: Path) -> None:
     assert b"Exception ignored" not in error
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_an_output_without_space(checkpoint: Path) -> None:
+    for verb in (["run", str(checkpoint), "Hi", "--max-tokens", "4"], ["specs", "h100"]):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [*PROGRAM, *verb], stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        refused(result, "Not everything could be written", "No space left", code=1)
+
+
+def test_an_output_that_is_closed(checkpoint: Path) -> None:
+    verb = ["run", str(checkpoint), "Hi", "--max-tokens", "4"]
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, *verb], stderr=subprocess.PIPE, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"error" not in result.stderr
+
+
+def test_no_rate_of_an_answer_without_one(checkpoint: Path) -> None:
+    for count, first in ((0, False), (1, True)):
+        words = ("run", str(checkpoint), "Hi", "--max-tokens", str(count))
+        error = unisono(*words).stderr
+        assert b"tokens/s" not in error
+        assert (b"first after" in error) is first
+
+
 def test_ctrl_c(checkpoint: Path) -> None:
     words = [*PROGRAM, "run", str(checkpoint), "Hi", "--max-tokens", "250", "--raw"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

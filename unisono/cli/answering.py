@@ -188,12 +188,12 @@ def print_json(answer: Answer) -> None:
 
 def print_statistics(answer: Answer) -> None:
     """One line on standard error."""
-    parts = [
-        f"{answer.num_prompt_tokens} tokens in, {len(answer.token_ids)} out",
-        f"first after {answer.first_token_s:.2f} s",
-        f"{answer.tokens_per_s:.1f} tokens/s",
-        _sampling(answer.params),
-    ]
+    parts = [f"{answer.num_prompt_tokens} tokens in, {len(answer.token_ids)} out"]
+    if answer.token_ids:
+        parts.append(f"first after {answer.first_token_s:.2f} s")
+    if len(answer.token_ids) > 1:
+        parts.append(f"{answer.tokens_per_s:.1f} tokens/s")
+    parts.append(_sampling(answer.params))
     if answer.finish_reason == "length":
         parts.append("stopped at the most tokens allowed")
     tell(middle_dot(sys.stderr).join(parts), dim=True)

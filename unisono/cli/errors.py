@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
             raise
-        error = _about_torch(error) or error
+        error = _about_space(error) or _about_torch(error) or error
         if isinstance(error, UnisonoError):
             show_error(error.message, error.hint)
             raise typer.Exit(exit_code(error)) from None
@@ -68,6 +69,17 @@ def clear_errors() -> Iterator[None]:
             f"This should not happen. {DEBUG_VARIABLE}=1 shows where it did; please report it.",
         )
         raise typer.Exit(1) from None
+
+
+def _about_space(error: Exception) -> UnisonoError | None:
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    if error.filename is None:
+        _discard_output()
+    return UnisonoError(
+        f"Not everything could be written: {error.strerror}.",
+        hint="Free some space, or write to another place.",
+    )
 
 
 def _about_torch(error: Exception) -> UnisonoError | None:
@@ -87,5 +99,6 @@ def _one_line(text: str) -> str:
 
 
 def _discard_output() -> None:
-    """Nobody reads any more: keep the interpreter from complaining when it flushes at exit."""
+    """Nobody reads any more, or nothing more fits: keep the interpreter from complaining when it
+    flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ encoding of a stream lacks some of its characters."""
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from typing import TextIO
 
@@ -18,7 +19,8 @@ _escaped_by: set[str] = set()
 
 def prepare_streams() -> None:
     """Let nothing that is printed raise, and whatever is typed or piped be UTF-8 where the locale
-    knows ASCII alone."""
+    knows ASCII alone. An output that is closed is as ``/dev/null``."""
+    sys.stdout, sys.stderr = _open_or_null(sys.stdout), _open_or_null(sys.stderr)
     codecs.register_error(_HANDLER, _escape)
     for stream in (sys.stdout, sys.stderr):
         _reconfigure(stream, errors=_HANDLER)
@@ -55,6 +57,10 @@ def middle_dot(stream: TextIO) -> str:
     except (UnicodeEncodeError, LookupError):
         return " | "
     return " · "
+
+
+def _open_or_null(stream: TextIO | None) -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8") if stream is None else stream
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
