@@ -109,11 +109,13 @@ class BodyReader:
 
     def _parsed(self, body: bytes, model: type[Model]) -> Model:
         value = parse_json(body)
+        if not isinstance(value, dict):
+            raise bad_request("The body must be a JSON object.")
         self._check_messages(value)
         return validate(value, model, self._unknown_fields)
 
-    def _check_messages(self, value: Any) -> None:
-        messages = value.get("messages") if isinstance(value, dict) else None
+    def _check_messages(self, value: dict[str, Any]) -> None:
+        messages = value.get("messages")
         if isinstance(messages, list) and len(messages) > self._limits.messages:
             raise bad_request(
                 f"A chat has at most {self._limits.messages} messages on this server.",

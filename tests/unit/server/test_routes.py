@@ -263,6 +263,15 @@ async def test_tenants_are_told_apart_by_key(make_client: MakeClient, host: Loca
     assert len({request.tenant for request in host.requests}) == 2
 
 
+@pytest.mark.parametrize("body", [[], [{}], "a", 5, True])
+async def test_a_body_that_is_no_object(make_client: MakeClient, body: Any) -> None:
+    async with make_client() as client:
+        for route in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"):
+            error = refused(await client.post(route, json=body), 400)
+            assert error["message"] == "The body must be a JSON object."
+            assert error["code"] == "invalid_value"
+
+
 async def test_limits(make_client: MakeClient) -> None:
     limits = Limits(body_bytes=3000, n=3, prompts=2, messages=2, max_tokens=50, answers=4)
     async with make_client(limits=limits) as client:
