@@ -14,6 +14,7 @@ from unisono.hub import files
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
     assert hub.resolve_model(str(tmp_path)) == tmp_path
 
 
@@ -31,6 +32,21 @@ def test_a_missing_folder_says_what_was_looked_for(
         hub.resolve_model(name)
     assert repr(name) in caught.value.message
     assert "Qwen/Qwen3-0.6B" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://huggingface.co/Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main", "Qwen/Qwen3-0.6B"),
+        ("https://hf-mirror.com/Qwen/Qwen3-0.6B?x=1", "Qwen/Qwen3-0.6B"),
+        ("https://modelscope.cn/models/Qwen/Qwen3-0.6B", "modelscope:Qwen/Qwen3-0.6B"),
+    ],
+)
+def test_the_address_of_a_page_is_no_id_but_holds_one(address: str, name: str) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        hub.resolve_model(address)
+    assert caught.value.hint.endswith(f": {name}.")
 
 
 def test_a_file_is_not_a_model(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def test_a_model_with_other_things_beside_it(more: tuple[str, ...], tmp_path: Pa
     assert resolve_model(str(folder_of(tmp_path, *MODEL, *more))) == tmp_path
 
 
+def test_an_empty_folder(tmp_path: Path) -> None:
+    refused(tmp_path, "is empty")
+
+
 @pytest.mark.parametrize("base", ["org/base", "", None, 7, ["x"]])
 @pytest.mark.parametrize("more", [(), ("config.json",)])
 def test_an_adapter_names_its_base(base: Any, more: tuple[str, ...], tmp_path: Path) -> None:

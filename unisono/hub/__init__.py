@@ -21,6 +21,8 @@ __all__ = ["looks_like_model", "read_sampling_defaults", "resolve_model"]
 MODELSCOPE_PREFIX = "modelscope:"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _GGUF_NAME = re.compile(r"\S+\.gguf")
+_PAGE = re.compile(r"https?://[^/]+/(?:models/)?([^/?#]+/[^/?#]+)(?:[/?#].*)?", re.ASCII)
+"""The address of a model's page on a hub."""
 _WRITE_IT_LIKE = (
     "Give a folder, a .gguf file, a hub id like Qwen/Qwen3-0.6B, or modelscope:Qwen/Qwen3-0.6B."
 )
@@ -84,7 +86,9 @@ def resolve_model(
     if os.path.isfile(folder):
         raise ModelNotFoundError(f"{name!r} is a file.", hint=f"Name its folder: {folder.parent}.")
     if not _REPO_ID.fullmatch(name):
-        raise ModelNotFoundError(f"There is no model folder {name!r:.300}.", hint=_WRITE_IT_LIKE)
+        raise ModelNotFoundError(
+            f"There is no model folder {name!r:.300}.", hint=_id_of_page(name) or _WRITE_IT_LIKE
+        )
     from unisono.hub import huggingface
 
     return huggingface.download(name, revision=revision, offline=offline, progress=progress)
@@ -99,6 +103,14 @@ def _model_in(folder: Path) -> Path:
     if model is None and (error := what_it_is(folder)):
         raise error
     return model or folder
+
+
+def _id_of_page(name: str) -> str | None:
+    page = _PAGE.fullmatch(name)
+    if page is None or not _REPO_ID.fullmatch(page[1]):
+        return None
+    prefix = MODELSCOPE_PREFIX if "modelscope" in name.split("/")[2] else ""
+    return f"Name the model by its id, not by the address of its page: {prefix}{page[1]}."
 
 
 def _from_modelscope(name: str, revision: str | None, *, offline: bool, progress: bool) -> Path:

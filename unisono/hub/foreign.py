@@ -113,6 +113,11 @@ def what_it_is(folder: Path) -> CheckpointError | None:
         names = _names(folder)
         if is_model(names):
             return None
+        if not names:
+            return CheckpointError(
+                f"{folder} is empty.",
+                hint="Was the model stored elsewhere, or its disk not mounted?",
+            )
         return _adapter(folder, names) or _nested(folder, names) or by_names(names, str(folder))
     except OSError as error:
         return CheckpointError(
