@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 MakeClient = Callable[..., httpx.AsyncClient]
-MESSAGE = {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}]}
+MESSAGE = {"role": "user", "content": [{"type": "text", "text": "a", "colour": {}}]}
 BODY = {
     "max_tokens": 1,
     "surprise": 1,
@@ -31,7 +31,7 @@ async def test_unknown_fields_are_ignored_and_named_once(
     text = "".join(ignored(caplog))
     for name in ("surprise", "stream_options.odd", "messages[].mood"):
         assert text.count(name) == 1
-    assert text.count("messages[].content[].cache_control") == 1
+    assert text.count("messages[].content[].colour") == 1
     num_lines = len(ignored(caplog))
     await client.post("/v1/chat/completions", json={**BODY, "another": 1})
     (line,) = ignored(caplog)[num_lines:]
@@ -43,7 +43,7 @@ async def test_a_strict_server_refuses_them_by_name(make_client: MakeClient) -> 
     async with make_client(strict=True) as client:
         places = {
             "surprise": {"messages": [{"role": "user", "content": "a"}], "surprise": 1},
-            "messages[0].content[0].cache_control": {"messages": [MESSAGE]},
+            "messages[0].content[0].colour": {"messages": [MESSAGE]},
         }
         for place, body in places.items():
             response = await client.post("/v1/chat/completions", json=body)
