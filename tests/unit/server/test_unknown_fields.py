@@ -12,6 +12,7 @@ MESSAGE = {"role": "user", "content": [{"type": "text", "text": "a", "colour": {
 BODY = {
     "max_tokens": 1,
     "surprise": 1,
+    "stream": True,
     "stream_options": {"odd": True},
     "messages": [{**MESSAGE, "mood": "?"}],
 }
