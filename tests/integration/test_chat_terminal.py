@@ -173,7 +173,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: Termi
     child.send("one\\\rtwo\r")
     child.expect_exact("answer 1: asked ['one', 'two']")
     child.send("/help\r")
-    child.expect_exact("Alt+Enter")
+    child.expect_exact("Each line is a message")
     leave(child)
 
 

@@ -22,9 +22,7 @@ __all__ = ["Conversation", "talk"]
 _HELP = """/clear: forget the conversation.
 /system TEXT: set the system message and start over; without TEXT, remove it.
 /exit: leave (also Ctrl-D).
-Ctrl-C: stop the answer.
-Alt+Enter: begin a new line (also Esc Enter, or \\ before Enter); Enter sends.
-A pasted text of several lines is one message."""
+Ctrl-C: stop the answer."""
 
 
 class Conversation:
@@ -37,8 +35,9 @@ class Conversation:
         self.messages: list[dict[str, str]] = []
         self._start_over()
 
-    def command(self, line: str) -> str | None:
-        """Carry out ``/word ...``; gives what to tell the user, or None to leave."""
+    def command(self, line: str, keys: str) -> str | None:
+        """Carry out ``/word ...``; gives what to tell the user, or None to leave. ``keys``: how
+        messages are typed."""
         word, _, rest = line.partition(" ")
         if word in ("/exit", "/quit", "/bye"):
             return None
@@ -49,7 +48,8 @@ class Conversation:
             self._system = rest.strip() or None
             self._start_over()
             return "System message set." if self._system else "No system message."
-        return _HELP if word == "/help" else f"There is no {word}.\n{_HELP}"
+        unknown = "" if word == "/help" else f"There is no {word}.\n"
+        return f"{unknown}{_HELP}\n{keys}"
 
     def say(self, text: str) -> None:
         """Add the user's message and stream the answer; a refused message is taken back."""
@@ -110,7 +110,7 @@ def talk(conversation: Conversation) -> None:
             tell("(Ctrl-D or /exit leaves)")
             continue
         if message.startswith("/") and "\n" not in message:
-            reply = conversation.command(message)
+            reply = conversation.command(message, editor.keys)
             if reply is None:
                 return
             for line in reply.splitlines():

@@ -23,6 +23,9 @@ _PASTE_IS_MARKED, _PASTE_IS_TYPED = "\x1b[?2004h", "\x1b[?2004l"
 
 
 class Editor(Protocol):
+    keys: str
+    """For the user: how a message of several lines is typed."""
+
     def read(self) -> str:
         """The user's next message, without the blanks around it.
 
@@ -46,6 +49,11 @@ def open_editor() -> Editor:
 
 class TerminalEditor:
     """Several lines, history, pasted text as one piece."""
+
+    keys = (
+        "Alt+Enter: begin a new line (also Esc Enter, or \\ before Enter); Enter sends.\n"
+        "A pasted text of several lines is one message."
+    )
 
     def __init__(self) -> None:
         from prompt_toolkit import PromptSession
@@ -82,6 +90,8 @@ class TerminalEditor:
 
 class PlainLines:
     """Lines of a pipe or a simple terminal; a backslash at the end of a line joins the next."""
+
+    keys = "Each line is a message; \\ at its end: the next line belongs to it."
 
     def read(self) -> str:
         lines = [_read_line(_PROMPT)]

@@ -56,6 +56,8 @@ def test_commands(program: Any, fake_llm: Any, typed: list[Any]) -> None:
     assert conversations[2][0] == {"role": "system", "content": "Rhyme."}
     assert [len(messages) for messages in conversations] == [1, 1, 2]
     assert "There is no /nonsense." in outcome.err
+    assert "Each line is a message" in outcome.err
+    assert "Alt+Enter" not in outcome.err, "lines of a pipe have no keys"
 
 
 def test_several_lines_are_no_command(program: Any, fake_llm: Any, typed: list[Any]) -> None:
