@@ -61,6 +61,8 @@ def parse_json(body: bytes) -> Any:
     Raises:
         ApiError: not strict JSON.
     """
+    if not body.strip():
+        raise bad_request("The body is empty: send a JSON object.", code="invalid_json")
     try:
         value = json.loads(
             body.decode("utf-8-sig"),

@@ -113,7 +113,8 @@ def _logit_bias(given: dict[str, float]) -> dict[int, float]:
 def _checked_max_tokens(max_tokens: int | None, scores_prompt: bool, limits: Limits) -> int | None:
     if max_tokens == 0 and not scores_prompt:
         raise bad_request(
-            "max_tokens=0 leaves nothing to do: ask for at least 1, for prompt_logprobs or echo.",
+            "max_tokens=0 asks for no answer: send 1 or more. 0 goes with prompt_logprobs, and with"
+            " the echo of /v1/completions.",
             param="max_tokens",
         )
     if limits.max_tokens is None:

@@ -25,7 +25,8 @@ def read(body: bytes) -> object:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "not valid JSON"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
         (b"{", "line 1, column 2"),
         (b'{"a": 1,}', "not valid JSON"),
         (b"[1, 2", "not valid JSON"),

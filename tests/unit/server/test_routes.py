@@ -144,7 +144,8 @@ async def test_scoring_a_prompt_without_an_answer(client: httpx.AsyncClient) -> 
     assert whole.choices[0].logprobs is not None
     assert whole.choices[0].logprobs.token_logprobs == [None, -0.25, -0.25]
     assert whole.usage.completion_tokens == 0
-    refused(await client.post("/v1/completions", json=plain(max_tokens=0)), 400)
+    error = refused(await client.post("/v1/completions", json=plain(max_tokens=0)), 400)
+    assert "asks for no answer" in error["message"]
 
 
 async def test_several_prompts_and_answers(client: httpx.AsyncClient, host: LocalHost) -> None:
