@@ -119,6 +119,8 @@ class ServerSettings:
             raise ConfigError(f"The watchdog's seconds must be above 0, not {self.watchdog_s:g}.")
         for origin in self.cors_origins:
             _check_origin(origin)
+        for name in self.allowed_hosts:
+            _check_host_name(name)
         if any(len(key) < _MIN_KEY_LENGTH for key in self.api_keys):
             raise ConfigError(
                 f"An API key has at least {_MIN_KEY_LENGTH} characters.",
@@ -143,6 +145,15 @@ def _check_origin(origin: str) -> None:
     raise ConfigError(
         f"{origin!r} is no origin of a web page.",
         hint="Write it as browsers do, such as https://chat.example.org, or * for all.",
+    )
+
+
+def _check_host_name(name: str) -> None:
+    if name and "/" not in name and not any(sign.isspace() for sign in name):
+        return
+    raise ConfigError(
+        f"{name!r} is no name of a host.",
+        hint="Write it as in the Host header, such as chat.example.org, or * for all.",
     )
 
 

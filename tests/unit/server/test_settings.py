@@ -36,6 +36,13 @@ def test_values_out_of_range(options: dict[str, object]) -> None:
         settings(**options)
 
 
+@pytest.mark.parametrize("name", ["", "a b", "https://chat.example.org", "chat.example.org/v1"])
+def test_an_allowed_host_is_a_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="no name of a host"):
+        settings(allowed_hosts=(name,))
+    settings(allowed_hosts=("chat.example.org", "chat.example.org:80", "[::1]", "*"))
+
+
 def test_limits_are_above_zero() -> None:
     with pytest.raises(ConfigError, match="body_bytes"):
         Limits(body_bytes=0)
