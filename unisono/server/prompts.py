@@ -116,13 +116,17 @@ class PromptEncoder:
         if generation_prompt is None:
             generation_prompt = not continues
         variables = self._variables(body)
+        tools = _plain_tools(body)
         documents = [one.model_dump(exclude_unset=True) for one in body.documents or ()] or None
+        for name, given in (("tools", tools), ("documents", documents)):
+            if given is not None:
+                self._require_in_template(name, f"A list of {name}")
 
         def encode() -> list[int]:
             with self._length_errors("messages", is_cut=is_cut):
                 return self._tokenizer.encode_chat(
                     plain,
-                    tools=_plain_tools(body),
+                    tools=tools,
                     documents=documents,
                     add_generation_prompt=generation_prompt,
                     continue_final_message=continues,
@@ -159,11 +163,17 @@ class PromptEncoder:
         given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
         if body.reasoning_effort is None:
             return given
-        if not self._tokenizer.template_reads("reasoning_effort"):
-            raise not_supported(
-                "Reasoning effort", "reasoning_effort", "This model's chat template has none."
-            )
+        self._require_in_template("reasoning_effort", "Reasoning effort")
         return {"reasoning_effort": body.reasoning_effort, **given}
+
+    def _require_in_template(self, name: str, feature: str) -> None:
+        """What no template reads would be dropped in silence.
+
+        Raises:
+            ApiError: the model's chat template reads no variable ``name``.
+        """
+        if not self._tokenizer.template_reads(name):
+            raise not_supported(feature, name, "This model's chat template has none.")
 
     async def completion(self, body: CompletionRequest) -> list[Prompt]:
         """Raises:

@@ -244,12 +244,25 @@ async def test_an_effort_goes_to_a_template_that_reads_it(
     assert await prompt(**both) == "u:a\nlow"
     assert tokenizer.template_reads("enable_thinking")
     assert not tokenizer.template_reads("enable_think")
+
+
+async def test_what_no_template_reads_is_refused_rather_than_dropped(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Tokenizer, "template_reads", lambda self, name: False)
-    body = {"messages": [USER], "reasoning_effort": "high"}
-    response = await client.post("/v1/chat/completions", json=body)
-    error = response.json()["error"]
-    assert (response.status_code, error["code"]) == (400, "not_supported")
-    assert error["param"] == "reasoning_effort"
+    function = {"name": "f", "parameters": {}}
+    for name, value in {
+        "reasoning_effort": "high",
+        "tools": [{"type": "function", "function": function}],
+        "documents": [{"title": "A", "text": "b"}],
+    }.items():
+        body = {"messages": [USER], name: value}
+        response = await client.post("/v1/chat/completions", json=body)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (400, "not_supported", name)
+    for empty in ({"tools": []}, {"documents": []}, {"tools": None}):
+        response = await client.post("/v1/chat/completions", json={"messages": [USER], **empty})
+        assert response.status_code == 200, response.json()
 
 
 async def test_a_role_of_a_model_is_one_that_its_template_names(
