@@ -102,8 +102,8 @@ def test_names(both: tuple[Path, Path], tmp_path: Path) -> None:
     assert resolve_model(str(path)) == path
     assert resolve_model(str(path.parent)) == path
     assert resolve_model(str(folder)) == folder
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / "model.gguf").touch()
+    for name in ("config.json", "model.safetensors", "model.gguf"):
+        (tmp_path / name).touch()
     assert resolve_model(str(tmp_path)) == tmp_path
 
 

@@ -193,7 +193,7 @@ def test_the_log_carries_no_prompt_and_no_key(own_server: StartServer) -> None:
         client.post("/v1/completions", json=completion(prompt="a secret of ours", unknown=1))
         client.post("/v1/completions", content=b'{"prompt": "a secret of ours"')
         server.kill_engine()
-        until(lambda: "died" in server.log.read_text(), 30)
+        until(lambda: "died" in server.log.read_text())
     server.stop()
     text = server.log.read_text()
     assert "died" in text
