@@ -104,7 +104,8 @@ bool Arenas::in_device_view(const void* address) {
 }
 
 bool Arenas::in_host_view(const void* address) {
-  return in_device_view(static_cast<const char*>(address) - layout().delta);
+  const auto at = reinterpret_cast<uintptr_t>(address);  // a null pointer takes no offset
+  return in_device_view(reinterpret_cast<const void*>(at - layout().delta));
 }
 
 int Arenas::device_of(const void* device_address) {
