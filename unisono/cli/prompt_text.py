@@ -62,7 +62,7 @@ def _has_bytes(word: str) -> bool:
 
 
 def _is_redirected(*, sockets: bool) -> bool:
-    """Whether there is a file, a pipe or, if wanted, a socket to read: no terminal or device."""
+    """Tells whether standard input is a file, a pipe or, if wanted, a socket."""
     try:
         kind = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):  # closed, or in the hands of another program

@@ -117,9 +117,9 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Ex
 
 
 def _act_errors(kind: str, x: Tensor) -> tuple[float | Tensor, float]:
-    """Of an activation in float32: relative to the result, and to the argument, where 1 + erf or
-    1 + tanh cancels; each of them may be off by 16 ulps of 1 (OpenCL C 3.0, section 7.4), tanh by
-    more where the device's interface says so."""
+    """Error bounds of an activation in float32: relative to the result, and to the argument, where
+    1 + erf or 1 + tanh cancels; each of them may be off by 16 ulps of 1 (OpenCL C 3.0, section
+    7.4), tanh by more where the device's interface says so."""
     if kind == "silu":
         return function_error("exp", x) + function_error("divide") + gamma(3, U32), 0.0
     return {

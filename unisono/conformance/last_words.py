@@ -1,6 +1,6 @@
-"""What a process said last, of what it said on standard error: the reason, and where it stood.
+"""Picks the reason and the place of a crash from what a process wrote to standard error.
 
-Not what libraries say beside it: warnings, advice, frames of their own.
+Leaves out what libraries write beside it: warnings, advice, frames of their own.
 """
 
 from __future__ import annotations

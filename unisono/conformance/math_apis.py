@@ -39,5 +39,5 @@ def function_error(name: str, at: Tensor | None = None) -> float | Tensor:
 
 
 def absolute_error(name: str) -> float:
-    """Of results that are too small, or cancel too much, for the relative one to hold."""
+    """Absolute error allowed where a result is too small, or cancels too much."""
     return PRECISION[_chosen][name].absolute

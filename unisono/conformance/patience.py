@@ -61,13 +61,13 @@ class Patience:
 
 
 def _since(before: dict[int, _Used], now: dict[int, _Used]) -> list[_Used]:
-    """What each thread used in between."""
+    """Seconds that each thread used between two readings."""
     nothing = _Used(0.0, 0.0)
     return [used.less(before.get(thread, nothing)) for thread, used in now.items()]
 
 
 def _threads(pid: int) -> dict[int, _Used]:
-    """Of the process and its descendants; empty where the system does not tell."""
+    """Seconds used by each thread of a process and its descendants; empty without ``/proc``."""
     threads: dict[int, _Used] = {}
     processes = [pid]
     while processes:

@@ -116,5 +116,5 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _has_surrogate_escape(text: str | bytes) -> bool:
-    """Whether a text may hold half a pair: UTF-8 has none, so only an escape can bring it in."""
+    """Tells whether half a pair is possible: UTF-8 has none, so only an escape can make one."""
     return (b"\\ud" in text.lower()) if isinstance(text, bytes) else ("\\ud" in text.lower())

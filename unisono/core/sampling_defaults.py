@@ -20,7 +20,7 @@ _CHOICE_RANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingDefaults:
-    """What holds where a request says nothing; ``None`` where this says nothing either.
+    """Sampling fields that a model recommends; ``None`` is a field without a recommendation.
 
     The fields mean what they mean in :class:`SamplingParams`.
 
