@@ -23,8 +23,8 @@ from torch import Tensor
 
 from unisono.core import WeightFormat
 from unisono.hardware import Hardware, find_hardware
-from unisono.hardware.experts import Routing
-from unisono.hardware.quantized import QuantizedWeight, quantize
+from unisono.hardware.ops.experts import Routing
+from unisono.hardware.weights.quantized import QuantizedWeight, quantize
 from unisono.models import ModelConfig
 from unisono.models.config import RopeConfig
 from unisono.models.expert_shape import ExpertShape

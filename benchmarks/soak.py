@@ -146,7 +146,8 @@ class Soak:
         for children in Path(f"/proc/{self.server}/task").glob("*/children"):
             with contextlib.suppress(OSError):
                 for child in children.read_text().split():
-                    if b"unisono.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    command = Path(f"/proc/{child}/cmdline").read_bytes()
+                    if b"unisono.server.engine.worker" in command:
                         return int(child)
         return None
 

@@ -85,7 +85,7 @@ def processes(server: int) -> list[int]:
         with contextlib.suppress(OSError):
             for child in map(int, children.read_text().split()):
                 command = Path(f"/proc/{child}/cmdline").read_bytes()
-                if b"unisono.server.worker" not in command:
+                if b"unisono.server.engine.worker" not in command:
                     found += processes(child)
     return found
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware import PackedForm
-from unisono.hardware.cpu import CpuHardware, CpuOps
-from unisono.hardware.quantized import QuantizedWeight
+from unisono.hardware.devices.cpu import CpuHardware, CpuOps
+from unisono.hardware.weights.quantized import QuantizedWeight
 
 __all__ = ["PackingHardware"]
 

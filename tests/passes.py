@@ -16,8 +16,8 @@ from unisono.engine.cache_memory import PageLayout
 from unisono.engine.memory_plan import layer_caches
 from unisono.engine.runner import Runner
 from unisono.hardware import Hardware
-from unisono.hardware.collectives import Group
-from unisono.hardware.rendezvous import join_group
+from unisono.hardware.ranks.collectives import Group
+from unisono.hardware.ranks.rendezvous import join_group
 from unisono.models import LoadedModel, load_model
 from unisono.models.parallel import Shard
 

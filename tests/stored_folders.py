@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests.checkpoints import oracle, prompts
 from tests.passes import logits
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 
 PROMPT = prompts(40)[0]

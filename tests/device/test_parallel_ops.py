@@ -17,9 +17,10 @@ import torch
 
 from tests.waiting import PATIENCE_S
 from unisono.core.errors import ConfigError, HardwareError
-from unisono.hardware import Hardware, find_hardware, rendezvous
-from unisono.hardware.collectives import Group
-from unisono.hardware.rendezvous import join_group, name_of_rank
+from unisono.hardware import Hardware, find_hardware
+from unisono.hardware.ranks import rendezvous
+from unisono.hardware.ranks.collectives import Group
+from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 from unisono.hardware.threads import share_threads
 
 SIZE = 3

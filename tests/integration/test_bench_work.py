@@ -9,7 +9,7 @@ import pytest
 from tests.checkpoints import oracle, save
 from tests.engines import engine
 from tests.families import CASES
-from unisono.cli.bench_work import count_prefill_flops, count_weight_bytes
+from unisono.cli.benching.work import count_prefill_flops, count_weight_bytes
 
 HIDDEN, LAYERS, VOCAB, WIDTH, EXPERTS = 64, 3, 512, 24, 8
 EXPERT = 3 * HIDDEN * WIDTH

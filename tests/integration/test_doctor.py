@@ -90,7 +90,7 @@ def test_drivers_plugins_and_variables_that_do_not_fit(machine: Machine) -> None
     machine.install("torch_musa", "raise RuntimeError('libmusart.so.1: no such file')")
     machine.install("broken", entry_points="[unisono.hardware]\nodd = broken:Odd\n")
     for name in ("second", "third"):
-        code = "from unisono.hardware.musa import MusaHardware as Musa"
+        code = "from unisono.hardware.devices.musa import MusaHardware as Musa"
         machine.install(name, code, entry_points=f"[unisono.hardware]\nmusa = {name}:Musa\n")
     machine.environment = {"ASCEND_RT_VISIBLE_DEVICES": "1, 0", "MLU_VISIBLE_DEVICES": ""}
     found: dict[str, Any] = machine.findings(status=1)
@@ -156,7 +156,7 @@ def test_without_torch_the_doctor_still_speaks(machine: Machine) -> None:
 
 
 def test_a_package_that_is_to_be_ignored_brings_nothing(machine: Machine) -> None:
-    code = "from unisono.hardware.cpu import CpuHardware\n\n\nclass Fast(CpuHardware):\n"
+    code = "from unisono.hardware.devices.cpu import CpuHardware\n\n\nclass Fast(CpuHardware):\n"
     code += "    @classmethod\n    def diagnose(cls):\n        return ()\n"
     machine.install("faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Fast\n")
     levels = {finding["level"] for finding in machine.findings(status=0)["cpu"]}
@@ -167,7 +167,8 @@ def test_a_package_that_is_to_be_ignored_brings_nothing(machine: Machine) -> Non
 
 
 def test_ops_of_another_table_are_not_used(machine: Machine) -> None:
-    code = "from dataclasses import replace\nfrom unisono.hardware.cpu import CpuHardware\n\n\n"
+    code = "from dataclasses import replace\n"
+    code += "from unisono.hardware.devices.cpu import CpuHardware\n\n\n"
     code += "class Old(CpuHardware):\n    facts = replace(CpuHardware.facts, op_table=1)\n"
     machine.install("faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Old\n")
     problem = only(machine.findings(status=1)["cpu"], "problem")

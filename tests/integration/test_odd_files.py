@@ -26,8 +26,8 @@ from unisono.core.errors import InsufficientMemoryError, ModelError, UnisonoErro
 from unisono.hardware.cards import Card
 from unisono.hub import read_sampling_defaults, resolve_model
 from unisono.text import Tokenizer
-from unisono.text.building import build_tokenizer
-from unisono.text.spelling import read_spelling
+from unisono.text.vocabulary.building import build_tokenizer
+from unisono.text.vocabulary.spelling import read_spelling
 
 NUM_CASES = int(os.environ.get("UNISONO_FUZZ_CASES", "15"))
 SEED = int(os.environ.get("UNISONO_FUZZ_SEED", "0"))

@@ -18,7 +18,7 @@ from tests.passes import logits
 from tests.real.rendering import ours, theirs
 from tests.real.texts import CONVERSATIONS, TEXTS
 from unisono.core import SamplingParams
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 from unisono.text import Tokenizer
 

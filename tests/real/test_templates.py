@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.real.rendering import REFUSED, ours, theirs
 from tests.real.texts import CONVERSATIONS
-from unisono.text.chat_template import ChatTemplate
+from unisono.text.templates.chat_template import ChatTemplate
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 

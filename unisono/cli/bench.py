@@ -65,8 +65,8 @@ def bench(
     """
     with clear_errors():
         sizes = parse_batches(batch)
-        from unisono.cli import bench_report
-        from unisono.cli.bench_runs import Workload, measure
+        from unisono.cli.benching import report as bench_report
+        from unisono.cli.benching.runs import Workload, measure
         from unisono.core.config import EngineConfig, parse_kv_memory
         from unisono.hub import resolve_model
 

@@ -17,7 +17,7 @@ from unisono.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from unisono.core.weight_format import WeightFormat
-    from unisono.models.quantizing import QuantizedFolder
+    from unisono.models.checkpoint.quantizing import QuantizedFolder
 
 __all__ = ["quantize"]
 
@@ -71,9 +71,9 @@ def quantize(
 def _write(
     model: str | None, revision: str | None, folder: Path, format: WeightFormat
 ) -> tuple[QuantizedFolder, float]:
-    from unisono.cli.bench_progress import progress_bar
+    from unisono.cli.benching.progress import progress_bar
     from unisono.hub import resolve_model
-    from unisono.models.quantizing import QuantizePlan, check_out
+    from unisono.models.checkpoint.quantizing import QuantizePlan, check_out
 
     check_out(folder)
     source = resolve_model(model, revision=revision)

@@ -6,7 +6,7 @@ import math
 from datetime import datetime, timezone
 from typing import Any
 
-from unisono.conformance.supervising import Run
+from unisono.conformance.processes.supervising import Run
 from unisono.hardware.cards import CARD_SCHEMA
 
 __all__ = ["make_card"]

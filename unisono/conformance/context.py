@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.conformance.comparing import Expected, Mismatch, compare
-from unisono.conformance.locating import locate, trace
+from unisono.conformance.expected.comparing import Expected, Mismatch, compare
+from unisono.conformance.reproductions.locating import locate, trace
+from unisono.conformance.reproductions.scripts import DeviceText, probe_script
 from unisono.conformance.results import Failure, Figure
-from unisono.conformance.scripts import DeviceText, probe_script
 from unisono.conformance.watching import WatchedOps
 from unisono.hardware import Hardware
 

@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from unisono.conformance import collective_probes
-from unisono.conformance.bounds import unit_roundoff
-from unisono.conformance.comparing import Expected, Mismatch, compare
 from unisono.conformance.context import first_line, is_refusal
+from unisono.conformance.expected.bounds import unit_roundoff
+from unisono.conformance.expected.comparing import Expected, Mismatch, compare
+from unisono.conformance.expected.math_apis import use_math_api
 from unisono.conformance.inputs import normal
-from unisono.conformance.lifetime import end_with_parent
-from unisono.conformance.math_apis import use_math_api
+from unisono.conformance.processes.lifetime import end_with_parent
+from unisono.conformance.reproductions import collective_probes
 from unisono.hardware import Hardware, find_hardware
-from unisono.hardware.rendezvous import join_group, name_of_rank
+from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 
 __all__ = ["main"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from unisono.conformance.comparing import Mismatch
 from unisono.conformance.context import (
     Context,
     NotApplicable,
@@ -14,8 +13,9 @@ from unisono.conformance.context import (
     first_line,
     is_refusal,
 )
+from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import Check
-from unisono.conformance.rerun import rerun_script
+from unisono.conformance.reproductions.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.variants import chosen_variant
 

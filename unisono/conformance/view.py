@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from unisono.conformance.processes.supervising import Listener, Run
 from unisono.conformance.results import Failure, Result
-from unisono.conformance.supervising import Listener, Run
 
 __all__ = ["CheckView", "print_summary"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from unisono.conformance.comparing import Mismatch
+from unisono.conformance.expected.comparing import Mismatch
 
 __all__ = ["WatchedOps"]
 

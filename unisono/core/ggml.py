@@ -1,7 +1,7 @@
 """The number types of ggml, in which GGUF files store tensors: names, and how large a block is.
 
-What the bytes of a block mean is ``hardware/ggml_blocks.py``'s. Numbers and sizes are those of
-``gguf-py/gguf/constants.py`` in github.com/ggml-org/llama.cpp.
+What the bytes of a block mean is ``hardware/weights/ggml_blocks.py``'s. Numbers and sizes are
+those of ``gguf-py/gguf/constants.py`` in github.com/ggml-org/llama.cpp.
 """
 
 from __future__ import annotations

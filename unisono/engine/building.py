@@ -16,16 +16,16 @@ from unisono.core.errors import ConfigError
 from unisono.engine.cache_memory import natural_block_size
 from unisono.engine.engine import Engine
 from unisono.engine.memory_plan import DEFAULT_KV_MEMORY, MemoryPlan, kv_memory_that_fits
-from unisono.engine.parallel_runner import LeadingRunner
-from unisono.engine.ranks import Ranks
+from unisono.engine.ranks.runner import LeadingRunner
+from unisono.engine.ranks.team import Ranks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
 from unisono.hardware import Hardware, find_hardware
-from unisono.hardware.collectives import Group
+from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.threads import choose_threads
 from unisono.models import Decoder, LoadedModel, load_model
-from unisono.models.filling import Progress
+from unisono.models.checkpoint.filling import Progress
 from unisono.models.loading import Reserve
 from unisono.models.parallel import Shard
 

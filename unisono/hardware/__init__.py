@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unisono.hardware.attention import AttentionSize, AttentionStep
     from unisono.hardware.base import DeviceReport, Hardware, HostHardware, import_plugin
     from unisono.hardware.discovery import (
         HardwareReport,
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
     )
     from unisono.hardware.facts import Facts
     from unisono.hardware.findings import Finding
-    from unisono.hardware.packed_form import PackedForm
-    from unisono.hardware.portable import OP_TABLE_VERSION, PortableOps
-    from unisono.hardware.quantized_kv import LayerKV, QuantizedKV
+    from unisono.hardware.ops.attention import AttentionSize, AttentionStep
+    from unisono.hardware.ops.portable import OP_TABLE_VERSION, PortableOps
+    from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV
     from unisono.hardware.runtime import MemoryInfo, MemoryUse
+    from unisono.hardware.weights.packed_form import PackedForm
 
 __all__ = [
     "AttentionSize",
@@ -48,14 +48,14 @@ __all__ = [
 ]
 
 _FILES = {
-    "attention": ("AttentionSize", "AttentionStep"),
+    "ops.attention": ("AttentionSize", "AttentionStep"),
     "base": ("DeviceReport", "Hardware", "HostHardware", "import_plugin"),
     "discovery": ("HardwareReport", "discover", "find_hardware", "load_hardware"),
     "facts": ("Facts",),
     "findings": ("Finding",),
-    "packed_form": ("PackedForm",),
-    "portable": ("OP_TABLE_VERSION", "PortableOps"),
-    "quantized_kv": ("LayerKV", "QuantizedKV"),
+    "weights.packed_form": ("PackedForm",),
+    "ops.portable": ("OP_TABLE_VERSION", "PortableOps"),
+    "ops.quantized_kv": ("LayerKV", "QuantizedKV"),
     "runtime": ("MemoryInfo", "MemoryUse"),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}

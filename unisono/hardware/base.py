@@ -21,7 +21,7 @@ from unisono.core.errors import DeviceNotFoundError
 from unisono.hardware import runtime
 from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
-from unisono.hardware.portable import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
 __all__ = ["DeviceReport", "Hardware", "HostHardware", "import_plugin"]

@@ -21,7 +21,7 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.cards import status_of
 from unisono.hardware.discovery import load_hardware
 from unisono.hardware.findings import Finding
-from unisono.hardware.portable import OP_TABLE_VERSION
+from unisono.hardware.ops.portable import OP_TABLE_VERSION
 from unisono.hardware.torch_import import AUTOLOAD, autoloaded
 
 __all__ = ["examine"]

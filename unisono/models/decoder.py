@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unisono.core import CacheTensor, LayerCache
 from unisono.hardware import PortableOps
-from unisono.models.checkpoint_names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames, fused_experts
 from unisono.models.config import ModelConfig, RawConfig
 from unisono.models.layers import MLP, Attention, DecoderLayer, Embedding, Head, MoE, make_norm
 from unisono.models.layers.rope import Angles, make_rope, ropes_by_layer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unisono.core.errors import CheckpointError
-from unisono.hardware.experts import Routing
+from unisono.hardware.ops.experts import Routing
 
 if TYPE_CHECKING:
     from unisono.models.config import RawConfig

@@ -11,11 +11,13 @@ import torch
 from unisono.core import WeightFormat, format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware import Hardware
-from unisono.models.checkpoint import open_checkpoint
+from unisono.models.checkpoint.cache import WeightCache
+from unisono.models.checkpoint.end_tokens import end_token_ids
+from unisono.models.checkpoint.filling import Filling, Progress
+from unisono.models.checkpoint.opening import open_checkpoint
+from unisono.models.checkpoint.weights import num_parameters
 from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
-from unisono.models.end_tokens import end_token_ids
-from unisono.models.filling import Filling, Progress
 from unisono.models.fusion import fuse
 from unisono.models.layers import Linear
 from unisono.models.parallel import Plan, Shard
@@ -27,8 +29,6 @@ from unisono.models.weight_bytes import (
     table_bytes,
     tables_of,
 )
-from unisono.models.weight_cache import WeightCache
-from unisono.models.weights import num_parameters
 
 __all__ = ["LoadedModel", "Reserve", "load_model"]
 

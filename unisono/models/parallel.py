@@ -30,8 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unisono.core.errors import ConfigError, UnsupportedModelError
-from unisono.hardware.collectives import Group
-from unisono.hardware.portable import PortableOps
+from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ranks.collectives import Group
 from unisono.models.config import ModelConfig, num_kv_pieces
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Head, Linear, ProjectionNorm

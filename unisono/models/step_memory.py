@@ -13,7 +13,7 @@ from torch import nn
 
 from unisono.core import CacheKind, LayerCache
 from unisono.hardware import AttentionSize
-from unisono.hardware.latent_attention import LatentAttentionSize
+from unisono.hardware.ops.latent_attention import LatentAttentionSize
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Linear, MoE

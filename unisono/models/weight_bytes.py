@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unisono.hardware.coded_weight import CodedWeight
-from unisono.hardware.compact_weight import StackedWeight
+from unisono.hardware.weights.coded_weight import CodedWeight
+from unisono.hardware.weights.compact_weight import StackedWeight
 from unisono.models.decoder import Decoder
 from unisono.models.layers import Embedding, Linear, MoE
 

@@ -13,20 +13,20 @@ from starlette.exceptions import HTTPException
 
 from unisono import __version__
 from unisono.core import errors
-from unisono.server import generate_routes, info_routes
 from unisono.server.api_error import ApiError, error_response
-from unisono.server.body_reader import BodyReader
 from unisono.server.failures import log_failure
-from unisono.server.front import ROUTES, Front
-from unisono.server.guard import Gate, Guard
-from unisono.server.keys import KeyRing
+from unisono.server.http.body_reader import BodyReader
+from unisono.server.http.front import ROUTES, Front
+from unisono.server.http.guard import Gate, Guard
+from unisono.server.http.keys import KeyRing
+from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
-from unisono.server.openapi import install_openapi
-from unisono.server.prompts import PromptEncoder
+from unisono.server.openai import generate_routes, info_routes
+from unisono.server.openai.openapi import install_openapi
+from unisono.server.openai.prompts import PromptEncoder
+from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.service import Engine, Service
 from unisono.server.settings import ServerSettings
-from unisono.server.unknown_fields import UnknownFields
-from unisono.server.web_origins import WebOrigins
 from unisono.text import Tokenizer
 
 __all__ = ["create_app"]

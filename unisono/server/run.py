@@ -17,13 +17,13 @@ import uvicorn
 
 from unisono.core.errors import CheckpointError, ConfigError, EngineDeadError
 from unisono.server.app import create_app
-from unisono.server.descriptors import connection_room
-from unisono.server.guard import Gate
-from unisono.server.http_protocol import Connections, limited_protocol
+from unisono.server.engine.supervisor import EngineSupervisor
+from unisono.server.http.descriptors import connection_room
+from unisono.server.http.guard import Gate
+from unisono.server.http.protocol import Connections, limited_protocol
+from unisono.server.http.web_origins import is_loopback
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
-from unisono.server.supervisor import EngineSupervisor
-from unisono.server.web_origins import is_loopback
 from unisono.text import Tokenizer
 
 __all__ = ["bind", "serve"]

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from starlette.requests import Request as HttpRequest
 
 from unisono.core import Request, SamplingParams, errors
-from unisono.server.answers import Answers
 from unisono.server.api_error import ApiError, bad_request
-from unisono.server.body_reader import BodyReader
-from unisono.server.guard import Gate
-from unisono.server.json_body import Model
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.outputs import EngineFacts
+from unisono.server.http.body_reader import BodyReader
+from unisono.server.http.guard import Gate
+from unisono.server.http.json_body import Model
 from unisono.server.metrics import Metrics
-from unisono.server.outputs import EngineFacts
-from unisono.server.prompts import PromptEncoder
-from unisono.server.request_schema import SamplingFields
+from unisono.server.openai.prompts import PromptEncoder
+from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.settings import ServerSettings
 from unisono.text import Tokenizer
 

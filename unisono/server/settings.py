@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unisono.core import EngineConfig, SamplingDefaults
 from unisono.core.errors import ConfigError
-from unisono.server.web_origins import is_loopback
+from unisono.server.http.web_origins import is_loopback
 
 __all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unisono.text.text_assembly import (
+from unisono.text.tokenizer import Tokenizer
+from unisono.text.vocabulary.text_assembly import (
     ByteAssembly,
     PieceAssembly,
     TextAssembly,
     WholeAssembly,
 )
-from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["Detokenizer"]
 

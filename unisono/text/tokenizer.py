@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
-from unisono.text.chat_template import ChatTemplate
-from unisono.text.message_content import kept_text
-from unisono.text.spelling import Spelling, read_spelling
+from unisono.text.templates.chat_template import ChatTemplate
+from unisono.text.templates.message_content import kept_text
 from unisono.text.tokenizer_process import TokenizerProcess
+from unisono.text.vocabulary.spelling import Spelling, read_spelling
 
 __all__ = ["Tokenizer"]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import ModelError
-from unisono.text.backend import Backend
-from unisono.text.building import BuiltTokenizer, build_tokenizer
-from unisono.text.native import native_call
 from unisono.text.token_bound import read_token_bound
+from unisono.text.vocabulary.backend import Backend
+from unisono.text.vocabulary.building import BuiltTokenizer, build_tokenizer
+from unisono.text.vocabulary.native import native_call
 
 __all__ = ["start"]
 

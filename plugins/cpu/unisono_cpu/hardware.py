@@ -17,16 +17,16 @@ import unisono_cpu as native
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware import AttentionStep, Finding, LayerKV, PackedForm, QuantizedKV
-from unisono.hardware.compact_weight import (
+from unisono.hardware.devices.cpu import CpuHardware, CpuOps
+from unisono.hardware.ops.experts import Expert
+from unisono.hardware.weights.compact_weight import (
     CompactWeight,
     HeldWeight,
     ReorderedWeight,
     StackedWeight,
 )
-from unisono.hardware.cpu import CpuHardware, CpuOps
-from unisono.hardware.experts import Expert
-from unisono.hardware.ggml_blocks import BlockWeight, as_levels
-from unisono.hardware.quantized import QuantizedWeight
+from unisono.hardware.weights.ggml_blocks import BlockWeight, as_levels
+from unisono.hardware.weights.quantized import QuantizedWeight
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 

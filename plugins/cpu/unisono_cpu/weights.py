@@ -136,7 +136,7 @@ def pack(
 
     Groups of 32, 64 or 128 inputs share a scale; for int8, None gives each output row one. ``out``
     (uint8) takes the bytes, at a multiple of 64, say of a mapped file. Levels, scales and zeros are
-    those of ``unisono.hardware.quantized``, bit for bit.
+    those of ``unisono.hardware.weights.quantized``, bit for bit.
 
     Raises:
         CheckpointError: a weight that is to be quantised is not finite.

@@ -21,7 +21,8 @@ from tests.near_ties import are_the_same, check_scores
 from tests.waiting import until
 from unisono.core import EngineConfig, SamplingParams
 from unisono.core.errors import ConfigError, EngineDeadError, InsufficientMemoryError
-from unisono.engine import Engine, ranks
+from unisono.engine import Engine
+from unisono.engine.ranks import team as ranks
 
 WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -313,7 +314,7 @@ def test_a_rank_that_ends_while_it_loads(folder: Path, monkeypatch: pytest.Monke
 FAILING = """
 import socket, sys, time
 from unisono.core.errors import InsufficientMemoryError
-from unisono.engine.frames import Link, encode_error
+from unisono.core.frames import Link, encode_error
 link = Link(socket.socket(fileno=int(sys.argv[2])))
 link.receive_one()
 link.send(["failed", encode_error(InsufficientMemoryError("No room.", hint="Less.")), 1.0])

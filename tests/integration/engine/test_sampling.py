@@ -20,7 +20,7 @@ from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFu
 from unisono.engine import Engine
 from unisono.engine.sampler import Sampler
 from unisono.hardware import PortableOps
-from unisono.hardware.cpu import CpuOps
+from unisono.hardware.devices.cpu import CpuOps
 
 EOS = 2
 # Flat enough that many tokens are likely, peaked enough that few are much more so.

@@ -29,7 +29,7 @@ from unisono.core.errors import (
     UnsupportedModelError,
 )
 from unisono.hardware import MemoryInfo
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import FAMILIES
 
 ARCHITECTURE = {

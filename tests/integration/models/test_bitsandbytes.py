@@ -23,7 +23,7 @@ from tests.stored_folders import (
 )
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import find_hardware
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 
 NAME = "model.layers.0.mlp.up_proj.weight"

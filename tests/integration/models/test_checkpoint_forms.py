@@ -22,7 +22,7 @@ from tests.stored_folders import assert_close, ours, theirs, write_folder
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models import RawConfig, find_family
-from unisono.models.quantizing import QuantizePlan
+from unisono.models.checkpoint.quantizing import QuantizePlan
 from unisono.models.registry import FAMILIES
 
 Tensors = dict[str, torch.Tensor]

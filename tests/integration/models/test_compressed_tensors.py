@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig, PreTrain
 from tests.checkpoints import oracle, prompts, save
 from tests.passes import logits
 from unisono.core import WeightFormat
-from unisono.hardware.cpu import CpuHardware
-from unisono.hardware.quantized import quantize
+from unisono.hardware.devices.cpu import CpuHardware
+from unisono.hardware.weights.quantized import quantize
 from unisono.models import load_model
-from unisono.models.quantizing import QuantizePlan
+from unisono.models.checkpoint.quantizing import QuantizePlan
 
 PROMPT = prompts(40)[0]
 SHAPE: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}

@@ -19,11 +19,12 @@ from tests.packing_hardware import PackingHardware
 from tests.stored_folders import assert_close, change_config, change_tensors, ours, theirs
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
-from unisono.hardware.cpu import CpuHardware
-from unisono.hardware.quantized import QuantizedWeight
-from unisono.models import checkpoint, load_model
+from unisono.hardware.devices.cpu import CpuHardware
+from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.models import load_model
+from unisono.models.checkpoint import opening as checkpoint
+from unisono.models.checkpoint.quantizing import QuantizePlan
 from unisono.models.layers import Linear, MoE
-from unisono.models.quantizing import QuantizePlan
 
 Tensors = dict[str, Tensor]
 

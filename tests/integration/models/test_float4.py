@@ -23,9 +23,9 @@ from tests.stored_folders import (
 )
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import find_hardware
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import RawConfig, load_model
-from unisono.models.stored_weights import find_stored_format
+from unisono.models.checkpoint.formats.stored_weights import find_stored_format
 
 CPU = torch.device("cpu")
 MODULE = "model.layers.0.mlp.up_proj"

@@ -17,7 +17,7 @@ from tests.unit.text.conftest import llama2, qwen
 from tests.waiting import computing_at_most
 from unisono.core.errors import UnisonoError
 from unisono.gguf import GgufFile
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 from unisono.text import Tokenizer
 

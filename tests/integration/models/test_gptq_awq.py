@@ -23,9 +23,9 @@ from tests.stored_folders import (
 )
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import find_hardware
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
-from unisono.models.bit_packing import from_words
+from unisono.models.checkpoint.formats.bit_packing import from_words
 
 MODULE = "model.layers.0.mlp.up_proj"
 

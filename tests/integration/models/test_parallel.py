@@ -13,7 +13,7 @@ from tests import checkpoints
 from tests.passes import groups, logits, on_each
 from unisono.core.errors import ConfigError, InsufficientMemoryError, UnsupportedModelError
 from unisono.hardware import MemoryInfo, find_hardware
-from unisono.hardware.collectives import Group
+from unisono.hardware.ranks.collectives import Group
 from unisono.models import LoadedModel, RawConfig, find_family, load_model
 from unisono.models.layers import Linear
 from unisono.models.loading import Reserve

@@ -26,10 +26,11 @@ from unisono.core.errors import (
     UnsupportedModelError,
 )
 from unisono.hardware import MemoryInfo, find_hardware
-from unisono.hardware.cpu import CpuHardware
-from unisono.models import load_model, quantizing
+from unisono.hardware.devices.cpu import CpuHardware
+from unisono.models import load_model
+from unisono.models.checkpoint import quantizing
+from unisono.models.checkpoint.quantizing import QuantizedFolder, QuantizePlan
 from unisono.models.parallel import Shard
-from unisono.models.quantizing import QuantizedFolder, QuantizePlan
 
 PROMPT = prompts(40)[0]
 WIDE: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}

@@ -15,8 +15,8 @@ from unisono import LLM
 from unisono.core import SamplingParams, WeightFormat
 from unisono.core.errors import InsufficientMemoryError
 from unisono.hardware import MemoryInfo
-from unisono.hardware.cpu import CpuHardware
-from unisono.hardware.quantized import quantize
+from unisono.hardware.devices.cpu import CpuHardware
+from unisono.hardware.weights.quantized import quantize
 
 PROMPTS = prompts(3, 17, 40)
 FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-asym"]

@@ -22,7 +22,7 @@ from unisono.engine.cache_memory import natural_block_size
 from unisono.hardware import find_hardware
 from unisono.models import load_model
 from unisono.models.config import RawConfig
-from unisono.models.qwen3_5 import Qwen35
+from unisono.models.families.qwen3_5 import Qwen35
 
 
 @pytest.fixture(scope="module")

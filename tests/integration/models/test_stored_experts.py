@@ -29,7 +29,7 @@ from tests.stored_folders import (
     write_folder,
 )
 from unisono.core.errors import CheckpointError
-from unisono.hardware.cpu import CpuHardware
+from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 
 EXPERTS: dict[str, Any] = {

@@ -22,9 +22,9 @@ from tests.engines import answers, engine
 from tests.packing_hardware import PackingHardware
 from unisono.core import WeightFormat
 from unisono.engine import building
-from unisono.hardware.quantized import QuantizedWeight
+from unisono.hardware.weights.quantized import QuantizedWeight
 from unisono.models import load_model
-from unisono.models.packed_file import PackedFileWriter
+from unisono.models.checkpoint.packed_file import PackedFileWriter
 from unisono.models.parallel import Shard
 
 PROMPTS = checkpoints.prompts(5, 21)

@@ -21,7 +21,7 @@ from unisono.core import SamplingParams
 from unisono.core.errors import DeviceNotFoundError
 from unisono.engine import Engine
 from unisono.hardware import PortableOps, discover, find_hardware
-from unisono.hardware.cpu import CpuOps, PackedWeight
+from unisono.hardware.devices.cpu import CpuOps, PackedWeight
 
 PROMPTS = checkpoints.prompts(7, 20, 12, seed=3)
 DTYPES = ["float16", "bfloat16", "float32"]
@@ -204,7 +204,7 @@ def test_bfloat16_linears_are_packed(folder: Path) -> None:
 PLUGIN = """
 import torch
 from unisono.hardware import Facts, HostHardware
-from unisono.hardware.cpu import CpuHardware, CpuOps
+from unisono.hardware.devices.cpu import CpuHardware, CpuOps
 
 calls = {"mlp": 0, "asked": []}
 

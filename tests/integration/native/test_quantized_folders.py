@@ -13,8 +13,8 @@ from tests.checkpoints import oracle, prompts, save
 from tests.passes import logits
 from unisono.core import WeightFormat
 from unisono.models import LoadedModel, load_model
+from unisono.models.checkpoint.quantizing import QuantizePlan
 from unisono.models.layers import Linear
-from unisono.models.quantizing import QuantizePlan
 
 PROMPT = prompts(40)[0]
 

@@ -100,7 +100,7 @@ class RunningServer:
         """The server's only child that runs the engine."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         for pid in children.split():
-            if b"unisono.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"unisono.server.engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return int(pid)
         raise AssertionError("no engine process")
 

@@ -21,7 +21,7 @@ TWO = {"tensor_parallel": 2}
 def rank_of(engine: int) -> int:
     """The engine process's child."""
     (child,) = Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
-    assert b"unisono.engine.rank" in Path(f"/proc/{child}/cmdline").read_bytes()
+    assert b"unisono.engine.ranks.rank" in Path(f"/proc/{child}/cmdline").read_bytes()
     return int(child)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from server_process import KEY, RunningServer
 
-from unisono.server.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
-from unisono.server.request_schema import ChatRequest, CompletionRequest
+from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.M)

@@ -103,7 +103,7 @@ def test_a_stop_while_the_model_loads(model_folder: Path) -> None:
 
 def test_the_api_process_imports_no_torch() -> None:
     code = (
-        "import sys, unisono.server.run, unisono.server.supervisor;"
+        "import sys, unisono.server.run, unisono.server.engine.supervisor;"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -111,7 +111,7 @@ def test_the_api_process_imports_no_torch() -> None:
 
 def test_the_engine_process_imports_no_http() -> None:
     code = (
-        "import sys, unisono.server.worker;"
+        "import sys, unisono.server.engine.worker;"
         "sys.exit(any(name in sys.modules for name in ('fastapi', 'uvicorn', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -48,7 +48,7 @@ def stand_in(facts: Any) -> None:
         sys.modules[name] = module
     unisono_virtual.install(facts.device_type, lacking=OLD_BUILDS.get(facts.name, ()))
     if facts.distributed_backend is not None:
-        from unisono.hardware.bridge import register_bridge
+        from unisono.hardware.ranks.bridge import register_bridge
 
         register_bridge(facts.distributed_backend, facts.device_type)
 

@@ -1,4 +1,4 @@
-"""The bridge over host memory, with two processes: ``unisono.hardware.bridge``."""
+"""The bridge over host memory, with two processes: ``unisono.hardware.ranks.bridge``."""
 
 from __future__ import annotations
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from unisono.conformance import bounds, expected, inputs
-from unisono.conformance.comparing import Mismatch, compare
+from unisono.conformance import inputs
+from unisono.conformance.expected import bounds
+from unisono.conformance.expected import plain as expected
+from unisono.conformance.expected.comparing import Mismatch, compare
 from unisono.conformance.registry import all_checks
 
 
@@ -109,7 +111,7 @@ def test_rms_norm_with_another_eps_or_16_bit_squares_is_seen() -> None:
 
 
 def test_every_op_of_the_table_has_a_check() -> None:
-    from unisono.conformance.checks.ops_table import table_ops
+    from unisono.conformance.checks.ops.table import table_ops
     from unisono.conformance.registry import covered_ops
 
     assert all_checks()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from unisono.conformance.comparing import Expected, Mismatch, compare, exactly
+from unisono.conformance.expected.comparing import Expected, Mismatch, compare, exactly
 
 
 def within(values: torch.Tensor, bound: float) -> Expected:

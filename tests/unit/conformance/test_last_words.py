@@ -6,14 +6,14 @@ import io
 
 import pytest
 
-from unisono.conformance.last_words import last_words
+from unisono.conformance.processes.last_words import last_words
 
 FRAMES = """
 Fatal Python error: Aborted
 
 Thread 0x00007f12 (most recent call first):
   File "/x/site-packages/torch/nn/functional.py", line 2400 in linear
-  File "/x/unisono/conformance/child.py", line 60 in _run
+  File "/x/unisono/conformance/processes/child.py", line 60 in _run
 
 Extension modules: numpy._core, torch._C (total: 20)
 """

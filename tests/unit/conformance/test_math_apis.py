@@ -7,9 +7,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from unisono.conformance import expected
-from unisono.conformance.comparing import Mismatch, compare
-from unisono.conformance.math_apis import absolute_error, function_error, math_api, use_math_api
+from unisono.conformance.expected import plain as expected
+from unisono.conformance.expected.comparing import Mismatch, compare
+from unisono.conformance.expected.math_apis import (
+    absolute_error,
+    function_error,
+    math_api,
+    use_math_api,
+)
 from unisono.hardware import Facts
 from unisono.hardware.math_precision import MATH_APIS
 

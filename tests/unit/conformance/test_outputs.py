@@ -11,9 +11,9 @@ import pytest
 
 from unisono.conformance import Failure, Figure, Options, Result, Run
 from unisono.conformance.card import make_card
-from unisono.conformance.channel import Reader, Writer
+from unisono.conformance.processes.channel import Reader, Writer
 from unisono.conformance.report import render_report
-from unisono.conformance.rerun import rerun_script
+from unisono.conformance.reproductions.rerun import rerun_script
 from unisono.conformance.view import CheckView
 from unisono.hardware.cards import Card
 

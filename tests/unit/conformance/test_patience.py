@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from unisono.conformance import patience
-from unisono.conformance.patience import Patience
+from unisono.conformance.processes import patience
+from unisono.conformance.processes.patience import Patience
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a thread uses")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unisono.conformance.op_call import OpCall
-from unisono.conformance.op_script import write_script
-from unisono.conformance.recipes import STYLES, recipe_of
-from unisono.conformance.scripts import DeviceText, expect, probe_script
+from unisono.conformance.reproductions.op_call import OpCall
+from unisono.conformance.reproductions.op_script import write_script
+from unisono.conformance.reproductions.recipes import STYLES, recipe_of
+from unisono.conformance.reproductions.scripts import DeviceText, expect, probe_script
 
 HOST = DeviceText("cpu", ())
 
@@ -42,14 +42,12 @@ def test_a_probe_is_its_own_program(tmp_path: Path) -> None:
 
 
 def test_every_probe_runs_alone_on_the_host(tmp_path: Path) -> None:
-    from unisono.conformance.checks import (
-        runtime_arithmetic,
-        runtime_copies,
-        runtime_identity,
-        runtime_modules,
-        runtime_random,
-        training,
-    )
+    from unisono.conformance.checks import training
+    from unisono.conformance.checks.runtime import arithmetic as runtime_arithmetic
+    from unisono.conformance.checks.runtime import copies as runtime_copies
+    from unisono.conformance.checks.runtime import identity as runtime_identity
+    from unisono.conformance.checks.runtime import modules as runtime_modules
+    from unisono.conformance.checks.runtime import random as runtime_random
 
     probes = [
         runtime_arithmetic.nearest_even,
@@ -113,7 +111,7 @@ def test_inputs_are_made_anew(tensor: torch.Tensor) -> None:
 
 def test_tolerances_hold_on_the_host() -> None:
     """The host against itself in float64: no sound op is named as a culprit."""
-    from unisono.conformance.locating import locate
+    from unisono.conformance.reproductions.locating import locate
 
     def work() -> None:
         torch.manual_seed(0)

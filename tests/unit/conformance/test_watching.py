@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unisono.conformance.comparing import Mismatch
+from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.overriding import overridden_ops, strangers
 from unisono.conformance.watching import WatchedOps
 from unisono.hardware import PortableOps

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from unisono.core import Batch, BatchRow, EngineConfig, SamplingParams
-from unisono.engine.frames import FrameBuffer, ProtocolError, encode_frame
-from unisono.engine.rank_wire import RankStart, decode_step, encode_step
+from unisono.core.frames import FrameBuffer, ProtocolError, encode_frame
+from unisono.engine.ranks.wire import RankStart, decode_step, encode_step
 
 START = RankStart(
     folder=Path("/m"),

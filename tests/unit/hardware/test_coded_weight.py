@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from unisono.core import WeightFormat
-from unisono.hardware import compact_weight
-from unisono.hardware.coded_weight import (
+from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.weights import compact_weight
+from unisono.hardware.weights.coded_weight import (
     CodedFormat,
     CodedWeight,
     float8_table,
     pack_nibbles,
     unpack_nibbles,
 )
-from unisono.hardware.compact_weight import ReorderedWeight, StackedWeight
-from unisono.hardware.portable import PortableOps
-from unisono.hardware.quantized import quantize
+from unisono.hardware.weights.compact_weight import ReorderedWeight, StackedWeight
+from unisono.hardware.weights.quantized import quantize
 
 FORMAT = CodedFormat("test", 8.0)
 SHAPES: dict[str, dict[str, Any]] = {

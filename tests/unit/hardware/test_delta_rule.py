@@ -10,7 +10,7 @@ from transformers.models.qwen3_next.modeling_qwen3_next import (
     torch_recurrent_gated_delta_rule,
 )
 
-from unisono.hardware.delta_rule import delta_chunks, delta_step, unit_heads
+from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, unit_heads
 
 HEADS, KEY, VALUE = 3, 8, 5
 

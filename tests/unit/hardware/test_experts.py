@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unisono.hardware import PortableOps
-from unisono.hardware.experts import Expert, Routing
+from unisono.hardware.ops.experts import Expert, Routing
 
 OPS = PortableOps()
 

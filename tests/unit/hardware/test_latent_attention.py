@@ -9,7 +9,7 @@ import torch
 
 from unisono.conformance.paging import make_step
 from unisono.hardware import AttentionStep, PortableOps
-from unisono.hardware import latent_attention as module
+from unisono.hardware.ops import latent_attention as module
 
 RANK, ROTATED, KEY, VALUE, HEADS = 32, 8, 16, 12, 4
 ROWS = ((1, 1), (1, 19), (7, 7), (3, 12), (16, 33), (1, 40))

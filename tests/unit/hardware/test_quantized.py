@@ -8,7 +8,7 @@ import torch
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware import PortableOps
-from unisono.hardware.quantized import quantize
+from unisono.hardware.weights.quantized import quantize
 
 FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unisono.hardware import QuantizedKV
-from unisono.hardware.quantized_kv import quantize_heads
+from unisono.hardware.ops.quantized_kv import quantize_heads
 
 KINDS = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 

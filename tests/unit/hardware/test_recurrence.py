@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unisono.hardware import AttentionStep, PortableOps
-from unisono.hardware.recurrence import Span, plan_stages
+from unisono.hardware.ops.recurrence import Span, plan_stages
 
 OPS = PortableOps()
 CPU = torch.device("cpu")

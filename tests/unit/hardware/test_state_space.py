@@ -9,7 +9,7 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     mamba2_chunk_scan,
 )
 
-from unisono.hardware.state_space import state_space_chunks, state_space_step
+from unisono.hardware.ops.state_space import state_space_chunks, state_space_step
 
 HEADS, GROUPS, WIDTH, STATE = 4, 2, 5, 8
 

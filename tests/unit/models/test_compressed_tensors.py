@@ -10,13 +10,13 @@ import torch
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
-from unisono.hardware.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.quantized import QuantizedWeight, quantize
 from unisono.models import RawConfig
-from unisono.models.compressed_tensors import CompressedTensors
-from unisono.models.pack_quantized import pack, quantization_config
+from unisono.models.checkpoint.formats.compressed_tensors import CompressedTensors
+from unisono.models.checkpoint.formats.pack_quantized import pack, quantization_config
+from unisono.models.checkpoint.formats.stored_values import StoredLevels, join
+from unisono.models.checkpoint.formats.stored_weights import find_stored_format
 from unisono.models.parallel import Cut
-from unisono.models.stored_values import StoredLevels, join
-from unisono.models.stored_weights import find_stored_format
 
 FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
 NAME = "model.layers.0.mlp.up_proj.weight"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from unisono.core.errors import CheckpointError
+from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.config import RawConfig
-from unisono.models.end_tokens import end_token_ids
 
 
 def ids(folder: Path, config: Any = 2, **files: Any) -> frozenset[int]:

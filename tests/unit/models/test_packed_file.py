@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unisono.models import packed_file
-from unisono.models.packed_file import PackedFileError, PackedFileWriter, map_packed_file
+from unisono.models.checkpoint import packed_file
+from unisono.models.checkpoint.packed_file import PackedFileError, PackedFileWriter, map_packed_file
 
 METADATA = {"made of": "tests"}
 

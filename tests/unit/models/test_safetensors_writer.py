@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from unisono.models.safetensors_writer import TensorSpec, TensorWriter
+from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
 
 TENSORS = {
     "odd": torch.arange(3).bfloat16(),

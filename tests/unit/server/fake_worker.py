@@ -15,7 +15,7 @@ from server_fakes import EchoEngine, build_echo
 
 from unisono.core import EngineConfig
 from unisono.core.errors import CheckpointError
-from unisono.server.worker import ignore_stop_signals, run
+from unisono.server.engine.worker import ignore_stop_signals, run
 
 
 class SlowEcho(EchoEngine):

@@ -10,8 +10,8 @@ from typing import Any
 
 from unisono.core import EngineConfig, Request, RequestOutput, TokenLogprob
 from unisono.core.errors import ContextLengthError, QueueFullError
-from unisono.server.answers import Answers
-from unisono.server.outputs import EngineFacts
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.outputs import EngineFacts
 
 KEY = "key-of-the-test-0001"
 CONTEXT = 256

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from unisono.core import RequestOutput
-from unisono.server.answers import Answers
+from unisono.server.engine.answers import Answers
 
 
 def output(name: str, token: int, finish: str | None = None) -> RequestOutput:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from unisono.server.api_error import ApiError
-from unisono.server.body_shape import ShapeLimits, check_shape
-from unisono.server.shape_checker import ShapeChecker
+from unisono.server.http.body_shape import ShapeLimits, check_shape
+from unisono.server.http.shape_checker import ShapeChecker
 
 LIMITS = ShapeLimits(depth=64, context=4096)
 SIZE = 8 << 20
@@ -106,7 +106,7 @@ async def test_a_process_that_was_killed_is_replaced(checker: ShapeChecker) -> N
 async def test_one_that_dies_over_a_body_twice_is_no_fault_of_the_client(
     checker: ShapeChecker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unisono.server.shape_checker._COMMAND", ("/bin/false",))
+    monkeypatch.setattr("unisono.server.http.shape_checker._COMMAND", ("/bin/false",))
     with pytest.raises(ApiError) as caught:
         await checker.check(b" " * 200_000, LIMITS)
     assert (caught.value.status, caught.value.code) == (503, "body_check_failed")

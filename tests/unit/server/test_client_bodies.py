@@ -9,10 +9,10 @@ import pytest
 from server_fakes import LocalHost
 
 from unisono.server.api_error import ApiError
-from unisono.server.json_body import validate
-from unisono.server.prompts import plain_message
-from unisono.server.request_schema import ChatRequest, CompletionRequest
-from unisono.server.unknown_fields import UnknownFields
+from unisono.server.http.json_body import validate
+from unisono.server.openai.prompts import plain_message
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
+from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
 
 USER = {"role": "user", "content": "a"}

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-from unisono.server.descriptors import connection_room
+from unisono.server.http.descriptors import connection_room
 print(connection_room(int(sys.argv[3])), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 

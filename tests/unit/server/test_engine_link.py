@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from unisono.core import Request, RequestOutput, SamplingParams
-from unisono.server.answers import Answers
-from unisono.server.engine_link import EngineLink
-from unisono.server.outputs import encode_output
-from unisono.server.wire import encode_frame
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.link import EngineLink
+from unisono.server.engine.outputs import encode_output
+from unisono.server.engine.wire import encode_frame
 
 
 def submit(link: EngineLink, name: str) -> Answers:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_code_is_documented() -> None:
     folder = Path(server.__file__).parent
-    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
     codes = set(re.findall(r"\bcode(?:: str)? ?= ?\"(\w+)\"", text))
     page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
     section = page.partition("## Errors")[2].partition("\n## ")[0]

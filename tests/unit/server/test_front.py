@@ -14,7 +14,7 @@ from server_fakes import KEY, LocalHost
 
 from unisono.core.errors import RequestFailedError
 from unisono.server import Limits
-from unisono.server.front import route_path
+from unisono.server.http.front import route_path
 from unisono.server.run import ready_line
 
 MakeClient = Callable[..., httpx.AsyncClient]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unisono.server.api_error import ApiError
-from unisono.server.body_shape import ShapeLimits, check_shape
-from unisono.server.json_body import parse_json, validate
-from unisono.server.request_schema import ChatRequest, CompletionRequest
-from unisono.server.unknown_fields import UnknownFields
+from unisono.server.http.body_shape import ShapeLimits, check_shape
+from unisono.server.http.json_body import parse_json, validate
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
+from unisono.server.openai.unknown_fields import UnknownFields
 
 TOOL = {"type": "function", "function": {"name": "f"}}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}

@@ -15,7 +15,7 @@ from tests.waiting import becomes
 from unisono.core import NEUTRAL, EngineConfig, SamplingDefaults
 from unisono.core.errors import EngineDeadError, HelperFailedError, RequestFailedError
 from unisono.server import Limits
-from unisono.server.response_schema import ChatCompletion, Completion, ErrorResponse
+from unisono.server.openai.response_schema import ChatCompletion, Completion, ErrorResponse
 from unisono.text import Tokenizer
 
 MakeClient = Callable[..., httpx.AsyncClient]

@@ -19,9 +19,9 @@ from unisono.core.errors import (
     QueueFullError,
     UnisonoError,
 )
-from unisono.server.answers import Answers
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.supervisor import EngineRestartingError, EngineSupervisor
 from unisono.server.settings import ServerSettings
-from unisono.server.supervisor import EngineRestartingError, EngineSupervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 Start = Callable[..., Awaitable[EngineSupervisor]]

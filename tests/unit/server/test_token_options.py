@@ -10,11 +10,11 @@ import httpx
 import pytest
 from server_fakes import CONTEXT, EOS, LocalHost
 
-from unisono.server.chat import ChatEvents, ChatView
-from unisono.server.completions import CompletionEvents, CompletionView
-from unisono.server.generation import AnswerDelta, Usage
-from unisono.server.prompts import Prompt
-from unisono.server.response_schema import ChatCompletion, Completion
+from unisono.server.openai.chat import ChatEvents, ChatView
+from unisono.server.openai.completions import CompletionEvents, CompletionView
+from unisono.server.openai.generation import AnswerDelta, Usage
+from unisono.server.openai.prompts import Prompt
+from unisono.server.openai.response_schema import ChatCompletion, Completion
 from unisono.text import Tokenizer
 
 

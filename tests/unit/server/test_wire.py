@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams, TokenLogprob, errors
-from unisono.server.outputs import decode_facts, decode_step, encode_output
-from unisono.server.wire import (
+from unisono.server.engine.outputs import decode_facts, decode_step, encode_output
+from unisono.server.engine.wire import (
     FrameBuffer,
     ProtocolError,
     decode_error,
@@ -170,5 +170,5 @@ def test_nothing_here_can_unpickle() -> None:
     forbidden = re.compile(
         r"^\s*(import|from) (pickle|cloudpickle|dill|marshal|shelve|torch)\b", re.M
     )
-    for file in Path(unisono.server.__file__).parent.glob("*.py"):
+    for file in Path(unisono.server.__file__).parent.rglob("*.py"):
         assert not forbidden.search(file.read_text(encoding="utf-8")), file.name

@@ -11,16 +11,16 @@ from server_fakes import EchoEngine, build_echo
 
 from tests.waiting import PATIENCE_S
 from unisono.core import EngineConfig, Request, SamplingParams
-from unisono.server import wire
-from unisono.server.outputs import StepMessage, decode_facts, decode_step
-from unisono.server.wire import (
+from unisono.server.engine import wire
+from unisono.server.engine.outputs import StepMessage, decode_facts, decode_step
+from unisono.server.engine.wire import (
     FrameBuffer,
     ProtocolError,
     encode_frame,
     encode_requests,
     encode_start,
 )
-from unisono.server.worker import run
+from unisono.server.engine.worker import run
 
 
 class Peer:

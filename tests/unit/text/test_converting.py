@@ -33,7 +33,7 @@ from tests.vocabularies import (
 from tests.waiting import computing_at_most
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.text import Tokenizer, tokenizer_program
-from unisono.text.tiktoken_families import find_family
+from unisono.text.vocabulary.tiktoken_families import find_family
 
 FRAGMENTS = [
     *(
@@ -498,7 +498,7 @@ def test_a_table_of_characters_that_breaks_the_native_package(tmp_path: Path) ->
 
 
 def _messages(content: bytes) -> list[bytes]:
-    from unisono.text.protobuf import read_fields
+    from unisono.text.vocabulary.protobuf import read_fields
 
     inner = [value for number, value in read_fields(content) if number == 3]
     return [value for part in inner for _, value in read_fields(part) if isinstance(value, bytes)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.vocabularies import SENTENCEPIECE, TIKTOKEN
 from tests.waiting import computing_at_most
 from unisono.text import Detokenizer, Tokenizer
-from unisono.text.text_assembly import MAX_RUN_BYTES
+from unisono.text.vocabulary.text_assembly import MAX_RUN_BYTES
 
 FRAGMENTS = [
     *("Hello", " world", "  ", "\n", "你好", "，世界", "引擎", "café", "e\u0301", "ก็"),

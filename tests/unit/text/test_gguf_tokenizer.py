@@ -15,7 +15,7 @@ from tests.gguf_tokenizers import add_byte_level, add_sentencepiece, write_token
 from tests.unit.text.conftest import CORPUS, gemma, llama2, llama3, qwen
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.text import Tokenizer
-from unisono.text.gguf_splits import MARKED_SPACES, SPLITS
+from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
 
 TEXTS = [
     *CORPUS[:5],

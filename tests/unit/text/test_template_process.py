@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import PATIENCE_S
 from unisono.core.errors import CheckpointError, HelperFailedError, InvalidRequestError
-from unisono.text.template_process import TemplateLimits, TemplateProcess
+from unisono.text.templates.process import TemplateLimits, TemplateProcess
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
 LIMITS = TemplateLimits(

@@ -14,8 +14,8 @@ import pytest
 from unisono.core.errors import CheckpointError, InvalidRequestError
 from unisono.text import Detokenizer, Tokenizer
 from unisono.text.limited import Limits
-from unisono.text.spelling import read_spelling
 from unisono.text.tokenizer_process import TokenizerProcess
+from unisono.text.vocabulary.spelling import read_spelling
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
 LIMITS = Limits(max_cpu_s=1.0, max_start_cpu_s=120.0, max_memory_bytes=1 << 30)

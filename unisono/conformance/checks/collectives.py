@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from unisono.conformance import collective_probes
 from unisono.conformance.checks.model import (
     checkpoint,
     engine_dtype,
@@ -25,11 +24,12 @@ from unisono.conformance.checks.model import (
     serve,
     truths,
 )
-from unisono.conformance.comparing import Mismatch
 from unisono.conformance.context import Context, NotApplicable, Refused
+from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
+from unisono.conformance.reproductions import collective_probes
+from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.results import Figure
-from unisono.conformance.scripts import expect
 from unisono.conformance.tiny_model import SMALL, WINDOWED
 from unisono.hardware import HostHardware
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.conformance.comparing import Expected, Mismatch
 from unisono.conformance.context import Context, NotApplicable
-from unisono.conformance.oracle import Oracle
+from unisono.conformance.expected.comparing import Expected, Mismatch
+from unisono.conformance.expected.oracle import Oracle
+from unisono.conformance.expected.truth import Answer, answer
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, random_weights, write_checkpoint
-from unisono.conformance.truth import Answer, answer
 from unisono.core import EngineConfig, Request, SamplingParams
 from unisono.engine import Engine, build_engine
 from unisono.models import LoadedModel, StepContext, load_model

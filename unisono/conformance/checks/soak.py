@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import torch
 
-from unisono.conformance import demos, expected, inputs
-from unisono.conformance.bounds import U32
+from unisono.conformance import inputs
 from unisono.conformance.checks.model import checkpoint, engine_dtype, prompt, truths
-from unisono.conformance.comparing import Expected, Mismatch, exactly
 from unisono.conformance.context import Context
+from unisono.conformance.expected import plain as expected
+from unisono.conformance.expected.bounds import U32
+from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.registry import check
+from unisono.conformance.reproductions import demos
 from unisono.conformance.tiny_model import SMALL
 from unisono.core import EngineConfig, Request, SamplingParams
 from unisono.engine import Engine, build_engine

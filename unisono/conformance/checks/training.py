@@ -12,21 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.conformance import inputs
-from unisono.conformance.bounds import U32
 from unisono.conformance.checks.model import prompt
 from unisono.conformance.checks.training_ops import TrainingOps
-from unisono.conformance.comparing import Expected, Mismatch, exactly
 from unisono.conformance.context import Context
-from unisono.conformance.oracle import Oracle
+from unisono.conformance.expected.bounds import U32
+from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
+from unisono.conformance.expected.oracle import Oracle
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
-from unisono.conformance.scripts import expect
+from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, write_checkpoint
 from unisono.hardware import PortableOps
 from unisono.models import Decoder, RawConfig, StepContext, find_family
-from unisono.models.checkpoint import CheckpointFolder
+from unisono.models.checkpoint.opening import CheckpointFolder
+from unisono.models.checkpoint.weights import load_weights
 from unisono.models.layers import Linear
-from unisono.models.weights import load_weights
 
 __all__ = ["autocast", "optimizers", "step", "structure", "tied_training"]
 

@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.conformance import expected, inputs
-from unisono.conformance.bounds import (
+from unisono.conformance import inputs
+from unisono.conformance.context import Context
+from unisono.conformance.expected import plain as expected
+from unisono.conformance.expected.bounds import (
     U32,
     gamma,
     sum_error,
     underflow,
     unit_roundoff,
 )
-from unisono.conformance.comparing import Expected, Mismatch, exactly
-from unisono.conformance.context import Context
-from unisono.conformance.math_apis import function_error
+from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
+from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
 from unisono.hardware import PortableOps
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unisono.core import WeightFormat
 from unisono.hardware import PortableOps
-from unisono.hardware.compact_weight import CompactWeight, HeldWeight
+from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight
 
 __all__ = ["Embedding", "Head", "Linear", "unfilled"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unisono.hardware import PortableOps
-from unisono.hardware.experts import Expert
+from unisono.hardware.ops.experts import Expert
 from unisono.models.config import ModelConfig
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.linear import Linear, unfilled

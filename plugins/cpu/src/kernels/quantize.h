@@ -1,5 +1,5 @@
 // Rows of float32 to a packed panel, and a row back. Sixteen rows lie side by side, one a lane, so
-// that levels and scales come from the very operations of unisono/hardware/quantized.py, each
+// that levels and scales come from the very operations of unisono/hardware/weights/quantized.py, each
 // rounded as there.
 
 constexpr float kSmallestScale = 1.17549435e-38f;

@@ -1,0 +1,1 @@
+"""``unisono bench``: its runs, its figures, and the limits they are compared with."""

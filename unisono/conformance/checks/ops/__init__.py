@@ -1,0 +1,1 @@
+"""Checks of the op table, one file for each part of it."""

@@ -1,0 +1,1 @@
+"""Checks of the runtime: memory, copies, streams, random numbers."""

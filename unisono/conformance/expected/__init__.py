@@ -1,0 +1,1 @@
+"""Expected results in float64, with a bound for each entry."""

@@ -1,0 +1,1 @@
+"""The ranks of one model: their processes, and the frames between them."""

@@ -1,0 +1,112 @@
+"""The process of one rank: a part of the model, a socket to rank 0, one loop.
+
+It ends when the other side of the socket goes away, and only then: signals that stop a server or a
+program are rank 0's to answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+
+from unisono.core import errors
+from unisono.core.frames import Link, encode_error
+from unisono.engine.building import Part
+from unisono.engine.ranks.runner import FollowingRunner
+from unisono.engine.ranks.wire import RankStart, decode_step
+from unisono.hardware import find_hardware
+from unisono.hardware.ranks.rendezvous import join_group
+from unisono.models.parallel import Shard
+
+__all__ = ["main", "run"]
+
+_LEAVE_S = 1.0
+"""For the loop to end by itself once rank 0 has gone, before the process is ended."""
+_log = logging.getLogger("unisono.engine.ranks.rank")
+
+
+def run(sock: socket.socket) -> int:
+    """Serves one connection until it closes; returns the exit status of the process."""
+    link = Link(sock)
+    message = link.receive_one()
+    if message is None:
+        return 0
+    start = RankStart.decode(message)
+    owned = contextlib.ExitStack()
+    owned.callback(shutil.rmtree, start.meeting_place, ignore_errors=True)
+    try:
+        _follow(link, _build(link, start, owned))
+    except Exception as error:
+        if _hung_up(sock, 0):
+            return 0  # rank 0 has gone in the middle of a step
+        if not isinstance(error, errors.UnisonoError):
+            _log.exception("Rank %d failed.", start.rank)
+            error = errors.UnisonoError(f"{type(error).__name__}: {error}")
+        link.send(["failed", encode_error(error), time.monotonic()])
+        return 1
+    finally:
+        owned.close()
+    return 0
+
+
+def _build(link: Link, start: RankStart, owned: contextlib.ExitStack) -> FollowingRunner:
+    config = start.config
+    hardware = find_hardware(start.device)
+    shard = Shard(rank=start.rank, size=config.tensor_parallel)
+    part = Part.load(start.folder, config, hardware, shard)
+    link.send(["loaded"])
+    group = join_group(hardware, start.meeting_place, rank=shard.rank, size=shard.size)
+    owned.callback(group.leave)
+    part = part.connect(group)
+    runner = part.runner(FollowingRunner)
+    link.send(["ready"])
+    return runner
+
+
+def _follow(link: Link, runner: FollowingRunner) -> None:
+    while (message := link.receive_one()) is not None:
+        runner.follow(decode_step(message))
+
+
+def _hung_up(sock: socket.socket, timeout_s: float | None) -> bool:
+    """Whether the other side has gone, at the latest after ``timeout_s``; data do not count."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+
+def _end_with(sock: socket.socket) -> None:
+    """End the process, wherever it hangs, when the other side of the socket has gone."""
+
+    def watch() -> None:
+        _hung_up(sock, None)
+        time.sleep(_LEAVE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m unisono.engine.ranks.rank --fd N``: N is an inherited, connected Unix socket."""
+    parser = argparse.ArgumentParser(prog="unisono.engine.ranks.rank")
+    parser.add_argument("--fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with socket.socket(fileno=options.fd) as sock:
+        _end_with(sock)
+        return run(sock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""A runner of one rank's part: rank 0 leads, the others follow.
+
+All run the same forward pass in the same order; what is chosen from the logits is rank 0's affair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unisono.core import Batch, BatchRow, TokenLogprob
+from unisono.core.errors import EngineDeadError
+from unisono.engine.ranks.team import Ranks
+from unisono.engine.runner import Forwarded, Runner
+
+__all__ = ["FollowingRunner", "LeadingRunner"]
+
+
+class LeadingRunner(Runner):
+    """Rank 0's. An error of the forward pass leaves the ranks out of step and ends the engine; one
+    behind it, in choosing tokens, is handled as everywhere."""
+
+    def __init__(self, *args: Any, ranks: Ranks, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ranks = ranks
+        self.alarms = ranks.sockets
+
+    def _forward(self, batch: Batch) -> Forwarded:
+        """Raises:
+        EngineDeadError: it failed, on whichever rank.
+        """
+        try:
+            self.ranks.send(batch)
+            return super()._forward(batch)
+        except EngineDeadError:
+            raise
+        except Exception as error:
+            raise self.ranks.failure(error) from error
+        except BaseException as interrupt:
+            self.ranks.failure(interrupt)
+            raise
+
+    def check(self) -> None:
+        self.ranks.check()
+
+    def close(self) -> None:
+        self.ranks.close()
+
+
+class FollowingRunner(Runner):
+    """Any other rank's."""
+
+    @torch.inference_mode()
+    def follow(self, batch: Batch) -> None:
+        """Take part in a step."""
+        with self.hardware.activate():
+            self._forward(batch)
+
+    def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
+        for _ in self._scored_logits(hidden, row):
+            pass
+        return []

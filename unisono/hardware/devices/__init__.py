@@ -1,0 +1,1 @@
+"""Devices: one file a kind of hardware."""

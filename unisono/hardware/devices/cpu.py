@@ -1,0 +1,199 @@
+"""Any CPU that torch runs on.
+
+``linear`` keeps bfloat16 weights in oneDNN's own layout: laid out again on every call, as
+``F.linear`` does for a few rows, a weight is read more than once. Attention and the choice of
+tokens have files of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.base import HostHardware
+from unisono.hardware.devices.cpu_attention import RowPlan, attend, attention_bytes, plan_row
+from unisono.hardware.facts import Facts
+from unisono.hardware.findings import Finding
+from unisono.hardware.ops import nucleus
+from unisono.hardware.ops.attention import AttentionSize, AttentionStep
+from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.quantized_kv import LayerKV
+from unisono.hardware.runtime import MemoryInfo
+from unisono.hardware.threads import choose_threads
+
+__all__ = ["CpuHardware", "CpuOps"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """A bfloat16 weight in oneDNN's layout; it can only be multiplied with."""
+
+    data: Tensor
+    shape: tuple[int, int]
+
+    @property
+    def num_bytes(self) -> int:
+        return self.data.nbytes if self.data.layout == torch.strided else 2 * math.prod(self.shape)
+
+
+class CpuOps(PortableOps):
+    """Plain torch, arranged for a CPU."""
+
+    def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        if format is not None or weight.dtype != torch.bfloat16 or not _can_pack():
+            return super().prepare_linear(weight, format)
+        with torch.no_grad():
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+        return PackedWeight(packed, (weight.shape[0], weight.shape[1]))
+
+    def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        if isinstance(weight, PackedWeight):
+            return torch.ops.mkldnn._linear_pointwise(x, weight.data, bias, "none", [], "")
+        return super().linear(x, weight, bias)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if weight.dtype != x.dtype:
+            return super().rms_norm(x, weight, eps)
+        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        half = cos.shape[-1]
+        if x.shape[-1] != 2 * half or torch.is_grad_enabled():
+            return super().rope(x, cos, sin)
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        x32 = x.float()
+        first, second = x32[..., :half], x32[..., half:]
+        out = torch.empty_like(x32)
+        torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
+        return out.to(x.dtype)
+
+    def argmax(self, logits: Tensor) -> Tensor:
+        return nucleus.argmax(logits)
+
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
+    ) -> Tensor:
+        return nucleus.draw(self, logits, uniforms, top_k, top_p, min_p)
+
+    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> list[RowPlan]:
+        return [plan_row(step, row, kv) for row in range(len(step.query_lens))]
+
+    def attention(
+        self,
+        query: Tensor,
+        kv: LayerKV,
+        step: AttentionStep,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        if not step.query_lens:
+            return torch.empty_like(query)
+        queries = torch.split(query, step.query_lens)
+        outputs = [
+            attend(q, kv, row, scale=scale, window=step.window, softcap=softcap, sinks=sinks)
+            for q, row in zip(queries, step.plan, strict=True)
+        ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def attention_bytes(self, size: AttentionSize) -> int:
+        return attention_bytes(size)
+
+
+def _can_pack() -> bool:
+    return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class CpuHardware(HostHardware):
+    """The host's processor."""
+
+    facts = Facts(
+        name="cpu",
+        device_type="cpu",
+        vendor="any",
+        dtypes=("bfloat16", "float32", "float16"),
+        kv_block_size=32,
+        distributed_backend="gloo",
+        ray_resource="CPU",
+        features=frozenset({"fp8"}),
+        detection_order=1000,
+    )
+    ops_class = CpuOps
+
+    def settle(self) -> None:
+        _keep_freed_memory()
+
+    @classmethod
+    def describe(cls, index: int) -> str:
+        count = choose_threads()
+        return f"{_processor_name()}, {count} thread{'s' * (count != 1)}"
+
+    @classmethod
+    def diagnose(cls) -> tuple[Finding, ...]:
+        return (
+            Finding(
+                "note",
+                cls.facts.name,
+                "runs on plain torch; unisono-cpu, which has faster native kernels, is not in use",
+                "pip install ./plugins/cpu, from unisono's sources.",
+            ),
+        )
+
+    def memory(self) -> MemoryInfo:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total = page * os.sysconf("SC_PHYS_PAGES")
+        return MemoryInfo(
+            free=_available_bytes() or page * os.sysconf("SC_AVPHYS_PAGES"), total=total
+        )
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse what a step frees: given back to the system, every page of the next step's
+    activations is mapped and zeroed anew. Concerns the whole process; elsewhere does nothing."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 64 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _available_bytes() -> int | None:
+    """What Linux could hand out without swapping, page cache included."""
+    try:
+        with open("/proc/meminfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,1 @@
+"""The op table: every op in plain torch, the reference, and its parts."""

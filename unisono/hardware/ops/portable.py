@@ -1,0 +1,451 @@
+"""Every op in plain torch: the reference, and what any device runs until it has better.
+
+A hardware subclasses ``PortableOps`` and overrides what it does better. The methods under
+"compositions" are written in terms of the finer ones, so overriding a fine op speeds them up, and
+overriding a composition replaces the whole. Callers use the coarsest there is.
+
+Shapes: T tokens of a step (all rows packed), H hidden size, D head size, Hq/Hk query and
+key-value heads, V vocabulary, R rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.ops.activations import ACTIVATIONS, clamped_swiglu
+from unisono.hardware.ops.attention import AttentionSize, AttentionStep, visible, write_slots
+from unisono.hardware.ops.experts import Expert, Routing, choose_experts, run_experts
+from unisono.hardware.ops.latent_attention import LatentAttentionOps
+from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV, quantize_heads
+from unisono.hardware.ops.recurrent_ops import RecurrentOps
+from unisono.hardware.ranks import collectives
+from unisono.hardware.ranks.collectives import Group
+from unisono.hardware.weights.compact_weight import HeldWeight, ReorderedWeight, StackedWeight
+from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.packed_form import PackedForm
+from unisono.hardware.weights.quantized import quantize
+
+__all__ = ["OP_TABLE_VERSION", "PortableOps"]
+
+OP_TABLE_VERSION = 2
+_SPAN = 512
+_SCORES_AT_ONCE = 1 << 25
+"""Of a row's queries and its context, in memory at a time."""
+
+
+class PortableOps(LatentAttentionOps, RecurrentOps):
+    """The op table. Differentiable where training needs it; no op changes its inputs but
+    those that write the cache (``kv_write``, ``latent_write``, those of ``recurrent_ops.py``) and
+    ``all_reduce``."""
+
+    fallbacks: Mapping[str, int] = MappingProxyType({})
+    """How often an op that has a faster form here ran as the reference, by what it was."""
+
+    # -- weights ----------------------------------------------------------------------------
+
+    block_bits: Mapping[str, float] = MappingProxyType({})
+    """Bits of a weight in a block format, by ggml's name of it, where ``prepare_quantized`` gives
+    it a form of another size."""
+
+    packed_form: PackedForm | None = None
+    """How quantised weights are kept for the next start; None: each start quantises."""
+
+    def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
+        """The form in which ``linear`` likes a loaded weight [N, K]: as it is, or quantised.
+
+        Called once a weight, when it is complete; the result takes the weight's place. One that is
+        no tensor has ``num_bytes``.
+        """
+        return weight if format is None else self.prepare_quantized(quantize(weight, format))
+
+    def prepare_quantized(self, weight: HeldWeight) -> Any:
+        """The form in which ``linear`` likes a weight that is quantised here, or as a checkpoint
+        holds it. With a ``QuantizedWeight`` ``linear`` may round activations to 8 bits, by the
+        groups of the weight."""
+        if isinstance(weight, StackedWeight):
+            return StackedWeight(tuple(self.prepare_quantized(part) for part in weight.parts))
+        if isinstance(weight, ReorderedWeight):
+            return ReorderedWeight(weight.order, self.prepare_quantized(weight.weight))
+        return weight
+
+    def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        """x [..., K] @ weight[N, K]^T + bias [N]; the weight object decides how."""
+        if isinstance(weight, Tensor):
+            return F.linear(x, weight, bias)
+        if isinstance(weight, ReorderedWeight):
+            return self.linear(x.index_select(-1, weight.order), weight.weight, bias)
+        slices = weight.slices()
+        biases = [None if bias is None else bias[start:stop] for start, stop in slices]
+        if isinstance(weight, StackedWeight):
+            outputs = [self.linear(x, *each) for each in zip(weight.parts, biases, strict=True)]
+        else:
+            outputs = [
+                F.linear(x, weight.rows(start, stop, x.dtype), part)
+                for (start, stop), part in zip(slices, biases, strict=True)
+            ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+
+    def logits(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+        """``linear`` over the vocabulary, x [..., K] -> float32 [..., N]. Kernels need not round to
+        the dtype of x before: likely tokens then tie less often."""
+        return self.linear(x, weight, bias).float()
+
+    def embedding(self, token_ids: Tensor, table: Any) -> Tensor:
+        """Rows of ``table`` [V, H] for ids [T] -> [T, H]; one that is no tensor looks them up."""
+        if isinstance(table, BlockWeight):
+            return table.look_up(token_ids)
+        return F.embedding(token_ids, table)
+
+    # -- elementwise and norms --------------------------------------------------------------
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float32 inside
+        (Zhang and Sennrich, 2019). The weight may be float32 where x is not."""
+        x32 = x.float()
+        scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps)
+        return (weight * (x32 * scale).to(weight.dtype)).to(x.dtype)
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias over the last dimension, in float32
+        inside (Ba et al., 2016). Weight and bias may be float32 where x is not."""
+        bias = None if bias is None else bias.float()
+        return F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias, eps).to(x.dtype)
+
+    def act(self, x: Tensor, kind: str) -> Tensor:
+        """The activation ``kind`` (of ``ACTIVATIONS``) of each entry."""
+        return ACTIVATIONS[kind](x)
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        """silu(first half) * second half of the last dimension (SwiGLU; Shazeer, 2020)."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate the first 2*P of D dimensions of x [T, heads, D], in halves (Su et al., 2021).
+
+        cos, sin: float32 [T, P], the attention scale of the rope variant in them.
+        """
+        half = cos.shape[-1]
+        both_cos, both_sin = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+        turning = x[..., : 2 * half]
+        swapped = turning.roll(half, dims=-1).float()
+        rotated = turning.float() * both_cos.unsqueeze(1) + swapped * both_sin.unsqueeze(1)
+        rotated = rotated.to(x.dtype)
+        return rotated if x.shape[-1] == 2 * half else torch.cat((rotated, x[..., 2 * half :]), -1)
+
+    # -- attention over the paged cache -----------------------------------------------------
+
+    def kv_write(self, kv: LayerKV, key: Tensor, value: Tensor, slots: Tensor) -> None:
+        """Put key, value [T, Hk, D] at ``slots`` [T] of kv [2, blocks, block_size, Hk, D], whose
+        blocks may lie apart (a strided view); rounded to 8 bits where the cache is so."""
+        for plane, rows in enumerate((key, value)):
+            if isinstance(kv, QuantizedKV):
+                levels, scales = quantize_heads(rows, kv.levels.dtype)
+                write_slots(kv.as_bytes[plane], levels.view(torch.int8), slots)
+                write_slots(kv.scales[plane], scales, slots)
+            else:
+                write_slots(kv[plane], rows, slots)
+
+    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> Any:
+        """Anything all layers of a group can share in this step; kept in ``step.plan``."""
+        return [torch.tensor(table, device=kv.device) for table in step.block_tables]
+
+    def attention(
+        self,
+        query: Tensor,
+        kv: LayerKV,
+        step: AttentionStep,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Causal attention of query [T, Hq, D] over each row's own blocks -> [T, Hq, D].
+
+        One op for prefill, chunks of it, and decode. Query i of a row with context C and n
+        queries stands at position C - n + i and sees positions up to its own, at most
+        ``step.window`` of them. ``softcap`` c maps scores s to c * tanh(s / c); ``sinks`` [Hq]
+        adds a score without a value to each softmax.
+        """
+        out = torch.empty_like(query)
+        at = 0
+        for row, num_queries in enumerate(step.query_lens):
+            context = step.context_lens[row]
+            keys, values = self._gather(kv, step.plan[row], context)
+            at_once = _queries_at_once(num_queries, query.shape[1], context)
+            for start in range(at, at + num_queries, at_once):
+                rows = slice(start, min(start + at_once, at + num_queries))
+                seen = slice(context - num_queries + rows.stop - at)
+                out[rows] = _attend(
+                    query[rows],
+                    keys[seen],
+                    values[seen],
+                    scale,
+                    step.window,
+                    softcap=softcap,
+                    sinks=sinks,
+                )
+            at += num_queries
+        return out
+
+    def _gather(self, kv: LayerKV, blocks: Tensor, context: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [context, Hk, D] of one row."""
+        if isinstance(kv, QuantizedKV):
+            levels, scales = (_of_blocks(x, blocks, context) for x in (kv.as_bytes, kv.scales))
+            both = kv.from_bytes(levels, scales)
+        else:
+            both = _of_blocks(kv, blocks, context)
+        return both[0], both[1]
+
+    def attention_bytes(self, size: AttentionSize) -> int:
+        """The most that ``attention`` takes at once for a row, beside its query and its result."""
+        head, context = size.head_dim, size.context
+        queries = _queries_at_once(size.num_queries, size.num_heads, context)
+        scores = (
+            size.num_score_copies + 1
+        ) * queries * size.num_heads * context + 2 * queries * context
+        gathered = 8 * size.num_kv_heads * context * head
+        return 4 * (scores + gathered + 3 * size.num_queries * size.num_heads * head)
+
+    # -- mixtures of experts ----------------------------------------------------------------
+
+    def moe_route(
+        self, logits: Tensor, routing: Routing, correction: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Router logits [T, E] -> the experts of each token, int64 [T, k] with the best first, and
+        their weights, float32 [T, k].
+
+        ``correction`` float32 [E] is added to the scores for the choice, and is not in the weights
+        (Wang et al., 2024, loss-free balancing).
+        """
+        return choose_experts(logits, routing, correction)
+
+    def moe_experts(
+        self,
+        x: Tensor,
+        ids: Tensor,
+        weights: Tensor,
+        experts: Sequence[Expert],
+        activation: str = "silu",
+    ) -> Tensor:
+        """x [T, H] through the experts that ``ids`` [T, k] names, and the sum of what they give,
+        weighted by ``weights`` float32 [T, k] -> [T, H]. An expert is
+        down(act(gate x) * up x), with ``activation`` of ``ACTIVATIONS``.
+
+        The sum is in float32; a token's result does not depend on the others of the step, as far as
+        those of ``linear`` do not.
+        """
+
+        def run(index: int, rows: Tensor) -> Tensor:
+            expert = experts[index]
+            gate_up = self.linear(rows, expert.gate_up, expert.gate_up_bias)
+            hidden = self.act_mul(gate_up, activation)
+            return self.linear(hidden, expert.down, expert.down_bias)
+
+        return run_experts(x, ids, weights, run)
+
+    # -- choosing tokens --------------------------------------------------------------------
+
+    def argmax(self, logits: Tensor) -> Tensor:
+        """The first largest of each row: [R, V] -> ids [R]."""
+        return logits.argmax(-1)
+
+    def filter_logits(
+        self, logits: Tensor, *, top_k: list[int], top_p: list[float], min_p: list[float]
+    ) -> Tensor:
+        """Logits float32 [R, V] with the unlikely tokens of each row at -inf; one number a row.
+
+        top_k (0 keeps all), then top_p over what is left (Holtzman et al., 2020), then min_p
+        (Nguyen et al., 2024). Tokens exactly as likely as the last one kept are kept.
+        """
+        return torch.stack(
+            [
+                filter_row(row, k, p, m)
+                for row, k, p, m in zip(logits, top_k, top_p, min_p, strict=True)
+            ]
+        )
+
+    def sample(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """Inverse CDF in token-id order: the first token whose cumulative probability exceeds
+        its row's uniform number. logits float32 [R, V] (filtered tokens are -inf), uniforms
+        [R] in [0, 1) -> ids [R]. A token with probability 0 is never chosen.
+
+        Summed in two levels, spans of ``_SPAN`` tokens and tokens within one, so that float32
+        sums stay short.
+        """
+        probabilities = _in_spans(torch.softmax(logits, dim=-1), fill=0.0)
+        span_sums = probabilities.sum(-1)
+        cumulative = span_sums.cumsum(-1)
+        target = uniforms.to(logits.dtype) * cumulative[:, -1]
+        span = _first_beyond(cumulative, span_sums, target).unsqueeze(1)
+        before = (cumulative - span_sums).gather(1, span).squeeze(1)
+        inside = probabilities.gather(1, span.unsqueeze(2).expand(-1, 1, _SPAN)).squeeze(1)
+        token = _first_beyond(inside.cumsum(-1), inside, target - before)
+        return span.squeeze(1) * _SPAN + token
+
+    # -- between the ranks of a model -------------------------------------------------------
+
+    def all_reduce(self, x: Tensor, group: Group) -> Tensor:
+        """The sum of every rank's x, on every rank; the same bits on all. x may be overwritten.
+
+        Called by all ranks of the group in the same order, with tensors of one shape and dtype.
+        """
+        return collectives.all_reduce(x, group)
+
+    def all_gather(self, x: Tensor, group: Group, dim: int) -> Tensor:
+        """Every rank's x in order of rank, one behind the other in ``dim``, on every rank."""
+        return collectives.all_gather(x, group, dim)
+
+    # -- compositions -----------------------------------------------------------------------
+
+    def act_mul(self, gate_up: Tensor, kind: str) -> Tensor:
+        """act(first half) * second half of the last dimension (Shazeer, 2020); or what
+        ``clamped_swiglu`` makes of them."""
+        if kind == "silu":
+            return self.silu_mul(gate_up)
+        gate, up = gate_up.chunk(2, dim=-1)
+        if kind == "clamped_swiglu":
+            return clamped_swiglu(gate, up)
+        return self.act(gate, kind) * up
+
+    def add_rms_norm(
+        self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream plus x, and its norm: (normed, new residual)."""
+        residual = x if residual is None else residual + x
+        return self.rms_norm(residual, weight, eps), residual
+
+    def rotary_heads(
+        self,
+        qkv: Tensor,
+        num_heads: int,
+        num_kv_heads: int,
+        rope: tuple[Tensor, Tensor],
+        norms: tuple[Tensor, Tensor, float] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D]; query and key
+        rotated, and before that normed by head where ``norms`` has weights [D], [D] and eps."""
+        heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, -1)
+        num_rotated = num_heads + num_kv_heads
+        rotated, value = heads[:, :num_rotated], heads[:, num_rotated:]
+        if norms is not None:
+            query, key = rotated[:, :num_heads], rotated[:, num_heads:]
+            query_weight, key_weight, eps = norms
+            rotated = torch.cat(
+                (self.rms_norm(query, query_weight, eps), self.rms_norm(key, key_weight, eps)), 1
+            )
+        rotated = self.rope(rotated, *rope)
+        return rotated[:, :num_heads], rotated[:, num_heads:], value
+
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
+    ) -> Tensor:
+        """``sample`` from what ``filter_logits`` leaves: float32 [R, V] -> ids [R]."""
+        filtered = self.filter_logits(logits, top_k=top_k, top_p=top_p, min_p=min_p)
+        return self.sample(filtered, uniforms)
+
+    # -- whole modules ----------------------------------------------------------------------
+
+    def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
+        """Something that does what ``module.forward`` does, faster; None where there is nothing.
+
+        Asked once the weights are in place, from the outside in: for the whole ``decoder``, then
+        for each ``decoder_layer``, ``attention`` and ``mlp``. What it gives takes the place of
+        the module's forward; the finer modules are then not asked for.
+        """
+        return None
+
+
+def _of_blocks(cache: Tensor, blocks: Tensor, context: int) -> Tensor:
+    """The first ``context`` tokens in ``blocks`` of a cache [2, blocks, block_size, ...]."""
+    return cache[:, blocks].flatten(1, 2)[:, :context]
+
+
+def _in_spans(x: Tensor, *, fill: float) -> Tensor:
+    """[R, V] -> [R, V / _SPAN rounded up, _SPAN]."""
+    missing = -x.shape[1] % _SPAN
+    return (F.pad(x, (0, missing), value=fill) if missing else x).view(x.shape[0], -1, _SPAN)
+
+
+def _first_beyond(cumulative: Tensor, weights: Tensor, target: Tensor) -> Tensor:
+    """Per row [R, N], the first index whose cumulative weight exceeds the target [R]; where
+    rounding leaves none, the last that has any weight."""
+    index = (cumulative <= target.unsqueeze(1)).sum(-1)
+    positions = torch.arange(weights.shape[1], device=weights.device)
+    last = torch.where(weights > 0, positions, 0).amax(-1)
+    return torch.minimum(index, last)
+
+
+def filter_row(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """One row [V] of ``filter_logits``, by sorting it whole."""
+    if 0 < top_k < logits.numel():
+        logits = keep_from(logits, logits.topk(top_k).values[-1])
+    if top_p < 1.0:
+        ordered, _ = logits.sort(descending=True)
+        logits = keep_from(logits, nucleus_threshold(ordered, logits.logsumexp(0), top_p))
+    if min_p > 0.0:
+        logits = keep_from(logits, logits.max() + math.log(min_p))
+    return logits
+
+
+def keep_from(logits: Tensor, threshold: Tensor) -> Tensor:
+    """Everything below the threshold at -inf."""
+    return logits.masked_fill(logits < threshold, float("-inf"))
+
+
+def nucleus_threshold(
+    ordered: Tensor, log_total: Tensor, top_p: float, before: float = 0.0
+) -> Tensor:
+    """The smallest logit of the nucleus: of ``ordered`` (descending), the first at which the
+    probabilities, exp(logit - log_total), and ``before`` sum to ``top_p``; the last where they
+    never do."""
+    cumulative = before + (ordered - log_total).exp().double().cumsum(0)
+    index = int((cumulative < top_p).sum())
+    return ordered[min(index, ordered.numel() - 1)]
+
+
+def _queries_at_once(num_queries: int, num_heads: int, context: int) -> int:
+    return max(1, min(num_queries, _SCORES_AT_ONCE // (num_heads * context)))
+
+
+def _attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    window: int | None,
+    *,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """One row: query [n, Hq, D], keys and values [C, Hk, D] -> [n, Hq, D], in float32 inside."""
+    num_queries, num_heads, _ = query.shape
+    context, num_kv_heads, _ = keys.shape
+    groups = num_heads // num_kv_heads
+    q = query.float().view(num_queries, num_kv_heads, groups, -1)
+    scores = torch.einsum("nhgd,chd->hgnc", q, keys.float()) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    hidden = ~visible(num_queries, context, window, query.device)
+    scores = scores.masked_fill(hidden, float("-inf"))
+    if sinks is not None:
+        sink = sinks.float().view(num_kv_heads, groups, 1, 1).expand(-1, -1, num_queries, 1)
+        scores = torch.cat((scores, sink), dim=-1)
+    weights = torch.softmax(scores, dim=-1)[..., :context]
+    # Blocks that a window left may hold anything, also NaN, and 0 * NaN is not 0.
+    values = values.float().masked_fill(hidden.all(0).view(-1, 1, 1), 0.0)
+    return torch.einsum("hgnc,chd->nhgd", weights, values).flatten(1, 2).to(query.dtype)

@@ -1,0 +1,106 @@
+"""What a recurrent op is told about a step: which tokens go on from which state.
+
+A page of the cache holds one state. A layer leaves there the state behind a block's last token, or,
+while the block is filling, behind its newest one. A row is cut at the ends of its blocks, so that
+each span of tokens reads one state and writes one; a span may go on from what a row before it in
+the same step leaves, because blocks are shared as soon as they are scheduled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unisono.hardware.ops.attention import AttentionStep
+
+__all__ = ["Span", "Stage", "plan_stages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive tokens of one row, all in one block."""
+
+    start: int
+    """Index of the first among the T tokens of the step."""
+    length: int
+    read: int | None
+    """The block whose state it goes on from; None: it begins with zeros."""
+    write: int
+    """The block where it leaves its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Singles:
+    """R spans of one token each."""
+
+    tokens: Tensor
+    """Indices among the T tokens of the step, int64 [R]."""
+    read: Tensor
+    """Blocks, int64 [R]; the null block for one that begins."""
+    write: Tensor
+    begins: Tensor | None
+    """bool [R]; None: none begins."""
+
+    def load(self, states: Tensor) -> Tensor:
+        """The states [R, ...] that the tokens go on from."""
+        found = states[self.read]
+        if self.begins is None:
+            return found
+        # What lies in an unused page may be NaN, which no product makes 0.
+        return found.masked_fill(self.begins.view(-1, *(1 for _ in found.shape[1:])), 0)
+
+    def store(self, states: Tensor, new: Tensor) -> None:
+        states[self.write] = new.to(states.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Spans that may be computed at the same time: none goes on from what another one leaves."""
+
+    singles: Singles | None
+    longer: list[Span] = field(default_factory=list)
+
+
+def plan_stages(step: AttentionStep, device: torch.device) -> list[Stage]:
+    """The spans of a step by the order in which they can be computed."""
+    stages: list[list[Span]] = []
+    stage_of: dict[int, int] = {}
+    for span in _spans(step):
+        at = 0 if span.read is None else stage_of.get(span.read, -1) + 1
+        if at == len(stages):
+            stages.append([])
+        stages[at].append(span)
+        stage_of[span.write] = at
+    return [_stage(spans, device) for spans in stages]
+
+
+def _spans(step: AttentionStep) -> list[Span]:
+    """In order of rows, and of positions within a row."""
+    spans, at, size = [], 0, step.block_size
+    for count, end, table in zip(
+        step.query_lens, step.context_lens, step.block_tables, strict=True
+    ):
+        position = end - count
+        while position < end:
+            length = min(end, (position // size + 1) * size) - position
+            read = table[(position - 1) // size] if position else None
+            spans.append(Span(at, length, read, table[position // size]))
+            at, position = at + length, position + length
+    return spans
+
+
+def _stage(spans: list[Span], device: torch.device) -> Stage:
+    single = [span for span in spans if span.length == 1]
+    longer = [span for span in spans if span.length > 1]
+    if not single:
+        return Stage(None, longer)
+    begins = [span.read is None for span in single]
+    tokens, read, write = torch.tensor(
+        [(span.start, span.read or 0, span.write) for span in single], device=device
+    ).unbind(1)
+    return Stage(
+        Singles(tokens, read, write, torch.tensor(begins, device=device) if any(begins) else None),
+        longer,
+    )

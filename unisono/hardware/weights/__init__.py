@@ -1,0 +1,1 @@
+"""Weights as a device holds them: levels, codes, GGUF blocks and packed layouts."""

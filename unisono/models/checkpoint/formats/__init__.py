@@ -1,0 +1,1 @@
+"""Stored formats of quantised weights: one file a format."""

@@ -1,0 +1,1 @@
+"""GGUF files read as checkpoints: configuration, names and tensors."""

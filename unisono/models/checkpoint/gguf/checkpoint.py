@@ -1,0 +1,228 @@
+"""A model in a GGUF file: its configuration, and its tensors as a checkpoint's.
+
+The file is mapped. Quantised weights stay blocks of it, where the device reads the host's memory
+without a copy.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unisono.core import WeightFormat
+from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
+from unisono.core.ggml import GgmlType
+from unisono.gguf import GgufFile, TensorInfo
+from unisono.hardware.weights.coded_weight import CodedFormat
+from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight
+from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
+from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
+from unisono.models.checkpoint.gguf.families import find_gguf_family
+from unisono.models.checkpoint.gguf.names import by_expert, checkpoint_name, head_order
+from unisono.models.checkpoint.names import CheckpointNames, StoredPart
+from unisono.models.checkpoint.opening import Checkpoint
+from unisono.models.checkpoint.weights import check_shape, linear_parts
+from unisono.models.decoder import Decoder
+from unisono.models.parallel import Cut
+
+__all__ = ["GgufCheckpoint", "GgufWeights"]
+
+_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F64": torch.float64,
+}
+_TABLE = "model.embed_tokens.weight"
+_TURNED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+
+
+class GgufCheckpoint(Checkpoint):
+    """Raises:
+    CheckpointError: (constructor) a file is missing or damaged, or lacks a value.
+    UnsupportedModelError: (constructor) a family, variant or type that is not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = GgufFile.read(path)
+        self._family = find_gguf_family(self._file)
+        self._mapped: dict[Path, Tensor] = {}
+        self.files = self._file.paths
+        self.config = read_gguf_config(self._file, self._family, self._rope_factors())
+        self._infos: dict[str, TensorInfo] = {}
+        for name, info in self._file.tensors.items():
+            if name != ROPE_FACTORS:
+                self._infos |= by_expert(checkpoint_name(name, self._family), info)
+
+    def _rope_factors(self) -> list[float] | None:
+        info = self._file.tensors.get(ROPE_FACTORS)
+        if info is None:
+            return None
+        if info.type.name != "F32" or len(info.shape) != 1:
+            raise CheckpointError(f"{info.path.name}: {ROPE_FACTORS} is not a list of float32.")
+        return self._plain(info).tolist()
+
+    def names(self, path: Path) -> list[str]:
+        return [name for name, info in self._infos.items() if info.path == path]
+
+    def tensors(
+        self, path: Path, parts: Sequence[StoredPart]
+    ) -> Iterator[tuple[StoredPart, Tensor]]:
+        """Numbers as they are; blocks as uint8 [rows, bytes]."""
+        for part in parts:
+            info = self._infos[part.stored]
+            tensor = self._plain(info) if info.type.name in _DTYPES else self._octets(info)
+            if self._family.norms_plus_one and part.stored.endswith("norm.weight"):
+                tensor = tensor - 1
+            yield part, part.view(self._in_order(part.stored, tensor))
+
+    def _octets(self, info: TensorInfo) -> Tensor:
+        data = self._map(info.path)[info.start : info.start + info.num_bytes]
+        return data.view(-1, info.type.row_bytes(info.shape[-1]))
+
+    def _plain(self, info: TensorInfo) -> Tensor:
+        return self._octets(info).view(_DTYPES[info.type.name]).view(info.shape)
+
+    def _map(self, path: Path) -> Tensor:
+        if path not in self._mapped:
+            with path.open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._mapped[path] = torch.frombuffer(content, dtype=torch.uint8)
+        return self._mapped[path]
+
+    def _in_order(self, name: str, tensor: Tensor) -> Tensor:
+        """With rows of heads as they are rotated here."""
+        field = _TURNED.get(name.rsplit(".", 2)[-2]) if self._family.interleaved_heads else None
+        if field is None:
+            return tensor
+        heads = self.config.integer(field, self.config.integer("num_attention_heads"))
+        if len(tensor) % (2 * heads):  # The check of shapes will say what is wrong.
+            return tensor
+        return tensor.index_select(0, head_order(len(tensor), heads))
+
+    def quantized(self, model: Decoder, weights: str, dtype: torch.dtype) -> GgufWeights | None:
+        """Raises:
+        CheckpointError: a weight has another shape than the configuration says.
+        UnsupportedModelError: a type that is not read.
+        """
+        infos = self._infos_of(model.checkpoint_names())
+        packed = {name for name, info in infos.items() if info.type.name not in _DTYPES}
+        table = {_TABLE: tuple(model.embed_tokens.weight.shape)}
+        layers = [parts for parts in (table, *linear_parts(model)) if packed & parts.keys()]
+        shapes = {n: shape for parts in layers for n, shape in parts.items() if n in infos}
+        for name, shape in shapes.items():
+            _check_readable(name, infos[name].type.name)
+            check_shape(name, infos[name].shape, shape)
+        if not shapes:
+            return None
+        own = {name: infos[name] for name in shapes}
+        return GgufWeights(own, WeightFormat.parse(weights), dtype)
+
+    def _infos_of(self, names: CheckpointNames) -> dict[str, TensorInfo]:
+        """By our names; a tensor that is several matrices is there with the shape of each."""
+        infos = {}
+        for stored, info in self._infos.items():
+            form = torch.empty(info.shape, device="meta")
+            for part in names.parts(stored):
+                infos[part.name] = replace(info, shape=tuple(part.view(form).shape))
+        return infos
+
+
+def _check_readable(name: str, type: str) -> None:
+    if type not in READABLE_TYPES:
+        raise UnsupportedModelError(
+            f"{name} is stored as {type}, which is not read.",
+            hint=f"Read are matrices as {', '.join(sorted(READABLE_TYPES))}: fetch the model"
+            " as one of them, such as Q4_K_M or Q8_0.",
+        )
+
+
+class GgufWeights:
+    """Weights that are quantised, or multiplied as one with some that are, and the embedding."""
+
+    def __init__(
+        self, infos: dict[str, TensorInfo], asked: WeightFormat | None, dtype: torch.dtype
+    ) -> None:
+        self._infos, self._asked, self._dtype = infos, asked, dtype
+
+    @property
+    def converts(self) -> bool:
+        """Whether weights become another format than the file's."""
+        return self._asked is not None
+
+    @cached_property
+    def format(self) -> HeldFormat:
+        """What most weights are held as."""
+        if self._asked is not None:
+            return self._asked
+        counts: Counter[GgmlType] = Counter()
+        for info in self._infos.values():
+            counts[info.type] += math.prod(info.shape)
+        most = counts.most_common(1)[0][0]
+        return CodedFormat(most.name, 8 * most.block_bytes / most.block_size)
+
+    @property
+    def of_others(self) -> WeightFormat | None:
+        """The format of weights that are not quantised in the file, but are to be."""
+        return self._asked
+
+    def num_bytes(self, model: Decoder, dtype: torch.dtype) -> int:
+        """Of the weights of ``model`` or of a rank's part of it, before any is loaded."""
+        bits = model.embed_tokens.weight.numel() * self._bits_each(_TABLE, dtype, {})
+        held = model.lm_head.ops.block_bits
+        for parts in linear_parts(model):
+            for name, shape in parts.items():
+                bits += math.prod(shape) * self._bits_each(name, dtype, held)
+        return int(bits / 8)
+
+    def _bits_each(self, name: str, dtype: torch.dtype, held: Mapping[str, float]) -> float:
+        if name not in self._infos:
+            return 8.0 * dtype.itemsize
+        type = self._infos[name].type
+        return held.get(type.name, 8 * type.block_bytes / type.block_size)
+
+    def owner(self, tensor_name: str) -> str | None:
+        """The quantised weight to which a tensor belongs: each is one tensor."""
+        return tensor_name if tensor_name in self._infos else None
+
+    def is_ignorable(self, tensor_name: str) -> bool:
+        return False
+
+    def add(self, tensor_name: str, tensor: Tensor) -> StoredWeight | None:
+        """The weight whose bytes, or numbers, these are."""
+        info = self._infos[tensor_name]
+        rows, columns = info.shape
+        octets = tensor.view(torch.uint8).view(rows, -1)
+        return StoredBlocks(BlockWeight(info.type, (rows, columns), octets, self._dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlocks(StoredWeight):
+    """A weight of a GGUF file."""
+
+    weight: BlockWeight
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.weight.shape
+
+    def cut(self, cut: Cut, name: str) -> StoredBlocks:
+        size = self.weight.type.block_size
+        if cut.dim == 1 and cut.length % size:
+            raise ConfigError(
+                f"{name} has blocks of {size} inputs; {cut.whole // cut.length} ranks would cut"
+                " through them.",
+                hint="Use --tp 1, or fewer ranks.",
+            )
+        return StoredBlocks(self.weight.narrow(cut.dim, cut.start, cut.length))
+
+    def hold(self, device: torch.device) -> BlockWeight:
+        return self.weight.to(device)

@@ -1,0 +1,306 @@
+"""From a model folder to one with quantised linear weights, tensor by tensor.
+
+The levels are those of ``hardware.quantized``, so that the new folder answers as the old one does
+with ``weights`` set to the same format. Knows no command line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unisono.core import WeightFormat, format_bytes
+from unisono.core.errors import CheckpointError, ConfigError, ModelError, UnsupportedModelError
+from unisono.gguf import is_gguf
+from unisono.hardware import PortableOps
+from unisono.hardware.weights.quantized import quantize
+from unisono.models.checkpoint.formats.pack_quantized import (
+    pack,
+    packed_tensors,
+    quantization_config,
+)
+from unisono.models.checkpoint.formats.stated_quantization import (
+    quantization_beside,
+    stated_quantization,
+)
+from unisono.models.checkpoint.model_card import model_card
+from unisono.models.checkpoint.opening import CheckpointFolder
+from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
+from unisono.models.checkpoint.weights import (
+    TensorHeader,
+    check_complete,
+    check_shape,
+    is_ignorable,
+    linear_parts,
+    names_in,
+    read_headers,
+    refuse_unexpected,
+    stored_names,
+    tensor_shapes,
+)
+from unisono.models.config import RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.registry import read_family
+
+__all__ = ["QuantizedFolder", "QuantizePlan", "check_out"]
+
+_DTYPES = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizedFolder:
+    """What was written."""
+
+    folder: Path
+    format: str
+    num_quantized: int
+    """Linear weights."""
+    bits_per_weight: float
+    """Of these, with scales, zeros and shapes."""
+    bytes_before: int
+    bytes_after: int
+    """Of all tensors."""
+
+
+class QuantizePlan:
+    """What a folder would become, everything checked that can be before the first weight is read.
+
+    Raises:
+        CheckpointError: (constructor) the folder is incomplete, or contradicts itself.
+        UnsupportedModelError: an unknown family or dtype; or it is quantised already.
+        ConfigError: groups of this size do not divide every weight.
+    """
+
+    def __init__(self, folder: Path, format: WeightFormat) -> None:
+        _refuse_gguf(folder)
+        self.folder, self.format = folder, format
+        self._raw = RawConfig.load(folder)
+        _refuse_quantized(self._raw, folder)
+        family, config = read_family(self._raw)
+        model = family(config, PortableOps(), torch.device("cpu"))
+        self._sources = _checked_sources(folder, model)
+        self._formats = {
+            name: format.of_head if name == _HEAD else format
+            for parts in linear_parts(model, quantizable=True)
+            for name in parts
+        }
+        linear = {name for parts in linear_parts(model) for name in parts}
+        self._kept = sorted({name.split(".")[-2] for name in linear - self._formats.keys()})
+        self._check_groups()
+        self._specs = {
+            part: spec for name in self._sources for part, spec in self._specs_of(name).items()
+        }
+
+    def _check_groups(self) -> None:
+        columns = {name: self._sources[name].shape[1] for name in self._formats}
+        wrong = {name: k for name, k in columns.items() if k % self.format.group_size}
+        if not wrong:
+            return
+        kinds = {f"{name.split('.')[-2]} ({k} inputs)": None for name, k in wrong.items()}
+        fitting = [g for g in (128, 64, 32) if all(k % g == 0 for k in columns.values())]
+        raise ConfigError(
+            f"Groups of {self.format.group_size} do not divide {len(wrong)} weights:"
+            f" {', '.join(kinds)}.",
+            hint=f"Groups of {fitting[0]} do: put -g{fitting[0]} behind the format."
+            if fitting
+            else "None of 32, 64 and 128 does: this form cannot hold the model.",
+        )
+
+    def _specs_of(self, name: str) -> dict[str, TensorSpec]:
+        """The tensors that stand for one of the source's."""
+        source, out = self._sources[name], self._out_name(name)
+        if name not in self._formats:
+            return {out: TensorSpec(_DTYPES[source.dtype], source.shape)}
+        pieces = packed_tensors(self._formats[name], source.shape)
+        module = out.removesuffix("weight")
+        return {f"{module}{piece}": TensorSpec(*spec) for piece, spec in pieces.items()}
+
+    def _out_name(self, name: str) -> str:
+        """As it is stored; ours where the source holds several weights in one tensor."""
+        part = self._sources[name].part
+        return part.stored if part.is_whole else name
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Of the source, in the order in which they are read."""
+        return list(self._sources)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tensors that will be written."""
+        return sum(spec.num_bytes for spec in self._specs.values())
+
+    def write(
+        self,
+        out: Path,
+        *,
+        source: str,
+        companions: Mapping[str, Path] | None = None,
+        on_tensor: Callable[[str], None] = lambda name: None,
+        file_bytes: int = 4 * 10**9,
+    ) -> QuantizedFolder:
+        """Write the folder beside ``out`` and give it that name when it is complete.
+
+        Args:
+            source: what the model card calls the original: a hub id, or the name of a folder.
+            companions: files that go along as they are, by their path in the folder: tokenizer,
+                generation settings.
+            on_tensor: told the name of each tensor of the source before it is read.
+            file_bytes: most bytes of weights in a file.
+
+        Raises:
+            ConfigError: ``out`` is there and not an empty folder, or has not the room.
+            CheckpointError: a weight is not finite.
+            ModelError: the files cannot be written.
+        """
+        check_out(out)
+        with _unfinished(out, self.num_bytes) as folder:
+            with TensorWriter(folder, self._specs, file_bytes=file_bytes) as writer:
+                for name, tensor in _read(self.folder, self._sources):
+                    on_tensor(name)
+                    for part, written in self._tensors_of(name, tensor).items():
+                        writer.write(part, written)
+            result = self._summary(out)
+            self._write_words(folder, result, source)
+            for name, path in (companions or {}).items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / name)
+        return result
+
+    def _tensors_of(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+        out = self._out_name(name)
+        if name not in self._formats:
+            return {out: tensor.contiguous()}
+        try:
+            weight = quantize(tensor, self._formats[name])
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {error.message}", hint=error.hint) from error
+        return {f"{out.removesuffix('weight')}{p}": part for p, part in pack(weight).items()}
+
+    def _summary(self, out: Path) -> QuantizedFolder:
+        packed = [self._specs_of(name).values() for name in self._formats]
+        num_weights = sum(math.prod(self._sources[name].shape) for name in self._formats)
+        return QuantizedFolder(
+            folder=out,
+            format=str(self.format),
+            num_quantized=len(self._formats),
+            bits_per_weight=8 * sum(s.num_bytes for specs in packed for s in specs) / num_weights,
+            bytes_before=sum(_num_bytes(source) for source in self._sources.values()),
+            bytes_after=self.num_bytes,
+        )
+
+    def _write_words(self, folder: Path, result: QuantizedFolder, source: str) -> None:
+        head = self._formats.get(_HEAD)
+        stated = quantization_config(self.format, head, kept=self._kept)
+        config = {**self._raw.values, "quantization_config": stated}
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        card = model_card(result, source=source, layers=self.format, head=head)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def check_out(out: Path) -> None:
+    """Raises ConfigError: ``out`` is there, and is not an empty folder."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise ConfigError(f"{out} {what}.", hint="Name a folder that is not there yet.")
+
+
+def _refuse_gguf(path: Path) -> None:
+    if is_gguf(path):
+        raise UnsupportedModelError(
+            f"{path.name} is a GGUF file, which `unisono quantize` does not rewrite.",
+            hint="Run it as it is, or quantise the folder of safetensors it was made from.",
+        )
+
+
+def _refuse_quantized(raw: RawConfig, folder: Path) -> None:
+    if stated_quantization(raw) or quantization_beside(folder):
+        raise UnsupportedModelError(
+            "The model is quantised already.",
+            hint="Rounding twice loses twice: take the checkpoint it was made from.",
+        )
+
+
+def _checked_sources(folder: Path, model: Decoder) -> dict[str, TensorHeader]:
+    """The tensors that the model needs."""
+    shapes = tensor_shapes(model)
+    sources: dict[str, TensorHeader] = {}
+    names = names_in(model, stored_names(folder))
+    for name, header in read_headers(folder, names).items():
+        if name in shapes:
+            check_shape(header.part.label, header.shape, shapes[name])
+            if header.dtype not in _DTYPES:
+                raise UnsupportedModelError(
+                    f"{header.part.label} is stored as {header.dtype}.",
+                    hint="Use the checkpoint in bfloat16, float16 or float32.",
+                )
+            sources[name] = header
+        elif not is_ignorable(model, name) and not names.is_beside(header.part.stored):
+            refuse_unexpected(header.part.stored, header.path, already=False)
+    check_complete(shapes.keys() - sources.keys(), names)
+    return sources
+
+
+def _num_bytes(header: TensorHeader) -> int:
+    return math.prod(header.shape) * _DTYPES[header.dtype].itemsize
+
+
+def _read(folder: Path, sources: dict[str, TensorHeader]) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor, one at a time, a file after the other."""
+    checkpoint = CheckpointFolder(folder)
+    for path in dict.fromkeys(header.path for header in sources.values()):
+        parts = [header.part for header in sources.values() if header.path == path]
+        for part, tensor in checkpoint.tensors(path, parts):
+            yield part.name, tensor
+
+
+@contextmanager
+def _unfinished(out: Path, num_bytes: int) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its name at the end, and vanishes where that fails.
+
+    Raises:
+        ConfigError: the disk has not the room.
+        ModelError: the files cannot be written.
+    """
+    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(out, num_bytes)
+        folder.mkdir()
+        yield folder
+        folder.rename(out)
+    except OSError as error:
+        raise ModelError(
+            f"{out} cannot be written: {error.strerror or error}.",
+            hint="Make room, or name a folder on another disk.",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_room(out: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(out.parent).free
+    if free < num_bytes:
+        raise ConfigError(
+            f"The disk with {out} has {format_bytes(free)} free; the weights need"
+            f" {format_bytes(num_bytes)}.",
+            hint="Make room, or name a folder on another disk.",
+        )

@@ -1,0 +1,77 @@
+"""Apertus (Swiss AI Initiative, 2025): an MLP without a gate whose activation is learned."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unisono.hardware import PortableOps
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.layers import Linear
+from unisono.models.layers.linear import unfilled
+
+__all__ = ["Apertus"]
+
+_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 12_000_000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 8192,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+
+
+class Apertus(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(max_position_embeddings=65_536, rms_norm_eps=1e-5)
+        raw.require(hidden_act="xielu", qk_norm=True, post_norm=False)
+        if not raw.mapping("rope_parameters") and not raw.mapping("rope_scaling"):
+            raw = raw.with_values(rope_parameters=_ROPE)
+        bias = raw.flag("attention_bias", False)
+        raw = raw.with_values(hidden_act=None)
+        return raw.dense_decoder(qk_norm="head", qkv_bias=bias, output_bias=bias)
+
+    def checkpoint_names(self) -> CheckpointNames:
+        renamed = (
+            (".attention_layernorm.", ".input_layernorm."),
+            (".feedforward_layernorm.", ".post_attention_layernorm."),
+        )
+        return CheckpointNames(renamed=renamed)
+
+    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        return XieluMLP(ops, config)
+
+
+class XieluMLP(nn.Module):
+    """down(xielu(up x))."""
+
+    def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.intermediate_size
+        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size})
+        self.act_fn = Xielu()
+        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.act_fn(self.up_proj(x)))
+
+
+class Xielu(nn.Module):
+    """The integral of an ELU, with learned slopes (Huang and Schlag, 2024)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha_p, self.alpha_n = unfilled(1), unfilled(1)
+        self.beta, self.eps = unfilled(), unfilled()
+
+    def forward(self, x: Tensor) -> Tensor:
+        positive = F.softplus(self.alpha_p)
+        negative = self.beta + F.softplus(self.alpha_n)
+        rising = positive * x * x + self.beta * x
+        falling = (torch.expm1(torch.minimum(x, self.eps)) - x) * negative + self.beta * x
+        return torch.where(x > 0, rising, falling)

@@ -1,0 +1,60 @@
+"""DeepSeek-V3.2 (DeepSeek-AI, 2025) and GLM-5 (Z.ai, 2026): latent attention to chosen tokens."""
+
+from __future__ import annotations
+
+from unisono.core.errors import CheckpointError
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.families.deepseek import V3_DEFAULTS, Deepseek, read_corrected
+from unisono.models.latent import read_index
+
+__all__ = ["DeepseekV32", "GlmMoeDsa"]
+
+_GLM_5 = {
+    **V3_DEFAULTS,
+    "max_position_embeddings": 202_752,
+    "rms_norm_eps": 1e-5,
+    "n_group": 1,
+    "topk_group": 1,
+}
+
+
+class DeepseekV32(Deepseek):
+    """Every layer chooses."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(**{**V3_DEFAULTS, "max_position_embeddings": 163_840})
+        layers = range(raw.num_layers)
+        return read_corrected(raw, read_index(raw, layers, interleaved=False))
+
+
+class GlmMoeDsa(Deepseek):
+    """Some layers choose, the others see what those chose."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(**_GLM_5)
+        return read_corrected(raw, read_index(raw, choosing_layers(raw), interleaved=True))
+
+
+def choosing_layers(raw: RawConfig) -> frozenset[int]:
+    """By name (``indexer_types``), by letter (``index_topk_pattern``), or each n-th.
+
+    Raises:
+        CheckpointError: not one word for each layer, or the first layer does not choose.
+    """
+    num_layers = raw.num_layers
+    pattern = raw.get("index_topk_pattern")
+    letters = list(pattern) if isinstance(pattern, str) else raw.list_of("index_topk_pattern", str)
+    kinds = raw.list_of("indexer_types", str) or letters
+    if not kinds:
+        every = raw.integer("index_topk_freq", 1)
+        offset = raw.integer("index_skip_topk_offset", 2, least=0)
+        return frozenset(i for i in range(num_layers) if max(i - offset + 1, 0) % every == 0)
+    known = {"full": True, "F": True, "shared": False, "S": False}
+    if len(kinds) != num_layers or kinds[0] not in ("full", "F") or not known.keys() >= set(kinds):
+        raise CheckpointError(
+            f"{raw.source}: indexer_types must say full or shared for each of {num_layers} layers,"
+            " and full for the first."
+        )
+    return frozenset(i for i, kind in enumerate(kinds) if known[kind])

@@ -1,0 +1,74 @@
+"""ERNIE 4.5 with experts (Baidu, 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from unisono.core.errors import CheckpointError
+from unisono.hardware.ops.experts import Routing
+from unisono.models.checkpoint.names import CheckpointNames, View, fused_experts
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.families.ernie import Ernie4_5
+
+__all__ = ["Ernie4_5Moe"]
+
+_CORRECTION = ".e_score_correction_bias"
+
+
+class Ernie4_5Moe(Ernie4_5):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw.require(use_bias=False)
+        raw = raw.with_defaults(
+            num_key_value_heads=4,
+            head_dim=raw.integer("hidden_size") // raw.integer("num_attention_heads"),
+            moe_intermediate_size=1536,
+            moe_k=6,
+            moe_num_experts=64,
+            moe_num_shared_experts=2,
+        )
+        size = raw.integer("moe_intermediate_size")
+        experts = ExpertShape(
+            num_experts=read_num_experts(raw, "moe_num_experts"),
+            size=size,
+            routing=Routing(num_chosen=raw.integer("moe_k"), normalized=True),
+            layers=_layers(raw),
+            shared_size=size * raw.integer("moe_num_shared_experts", 2, least=0),
+            corrected=True,
+            router_float32=True,
+        )
+        return replace(super().read_config(raw), experts=experts)
+
+    def checkpoint_names(self) -> CheckpointNames:
+        assert self.config.experts is not None
+        return CheckpointNames(
+            renamed=(
+                (".mlp.moe_statics.", ".mlp.gate."),
+                (".mlp.gate.moe_statics.", ".mlp.gate."),
+                (".shared_experts.", ".shared_expert."),
+            ),
+            ignored=("model.mtp_",),
+            splits=(_flat_correction, *fused_experts(self.config.experts.num_experts)),
+        )
+
+
+def _flat_correction(name: str) -> dict[str, View]:
+    """Stored as [1, E]."""
+    return {name: Tensor.flatten} if name.endswith(_CORRECTION) else {}
+
+
+def _layers(raw: RawConfig) -> frozenset[int]:
+    first, step = (
+        raw.integer("moe_layer_start_index", 1, least=0),
+        raw.integer("moe_layer_interval", 1),
+    )
+    num_layers, last = raw.num_layers, raw.get("moe_layer_end_index", -1)
+    if type(last) is not int or not last >= -1:
+        raise CheckpointError(
+            f"{raw.source}: moe_layer_end_index must be a layer, is {last!r:.80}."
+        )
+    behind = num_layers if last == -1 else min(last + 1, num_layers)
+    return frozenset(i for i in range(first, behind) if (i + 1) % step == 0)

@@ -1,0 +1,118 @@
+"""Gemma 1 and 2 (Gemma Team, 2024) and the text of Gemma 3 (Gemma Team, 2025): scaled embeddings,
+weights of norms around 1; from the second on norms around each branch and windows in most layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unisono.hardware import PortableOps
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.layers import SandwichLayer
+
+__all__ = ["Gemma", "Gemma2", "Gemma3", "VaultGemma"]
+
+_GEMMA = {
+    "head_dim": 256,
+    "tie_word_embeddings": True,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "max_position_embeddings": 8192,
+}
+_GEMMA2 = {
+    **_GEMMA,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 2,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
+_GEMMA3 = {
+    **_GEMMA,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 6,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 1_000_000.0,
+}
+_LOCAL_THETA = 10_000.0
+
+
+class Gemma(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(**_GEMMA)
+        if raw.get("hidden_act") == "gelu":  # the first files say so, and mean the approximation
+            return _read(raw)
+        return _read(raw, activation=raw.activation("hidden_act", "gelu_pytorch_tanh"))
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """The scale is rounded to the dtype."""
+        x = self.embed_tokens(token_ids)
+        return x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
+
+
+class Gemma2(Gemma):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(**_GEMMA2)
+        return _read(raw, **_windowed(raw))
+
+    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        attention = self.make_attention(ops, config, layer)
+        return SandwichLayer(ops, config, attention, self.make_mlp(ops, config, layer))
+
+
+class VaultGemma(Gemma):
+    """Gemma 2 without the norms behind its branches (Google, 2025)."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        return Gemma2.read_config(raw)
+
+    def checkpoint_names(self) -> CheckpointNames:
+        renamed = ((".pre_feedforward_layernorm.", ".post_attention_layernorm."),)
+        return CheckpointNames(renamed=renamed)
+
+
+class Gemma3(Gemma2):
+    """Windowed layers rotate by a theta of their own."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.text().with_defaults(**_GEMMA3)
+        fields = _windowed(raw)
+        head_dim = raw.integer("head_dim")
+        whole = raw.rope(head_dim, "full_attention")
+        local = raw.local_rope(head_dim, raw.number("rope_local_base_freq", _LOCAL_THETA))
+        ropes = tuple(whole if window is None else local for window in fields["windows"])
+        return _read(raw, **fields, qk_norm="head", rope=whole, layer_ropes=ropes)
+
+    def checkpoint_names(self) -> CheckpointNames:
+        return TEXT_OF_MULTIMODAL
+
+
+def _read(raw: RawConfig, **family: Any) -> ModelConfig:
+    raw.require(use_bidirectional_attention=False)
+    bias = raw.flag("attention_bias", False)
+    fields = {
+        "norm": "zero_centred_rms",
+        "embedding_scale": raw.integer("hidden_size") ** 0.5,
+        "activation": raw.activation("hidden_activation", "gelu_pytorch_tanh"),
+        "qkv_bias": bias,
+        "output_bias": bias,
+    }
+    return raw.dense_decoder(**{**fields, **family})
+
+
+def _windowed(raw: RawConfig) -> dict[str, Any]:
+    return {
+        "windows": raw.windows(whole_every=raw.integer("sliding_window_pattern")),
+        "attention_scale": raw.number("query_pre_attn_scalar") ** -0.5,
+        "attention_softcap": raw.optional_number("attn_logit_softcapping"),
+        "logit_softcap": raw.optional_number("final_logit_softcapping"),
+    }

@@ -1,0 +1,241 @@
+"""Text of Gemma 4 (Google, 2026): layers that see everything have larger heads, the last layers
+read keys and values of earlier ones, small models add an embedding of the token in each layer, and
+one has experts beside the MLP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unisono.core import CacheTensor, LayerCache
+from unisono.hardware import PortableOps
+from unisono.hardware.ops.experts import Routing
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, FusedExperts
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import num_pairs
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.families.gemma import Gemma
+from unisono.models.families.gemma4_config import Gemma4Config, read_gemma4
+from unisono.models.layers import (
+    MLP,
+    Attention,
+    Embedding,
+    Experts,
+    Linear,
+    SandwichLayer,
+    make_norm,
+)
+from unisono.models.layers.linear import unfilled
+from unisono.models.layers.rope import Angles
+from unisono.models.step import StepContext
+
+__all__ = ["Gemma4"]
+
+_BEHIND_MLP = "post_feedforward_layernorm_1"
+_BEFORE_EXPERTS = "pre_feedforward_layernorm_2"
+_BEHIND_EXPERTS = "post_feedforward_layernorm_2"
+
+
+class Gemma4(Gemma):
+    config: Gemma4Config
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> Gemma4Config:
+        return read_gemma4(raw)
+
+    def __init__(self, config: Gemma4Config, ops: PortableOps, device: torch.device) -> None:
+        super().__init__(config, ops, device)
+        self.embed_tokens_per_layer: Embedding | None = None
+        if config.token_size:
+            width = config.num_layers * config.token_size
+            self.embed_tokens_per_layer = Embedding(ops, config.token_vocab, width)
+            self.per_layer_model_projection = Linear(
+                ops, config.hidden_size, {"per_layer_model_projection": width}
+            )
+            self.per_layer_projection_norm = make_norm(ops, config, config.token_size)
+
+    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        assert isinstance(config, Gemma4Config)
+        own = config.of_layer(layer)
+        return Gemma4Layer(ops, own, Gemma4Attention(ops, own, layer), MLP(ops, own))
+
+    def checkpoint_names(self) -> CheckpointNames:
+        """Files hold projections of keys and values also where a layer reads another's."""
+        unused = tuple(
+            f"{prefix}layers.{layer}.self_attn.{part}."
+            for layer, source in enumerate(self.config.kv_sources)
+            if source != layer
+            for prefix in ("model.", "model.language_model.")
+            for part in ("k_proj", "v_proj", "k_norm", "v_norm")
+        )
+        count = self.config.num_experts
+        return CheckpointNames(
+            renamed=(
+                *TEXT_OF_MULTIMODAL.renamed,
+                (".router.", ".moe.gate."),
+                (".experts.", ".moe.experts."),
+            ),
+            ignored=(*TEXT_OF_MULTIMODAL.ignored, *unused),
+            splits=(
+                FusedExperts("gate_up_proj", ("gate_proj", "up_proj"), count),
+                FusedExperts("down_proj", ("down_proj",), count),
+            ),
+        )
+
+    def forward(self, token_ids: Tensor, step: StepContext) -> Tensor:
+        x = self.embed(token_ids)
+        own = self._of_tokens(token_ids, x)
+        for layer, rope, token in zip(self.layers, self.angles(step), own, strict=True):
+            x = layer(x, rope, step, token)
+        return self.norm(x)
+
+    def _of_tokens(self, token_ids: Tensor, x: Tensor) -> Sequence[Tensor | None]:
+        """What each layer adds for the tokens, [T, P]: an embedding of its own, and what it makes
+        of the common one."""
+        config = self.config
+        if self.embed_tokens_per_layer is None:
+            return [None] * config.num_layers
+        shape = len(token_ids), config.num_layers, config.token_size
+        scale = torch.tensor(config.token_size**0.5, dtype=x.dtype)
+        own = (self.embed_tokens_per_layer(token_ids) * scale).view(shape)
+        made = self.per_layer_model_projection(x) * config.hidden_size**-0.5
+        made = self.per_layer_projection_norm(made.view(shape))
+        return ((made + own) * 2.0**-0.5).unbind(1)
+
+    def attention_flops(self, layer: int, length: int) -> int:
+        """Of all layers that read this one's keys and values."""
+        config = self.config
+        pairs = num_pairs(length, config.windows[layer])
+        once = 4 * pairs * config.num_heads * config.head_dims[layer]
+        return config.kv_sources.count(layer) * once
+
+    def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
+        """Of the layers that write: the first ones."""
+        config, name = self.config, str(dtype).removeprefix("torch.")
+        caches = []
+        for layer, window in enumerate(config.windows):
+            if config.kv_sources[layer] != layer:
+                continue
+            shape = config.kv_heads[layer], config.head_dims[layer]
+            kv = CacheTensor(planes=2, shape=shape, dtype=name)
+            caches.append(
+                LayerCache(
+                    kind="full" if window is None else "window", tensors=(kv,), window=window
+                )
+            )
+        return caches
+
+
+class Gemma4Attention(Attention):
+    """Values are normed too, and may be what the keys were before their own norm."""
+
+    fusion_kind = None
+
+    def __init__(self, ops: PortableOps, config: Gemma4Config, layer: int) -> None:
+        super().__init__(ops, config, layer)
+        self.source = config.kv_sources[layer]
+        parts = self.qkv_proj.parts
+        if config.keys_are_values[layer]:
+            del parts["v_proj"]
+        if self.source != layer:
+            self.k_norm, parts = None, {"q_proj": parts["q_proj"]}
+        self.qkv_proj = Linear(ops, config.hidden_size, parts, bias=config.qkv_bias)
+
+    def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
+        assert rope is not None
+        assert self.q_norm is not None
+        heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
+        query = self.rotate(self.q_norm(heads[:, : self.num_heads]), rope)
+        kv, attention = step.kv[self.source], step.attention[self.source]
+        if self.k_norm is not None:
+            key = heads[:, self.num_heads : self.num_heads + self.num_kv_heads]
+            value = heads[:, -self.num_kv_heads :]
+            value = self.ops.rms_norm(value, value.new_ones(self.head_dim), self.k_norm.eps)
+            key = self.rotate(self.k_norm(key), rope)
+            self.ops.kv_write(kv, key, value, attention.slots)
+        out = self.ops.attention(query, kv, attention, scale=self.scale)
+        return self.o_proj(out.flatten(1))
+
+
+class Gemma4Layer(SandwichLayer):
+    """Experts may stand beside the MLP. After both branches, the token's own embedding, gated by
+    the stream; all times a scalar."""
+
+    def __init__(
+        self, ops: PortableOps, config: Gemma4Config, attention: nn.Module, mlp: nn.Module
+    ) -> None:
+        super().__init__(ops, config, attention, mlp)
+        self.ops, self.activation = ops, config.activation
+        self.layer_scalar = unfilled(1)
+        self.moe: Gemma4MoE | None = None
+        if config.num_experts:
+            self.moe = Gemma4MoE(ops, config)
+            for name in (_BEHIND_MLP, _BEFORE_EXPERTS, _BEHIND_EXPERTS):
+                self.add_module(name, make_norm(ops, config, config.hidden_size))
+        if config.token_size:
+            hidden, size = config.hidden_size, config.token_size
+            self.per_layer_input_gate = Linear(ops, hidden, {"per_layer_input_gate": size})
+            self.per_layer_projection = Linear(ops, size, {"per_layer_projection": hidden})
+            self.post_per_layer_input_norm = make_norm(ops, config, hidden)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, rope: Angles | None, step: StepContext, token: Tensor | None
+    ) -> Tensor:
+        """x [T, H] and the token's embedding [T, P] -> [T, H], the whole stream."""
+        x, residual = super().forward(x, None, rope, step)
+        x = residual + x
+        if token is not None:
+            gate = self.ops.act(self.per_layer_input_gate(x), self.activation)
+            x = x + self.post_per_layer_input_norm(self.per_layer_projection(gate * token))
+        return x * self.layer_scalar
+
+    def feed_forward(self, x: Tensor, stream: Tensor) -> Tensor:
+        if self.moe is None:
+            return super().feed_forward(x, stream)
+        dense = self.get_submodule(_BEHIND_MLP)(self.mlp(x))
+        chosen = self.moe(self.get_submodule(_BEFORE_EXPERTS)(stream), stream)
+        return dense + self.get_submodule(_BEHIND_EXPERTS)(chosen)
+
+
+class Gemma4MoE(nn.Module):
+    """Experts that are chosen by the stream as it is, and run on its norm."""
+
+    def __init__(self, ops: PortableOps, config: Gemma4Config) -> None:
+        super().__init__()
+        self.ops, self.activation = ops, config.activation
+        self.gate = Gemma4Router(ops, config)
+        shape = ExpertShape(
+            num_experts=config.num_experts,
+            size=config.expert_size,
+            routing=self.gate.routing,
+            layers=frozenset(),
+        )
+        self.experts = Experts(ops, config.hidden_size, shape)
+
+    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
+        """x and stream [T, H] -> [T, H]."""
+        ids, weights = self.gate(stream)
+        return self.ops.moe_experts(x, ids, weights, self.experts.held, self.activation)
+
+
+class Gemma4Router(nn.Module):
+    """A norm whose weight is a scale, and a factor for each expert."""
+
+    def __init__(self, ops: PortableOps, config: Gemma4Config) -> None:
+        super().__init__()
+        self.ops, self.eps = ops, config.rms_norm_eps
+        self.routing = Routing(num_chosen=config.num_chosen, normalized=True)
+        self.scale = unfilled(config.hidden_size)
+        self.proj = Linear(ops, config.hidden_size, {"proj": config.num_experts}, quantizable=False)
+        self.per_expert_scale = unfilled(config.num_experts)
+
+    def forward(self, stream: Tensor) -> tuple[Tensor, Tensor]:
+        """[T, H] -> ids int64 [T, k] and weights float32 [T, k]."""
+        width = stream.shape[-1]
+        normed = self.ops.rms_norm(stream, stream.new_ones(width), self.eps)
+        logits = self.proj(normed * self.scale * width**-0.5)
+        ids, weights = self.ops.moe_route(logits, self.routing)
+        return ids, weights * self.per_expert_scale[ids].float()

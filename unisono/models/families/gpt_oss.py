@@ -1,0 +1,62 @@
+"""gpt-oss (OpenAI, 2025): experts with biases and a clamped activation, sinks, and a window in
+every other layer."""
+
+from __future__ import annotations
+
+from unisono.hardware.ops.experts import Routing
+from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.expert_shape import ExpertShape, read_num_experts
+
+__all__ = ["GptOss"]
+
+_ROPE = {
+    "rope_type": "yarn",
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
+
+
+class GptOss(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw.require(swiglu_alpha=1.702, swiglu_limit=7.0, hidden_act="silu")
+        num_layers = raw.num_layers
+        raw = raw.with_defaults(
+            head_dim=64,
+            rms_norm_eps=1e-5,
+            rope_theta=150_000.0,
+            max_position_embeddings=131_072,
+            sliding_window=128,
+            layer_types=[
+                "full_attention" if i % 2 else "sliding_attention" for i in range(num_layers)
+            ],
+        )
+        if not raw.mapping("rope_parameters"):
+            raw = raw.with_defaults(rope_scaling=_ROPE)
+        bias = raw.flag("attention_bias", True)
+        experts = ExpertShape(
+            num_experts=read_num_experts(raw, "num_local_experts", "num_experts", default=128),
+            size=raw.integer("intermediate_size"),
+            routing=Routing(num_chosen=raw.integer("num_experts_per_tok", 4), normalized=True),
+            layers=frozenset(range(num_layers)),
+            bias=True,
+            router_bias=True,
+        )
+        return raw.dense_decoder(
+            qkv_bias=bias,
+            output_bias=bias,
+            attention_sinks=True,
+            windows=raw.windows(),
+            activation="clamped_swiglu",
+            experts=experts,
+        )
+
+    def checkpoint_names(self) -> CheckpointNames:
+        assert self.config.experts is not None
+        splits = fused_experts(self.config.experts.num_experts, transposed=True, interleaved=True)
+        return CheckpointNames(renamed=((".mlp.router.", ".mlp.gate."),), splits=splits)

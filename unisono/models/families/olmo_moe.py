@@ -1,0 +1,54 @@
+"""OLMoE (Muennighoff et al., 2024) and FlexOlmo (Shi et al., 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unisono.hardware.ops.experts import Routing
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.families.olmo import Olmo2
+
+__all__ = ["FlexOlmo", "Olmoe"]
+
+
+class Olmoe(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw.require(clip_qkv=None)
+        raw = raw.with_defaults(
+            rms_norm_eps=1e-5,
+            max_position_embeddings=4096,
+            num_experts=64,
+            num_experts_per_tok=8,
+        )
+        bias = raw.flag("attention_bias", False)
+        return raw.dense_decoder(
+            qk_norm="projection", qkv_bias=bias, output_bias=bias, experts=_experts(raw)
+        )
+
+
+class FlexOlmo(Olmo2):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            rms_norm_eps=1e-6,
+            rope_theta=500_000.0,
+            max_position_embeddings=4096,
+            num_experts=7,
+            num_experts_per_tok=5,
+        )
+        return replace(super().read_config(raw), experts=_experts(raw))
+
+
+def _experts(raw: RawConfig) -> ExpertShape:
+    return ExpertShape(
+        num_experts=read_num_experts(raw, "num_experts", "num_local_experts"),
+        size=raw.integer("intermediate_size"),
+        routing=Routing(
+            num_chosen=raw.integer("num_experts_per_tok"),
+            normalized=raw.flag("norm_topk_prob", False),
+        ),
+        layers=frozenset(range(raw.num_layers)),
+    )

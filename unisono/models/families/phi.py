@@ -1,0 +1,50 @@
+"""Phi-1, 1.5 and 2 (Gunasekar et al., 2023): both branches beside one another, layer norms, biases
+everywhere, half of each head rotated."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from unisono.hardware import PortableOps
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.layers import Head, ParallelLayer, PlainMLP
+
+__all__ = ["Phi"]
+
+
+class Phi(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(hidden_act="gelu_new", partial_rotary_factor=0.5)
+        raw.require(qk_layernorm=False, tie_word_embeddings=False)
+        return raw.dense_decoder(
+            norm="layer",
+            norm_bias=True,
+            rms_norm_eps=raw.number("layer_norm_eps", 1e-5),
+            qkv_bias=True,
+            output_bias=True,
+            mlp_bias=True,
+        )
+
+    def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
+        super().__init__(config, ops, device)
+        self.lm_head = Head(ops, config.hidden_size, {"lm_head": config.vocab_size}, bias=True)
+
+    def checkpoint_names(self) -> CheckpointNames:
+        renamed = (
+            (".self_attn.dense.", ".self_attn.o_proj."),
+            (".mlp.fc1.", ".mlp.up_proj."),
+            (".mlp.fc2.", ".mlp.down_proj."),
+            ("^model.final_layernorm.", "model.norm."),
+        )
+        return CheckpointNames(renamed=renamed)
+
+    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        attention = self.make_attention(ops, config, layer)
+        return ParallelLayer(ops, config, attention, self.make_mlp(ops, config, layer))
+
+    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        return PlainMLP(ops, config)

@@ -1,0 +1,43 @@
+"""Phi-3 and Phi-4 (Abdin et al., 2024): Llama whose files merge projections; long contexts by
+LongRoPE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from unisono.models.checkpoint.names import CheckpointNames, MergedRows
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+
+__all__ = ["Phi3"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phi3Config(ModelConfig):
+    """Heads of the whole model: of query, and of key and value."""
+
+    merged_heads: tuple[int, int]
+
+
+class Phi3(Decoder):
+    config: Phi3Config
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> Phi3Config:
+        raw = raw.with_defaults(max_position_embeddings=4096, rms_norm_eps=1e-5)
+        config = raw.dense_decoder(windows=raw.windows())
+        if config.rope.kind in ("su", "yarn"):  # as the first files call it
+            config = replace(config, rope=replace(config.rope, kind="longrope"))
+        return Phi3Config(
+            **{field.name: getattr(config, field.name) for field in fields(config)},
+            merged_heads=(config.num_heads, config.num_kv_heads),
+        )
+
+    def checkpoint_names(self) -> CheckpointNames:
+        query, key = self.config.merged_heads
+        return CheckpointNames(
+            splits=(
+                MergedRows("qkv_proj", {"q_proj": query, "k_proj": key, "v_proj": key}),
+                MergedRows("gate_up_proj", {"gate_proj": 1, "up_proj": 1}),
+            )
+        )

@@ -1,0 +1,44 @@
+"""Qwen 1.5 and 2 with experts (Qwen team, 2024): a gated expert that every token takes."""
+
+from __future__ import annotations
+
+from unisono.hardware.ops.experts import Routing
+from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.decoder import Decoder
+from unisono.models.expert_shape import ExpertShape, read_num_experts, stepped_layers
+
+__all__ = ["Qwen2Moe"]
+
+
+class Qwen2Moe(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(max_position_embeddings=32768)
+        routing = Routing(
+            num_chosen=raw.integer("num_experts_per_tok", 4),
+            normalized=raw.flag("norm_topk_prob", False),
+        )
+        experts = ExpertShape(
+            num_experts=read_num_experts(raw, "num_experts", "num_local_experts", default=60),
+            size=raw.integer("moe_intermediate_size", 1408),
+            routing=routing,
+            layers=stepped_layers(raw),
+            shared_size=raw.integer("shared_expert_intermediate_size", 5632),
+            shared_gate=True,
+        )
+        return raw.dense_decoder(
+            qkv_bias=raw.flag("qkv_bias", True), windows=_windows(raw), experts=experts
+        )
+
+
+def _windows(raw: RawConfig) -> tuple[int | None, ...]:
+    """Where they are on and no layer is named: every other layer below ``max_window_layers``."""
+    num_layers = raw.num_layers
+    if not raw.flag("use_sliding_window", False):
+        return (None,) * num_layers
+    below = raw.integer("max_window_layers", 28, least=0)
+    kinds = [
+        "sliding_attention" if i % 2 == 0 and i < below else "full_attention"
+        for i in range(num_layers)
+    ]
+    return raw.with_defaults(layer_types=kinds, sliding_window=4096).windows()

@@ -1,0 +1,1 @@
+"""The engine process: how it is started, spoken to and watched."""

@@ -1,0 +1,191 @@
+"""The API process's end of the socket to one engine process.
+
+Knows frames and which request waits for which output; nothing of processes, restarts or HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from unisono.core import Request, errors
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.outputs import EngineFacts, decode_facts, decode_step
+from unisono.server.engine.wire import (
+    FrameBuffer,
+    ProtocolError,
+    decode_error,
+    encode_frame,
+    encode_requests,
+)
+
+__all__ = ["EngineLink"]
+
+_WRITE_INTERVAL_S = 0.0015
+"""For each request in flight: what a write costs the machine, with room to spare. A fast model with
+many readers gets several tokens into one write, instead of losing its processor to writing."""
+_MAX_WRITE_INTERVAL_S = 0.05
+
+_log = logging.getLogger("unisono.server.engine")
+
+
+class EngineLink(asyncio.Protocol):
+    """Carries many requests over one connection.
+
+    ``ready`` resolves when the engine has loaded, or raises why it has not; ``lost`` is set when
+    the connection is gone for good.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ready: asyncio.Future[EngineFacts] = loop.create_future()
+        self.lost = asyncio.Event()
+        self.stats: dict[str, float] = {}
+        self.last_frame_s = loop.time()
+        self._loop = loop
+        self._buffer = FrameBuffer()
+        self._routes: dict[str, tuple[Answers, str]] = {}
+        self._num_of: Counter[str] = Counter()
+        self._unread: dict[Answers, None] = {}
+        self._flushed_s = 0.0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def num_in_flight(self) -> int:
+        """Engine requests that have not finished."""
+        return len(self._routes)
+
+    def num_in_flight_of(self, tenant: str) -> int:
+        return self._num_of[tenant]
+
+    def num_tenants(self, besides: str) -> int:
+        """Tenants that have requests in flight, ``besides`` among them in any case."""
+        return len(self._num_of.keys() | {besides})
+
+    def send(self, message: list[Any]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(message))
+
+    def submit(self, requests: Sequence[Request]) -> Answers:
+        """Hands the requests over; their outputs come through the answer.
+
+        Raises:
+            EngineDeadError: the connection is gone already.
+        """
+        if self.lost.is_set():
+            raise engine_died()
+        answers = Answers([request.id for request in requests], self._release)
+        self.send(encode_requests(requests))
+        if not self._routes:
+            self.last_frame_s = self._loop.time()
+        for request in requests:
+            self._routes[request.id] = (answers, request.tenant)
+            self._num_of[request.tenant] += 1
+        return answers
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def fail_all(self, error: errors.UnisonoError) -> None:
+        """Ends every request in flight."""
+        for answers in dict.fromkeys([answers for answers, _ in self._routes.values()]):
+            answers.fail(error)
+        self._routes.clear()
+        self._num_of.clear()
+
+    def _forget(self, name: str) -> Answers | None:
+        """Whoever waits for this request does so no longer."""
+        answers, tenant = self._routes.pop(name, (None, ""))
+        if answers is not None:
+            self._num_of[tenant] -= 1
+            if not self._num_of[tenant]:
+                del self._num_of[tenant]
+        return answers
+
+    def _release(self, names: list[str]) -> None:
+        known = [name for name in names if self._forget(name)]
+        if known:
+            self.send(["abort", known])
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.last_frame_s = self._loop.time()
+        try:
+            for message in self._buffer.feed(data):
+                self._handle(message)
+        except ProtocolError as error:
+            _log.error("The engine process is not understood: %s. Leaving it.", error)
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if not self.ready.done():
+            self.ready.set_exception(engine_died())
+            self.ready.exception()  # marks it as seen: the launch may have been given up
+        self.fail_all(engine_died())
+
+    def _handle(self, message: list[Any]) -> None:
+        if message[0] == "step":
+            self._handle_step(message)
+        elif message == ["beat"]:
+            pass  # that it came is what it says
+        elif message[0] == "ready" and not self.ready.done():
+            self.ready.set_result(decode_facts(message))
+        elif message[0] == "failed" and len(message) == 2 and not self.ready.done():
+            self.ready.set_exception(decode_error(message[1]))
+        else:
+            raise ProtocolError("an unknown message")
+
+    def _handle_step(self, message: list[Any]) -> None:
+        step = decode_step(message)
+        if step.stats is not None:
+            self.stats = step.stats
+        for output in step.outputs:
+            answers, _ = self._routes.get(output.request_id, (None, ""))
+            if answers is None:
+                continue  # aborted while the step ran
+            if output.finish_reason is not None:
+                self._forget(output.request_id)
+            if answers.push(output):
+                answers.wake()
+            else:
+                self._unread[answers] = None
+        if self._unread and self._flush_timer is None:
+            self._flush_soon()
+        for name, error in step.rejected:
+            if answers := self._forget(name):
+                answers.fail(error)
+
+    def _flush_soon(self) -> None:
+        """Now, or when the last time is long enough ago for so many readers."""
+        now_s = self._loop.time()
+        interval_s = min(_WRITE_INTERVAL_S * len(self._routes), _MAX_WRITE_INTERVAL_S)
+        if now_s >= self._flushed_s + interval_s:
+            self._flush()
+        else:
+            self._flush_timer = self._loop.call_at(self._flushed_s + interval_s, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        self._flushed_s = self._loop.time()
+        unread, self._unread = self._unread, {}
+        for answers in unread:
+            answers.wake()
+
+
+def engine_died() -> errors.EngineDeadError:
+    return errors.EngineDeadError(
+        "The engine process ended while it worked on this request.",
+        hint="It is being restarted: send the request again in a few seconds.",
+    )

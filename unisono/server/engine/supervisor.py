@@ -1,0 +1,223 @@
+"""Starts the engine process, and starts another one whenever it dies.
+
+Knows processes and links; nothing of HTTP. The process inherits one end of a socket pair, so there
+is no address that anyone else could connect to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from unisono.core import Request, errors
+from unisono.server.engine.answers import Answers
+from unisono.server.engine.link import EngineLink
+from unisono.server.engine.outputs import EngineFacts
+from unisono.server.engine.wire import encode_start
+from unisono.server.settings import KEY_VARIABLE, ServerSettings
+
+__all__ = ["EngineRestartingError", "EngineState", "EngineSupervisor"]
+
+EngineState = Literal["starting", "ready", "restarting", "stopped"]
+WORKER_COMMAND = (sys.executable, "-m", "unisono.server.engine.worker")
+_FIRST_BACKOFF_S = 0.5
+_LAST_BACKOFF_S = 30.0
+_BEAT_S = 1.0
+_CATCH_UP_S = 0.1
+_STOP_TIMEOUT_S = 2.0
+_DEATH_TIMEOUT_S = 1.0
+_log = logging.getLogger("unisono.server.engine.supervisor")
+
+
+class EngineRestartingError(errors.EngineDeadError):
+    """There is no engine at the moment."""
+
+    code = "engine_restarting"
+
+
+class EngineSupervisor:
+    """One engine process at a time; requests go to the one that is alive.
+
+    Args:
+        settings: folder, engine configuration and how long to wait for what.
+        command: what to run; ``--fd N`` is added to it.
+    """
+
+    def __init__(self, settings: ServerSettings, command: Sequence[str] = WORKER_COMMAND) -> None:
+        self.state: EngineState = "starting"
+        self.num_restarts = 0
+        self._settings = settings
+        self._command = tuple(command)
+        self._link: EngineLink | None = None
+        self._facts: EngineFacts | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What the engine said of itself when it was ready."""
+        assert self._facts is not None, "the engine has not been started"
+        return self._facts
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """The newest counters the engine has sent."""
+        return self._link.stats if self._link is not None else {}
+
+    @property
+    def num_in_flight(self) -> int:
+        return self._link.num_in_flight if self._link is not None else 0
+
+    def num_in_flight_of(self, tenant: str) -> int:
+        return self._link.num_in_flight_of(tenant) if self._link is not None else 0
+
+    def num_tenants(self, besides: str) -> int:
+        return self._link.num_tenants(besides) if self._link is not None else 1
+
+    @property
+    def process_id(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Returns when the engine is ready.
+
+        Raises:
+            ModelError, HardwareError, ConfigError: what kept the engine from loading.
+            EngineDeadError: the process ended without a word.
+        """
+        try:
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def submit(self, requests: Sequence[Request]) -> Answers:
+        """Hands requests to the engine, after a bounded wait if it is being restarted.
+
+        Raises:
+            EngineRestartingError: there is still none.
+        """
+        if not self._ready.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), self._settings.restart_wait_s)
+        if self._link is None or self.state != "ready":
+            raise EngineRestartingError(
+                "The engine is being restarted.", hint="Send the request again in a few seconds."
+            )
+        return self._link.submit(requests)
+
+    def fail_all(self, error: errors.UnisonoError) -> None:
+        """Ends every request in flight with ``error``."""
+        if self._link is not None:
+            self._link.fail_all(error)
+
+    async def stop(self) -> None:
+        """Ends the engine process; nothing is started after it."""
+        grace_s = _STOP_TIMEOUT_S if self.state == "ready" else 0.0
+        self.state = "stopped"
+        self._ready.clear()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._end_process(grace_s)
+
+    async def _launch(self) -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self._process = _spawn(self._command, theirs)
+        link = EngineLink(loop)
+        self._link = link
+        await loop.create_unix_connection(lambda: link, sock=ours)
+        beat_s = min(_BEAT_S, self._settings.watchdog_s / 4)
+        link.send(encode_start(self._settings.model_folder, self._settings.engine, beat_s))
+        try:
+            self._facts = await link.ready
+        except errors.EngineDeadError as error:
+            raise await self._died_while_loading() from error
+        self.state = "ready"
+        self._ready.set()
+
+    async def _died_while_loading(self) -> errors.EngineDeadError:
+        status = await self._end_process(_STOP_TIMEOUT_S)
+        killed = "; it was killed, perhaps for memory" if status == -9 else ""
+        return errors.EngineDeadError(
+            f"The engine process ended while it loaded the model (status {status}{killed}).",
+            hint="Its log says more. If memory ran out, lower --kv-memory or take a smaller model.",
+        )
+
+    async def _keep(self) -> None:
+        """Waits for the engine to die and starts another, again and again."""
+        while True:
+            await self._until_lost()
+            self.state = "restarting"
+            self._ready.clear()
+            status = await self._end_process(_DEATH_TIMEOUT_S)
+            _log.error("The engine process died (status %s). Restarting it.", status)
+            await self._relaunch()
+
+    async def _relaunch(self) -> None:
+        """At once; only after starts that fail there is a wait, which doubles."""
+        wait_s = _FIRST_BACKOFF_S
+        while True:
+            self.num_restarts += 1
+            try:
+                await self._launch()
+            except (errors.UnisonoError, OSError) as error:
+                _log.error("The engine does not start: %s Next try in %g s.", error, wait_s)
+            else:
+                return
+            await self._end_process(_DEATH_TIMEOUT_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LAST_BACKOFF_S)
+
+    async def _until_lost(self) -> None:
+        """Returns when the link is lost, or when the engine has work and shows no life."""
+        link = self._link
+        assert link is not None
+        loop = asyncio.get_running_loop()
+        limit_s = self._settings.watchdog_s
+        while not link.lost.is_set():
+            left_s = link.last_frame_s + limit_s - loop.time() if link.num_in_flight else limit_s
+            if left_s < -_CATCH_UP_S:  # this process has had the time to read what there is
+                _log.error("The engine has work and has shown no life for %g s.", limit_s)
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(link.lost.wait(), max(left_s, 0) + 2 * _CATCH_UP_S)
+
+    async def _end_process(self, timeout_s: float) -> int | None:
+        """Closes the link, which asks the process to end; kills it after ``timeout_s``."""
+        if self._link is not None:
+            self._link.close()
+        process = self._process
+        if process is None:
+            return None
+        try:
+            await asyncio.to_thread(process.wait, timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        return process.returncode
+
+
+def _spawn(command: Sequence[str], sock: socket.socket) -> subprocess.Popen[bytes]:
+    """Starts the process with ``sock`` inherited, without keys, deaf to the terminal's Ctrl-C."""
+    environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+    return subprocess.Popen(
+        [*command, "--fd", str(sock.fileno())],
+        pass_fds=[sock.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        env=environment,
+        start_new_session=True,
+    )

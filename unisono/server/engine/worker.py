@@ -1,0 +1,195 @@
+"""The engine process: one engine, one socket, one loop.
+
+Knows the engine and the wire; nothing of HTTP or text. It ends when the other side of the socket
+goes away, and only then: signals that stop the server are the API process's to answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from unisono.core import EngineConfig, Request, RequestOutput, errors
+from unisono.core.frames import Link
+from unisono.server.engine.outputs import encode_output
+from unisono.server.engine.pulse import Pulse
+from unisono.server.engine.wire import (
+    ProtocolError,
+    decode_requests,
+    decode_start,
+    encode_error,
+    encode_frame,
+)
+
+__all__ = ["main", "run"]
+
+_STATS_INTERVAL_S = 0.2
+_log = logging.getLogger("unisono.server.engine.worker")
+
+
+class StepEngine(Protocol):
+    """The part of an engine that this loop drives."""
+
+    @property
+    def has_work(self) -> bool: ...
+    @property
+    def info(self) -> Any: ...
+    def add(self, request: Request) -> None: ...
+    def abort(self, request_id: str) -> None: ...
+    def step(self) -> list[RequestOutput]: ...
+    def stats(self) -> Any: ...
+
+
+@runtime_checkable
+class AlarmedEngine(Protocol):
+    """One that may break while it has no work."""
+
+    @property
+    def alarms(self) -> Sequence[socket.socket]: ...
+    def check(self) -> None: ...
+
+
+class Worker:
+    """Reads messages, steps the engine, sends what each step brought in one frame."""
+
+    def __init__(self, engine: StepEngine, link: Link, pulse: Pulse) -> None:
+        self._engine = engine
+        self._link = link
+        self._pulse = pulse
+        self._rejected: list[list[Any]] = []
+        self._stats_due_s = 0.0
+
+    def run(self) -> None:
+        while not self._link.closed:
+            for message in self._receive():
+                self._handle(message)
+            self._report(self._step() if self._engine.has_work else [])
+
+    def _step(self) -> list[RequestOutput]:
+        with self._pulse.step():
+            return self._engine.step()
+
+    def _receive(self) -> list[list[Any]]:
+        """Waits for messages where there is nothing else to do."""
+        if self._engine.has_work:
+            return self._link.receive(block=False)
+        if not isinstance(self._engine, AlarmedEngine) or not self._engine.alarms:
+            return self._link.receive(block=True)
+        messages = self._link.receive(block=True, alarms=self._engine.alarms)
+        if not messages:
+            self._engine.check()
+        return messages
+
+    def _handle(self, message: list[Any]) -> None:
+        match message:
+            case ["add", *_]:
+                for request in decode_requests(message):
+                    self._add(request)
+            case ["abort", list(names)]:
+                for name in names:
+                    self._engine.abort(str(name))
+            case _:
+                raise ProtocolError("an unknown message")
+
+    def _add(self, request: Request) -> None:
+        try:
+            self._engine.add(request)
+        except errors.RequestError as error:
+            self._rejected.append([request.id, encode_error(error)])
+
+    def _report(self, outputs: list[RequestOutput]) -> None:
+        """One frame a step, also an empty one: it shows that the engine is alive."""
+        rejected, self._rejected = self._rejected, []
+        message = ["step", [encode_output(output) for output in outputs], rejected, self._stats()]
+        try:
+            self._link.send(message)
+        except ProtocolError:
+            self._report_too_large(outputs, rejected)
+
+    def _report_too_large(self, outputs: list[RequestOutput], rejected: list[Any]) -> None:
+        failure = errors.RequestFailedError(
+            "The answer is too large to be handed over.", hint="Ask for fewer log-probabilities."
+        )
+        for output in outputs:
+            try:
+                self._link.send(["step", [encode_output(output)], [], None])
+            except ProtocolError:
+                self._engine.abort(output.request_id)
+                rejected.append([output.request_id, encode_error(failure)])
+        self._link.send(["step", [], rejected, None])
+
+    def _stats(self) -> dict[str, float] | None:
+        now_s = time.monotonic()
+        if now_s < self._stats_due_s and self._engine.has_work:
+            return None
+        self._stats_due_s = now_s + _STATS_INTERVAL_S
+        return dataclasses.asdict(self._engine.stats())
+
+
+def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) -> int:
+    """Serves one connection until it closes; returns the exit status of the process."""
+    link = Link(sock, encode_frame)
+    message = link.receive_one()
+    if message is None:
+        return 0
+    folder, config, beat_s = decode_start(message)
+    try:
+        engine = build(folder, config)
+    except errors.UnisonoError as error:
+        link.send(["failed", encode_error(error)])
+        return 1
+    except Exception as error:
+        _log.exception("The engine could not be built.")
+        reason = errors.UnisonoError(f"The engine could not start ({type(error).__name__}).")
+        link.send(["failed", encode_error(reason)])
+        return 1
+    link.send(["ready", dataclasses.asdict(engine.info)])
+    pulse = Pulse(lambda: link.send(["beat"]), beat_s, config.max_num_batched_tokens)
+    try:
+        Worker(engine, link, pulse).run()
+    except errors.EngineDeadError as error:
+        _log.error("The engine is lost: %s", error)
+        return 1
+    finally:
+        pulse.close()
+    return 0
+
+
+def ignore_stop_signals() -> None:
+    """Ctrl-C and a service manager reach every process of a group; the API process decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    """Under a small number: a server with many connections hands over one that ``select`` cannot
+    take."""
+    small = os.dup(descriptor)
+    os.close(descriptor)
+    return socket.socket(fileno=small)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m unisono.server.engine.worker --fd N``: an inherited, connected Unix socket."""
+    parser = argparse.ArgumentParser(prog="unisono.server.engine.worker")
+    parser.add_argument("--fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    ignore_stop_signals()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    from unisono.engine import build_engine  # torch comes with it
+
+    with _inherited(options.fd) as sock:
+        return run(sock, build_engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

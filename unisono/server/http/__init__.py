@@ -1,0 +1,1 @@
+"""HTTP before any route: connections, guard, bodies, streams. Knows nothing of OpenAI."""

@@ -1,0 +1,133 @@
+"""From a request to its checked body, within bounds of bytes, time and work.
+
+Knows the order of these steps; how each is done is elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.requests import Request
+
+from unisono.server.api_error import ApiError, bad_request
+from unisono.server.http.body_budget import BodyAccount, BodyBudget
+from unisono.server.http.body_shape import ShapeLimits
+from unisono.server.http.content_encoding import TooLargeError, check_encoding, decoded
+from unisono.server.http.json_body import (
+    Model,
+    body_too_large,
+    discard_body,
+    parse_json,
+    validate,
+)
+from unisono.server.http.shape_checker import ShapeChecker
+from unisono.server.openai.unknown_fields import UnknownFields
+from unisono.server.settings import Limits
+
+__all__ = ["BodyReader"]
+
+_INLINE_BYTES = 64 * 2**10
+_RETRY_AFTER_S = 2
+
+
+class BodyReader:
+    """Args:
+    context: tells how many tokens a prompt may have.
+    """
+
+    def __init__(
+        self, limits: Limits, unknown_fields: UnknownFields, context: Callable[[], int]
+    ) -> None:
+        self._limits = limits
+        self._unknown_fields = unknown_fields
+        self._context = context
+        self._budget = BodyBudget(limits.bodies_bytes)
+        self._checker = ShapeChecker()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="json")
+
+    def close(self) -> None:
+        self._checker.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def read(self, request: Request, model: type[Model]) -> Model:
+        """The request's body, checked against ``model``. ``request.state.body`` holds its share of
+        the bytes in flight until it is closed.
+
+        Raises:
+            ApiError: it is too large, too slow, too much work, not JSON, or does not fit; or there
+                is no room for it now.
+            ClientDisconnect: the client left before the body was complete.
+        """
+        request.state.body = account = self._budget.account(request.state.tenant)
+        body = await self._receive(request, account)
+        encoding = check_encoding(request.headers.get("content-encoding"))
+        if encoding is not None:
+            sent, body = body, await asyncio.to_thread(self._decoded, body, encoding)
+            if len(body) > len(sent) and not account.take(len(body) - len(sent)):
+                raise _no_room()
+        await self._checker.check(body, ShapeLimits(self._limits.json_depth, self._context()))
+        if len(body) <= _INLINE_BYTES:
+            return self._parsed(body, model)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._parsed, body, model)
+
+    async def _receive(self, request: Request, account: BodyAccount) -> bytes:
+        arrival = asyncio.create_task(self._collect(request, account))
+        account.drop_body = arrival.cancel
+        try:
+            await asyncio.wait({arrival}, timeout=self._limits.body_timeout_s)
+            if account.was_dropped:
+                raise _no_room()
+            if not arrival.done():
+                message = f"The body did not arrive within {self._limits.body_timeout_s:g} seconds."
+                raise ApiError(408, message, code="request_timeout", close=True)
+            return arrival.result()
+        finally:
+            account.drop_body = None
+            arrival.cancel()
+
+    async def _collect(self, request: Request, account: BodyAccount) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            if len(body) + len(chunk) > self._limits.body_bytes:
+                await discard_body(request.receive)
+                raise body_too_large(self._limits)
+            if not account.take(len(chunk)):
+                await discard_body(request.receive)
+                raise _no_room()
+            body += chunk
+        return bytes(body)
+
+    def _decoded(self, body: bytes, encoding: str) -> bytes:
+        try:
+            return decoded(body, encoding, self._limits.body_bytes)
+        except TooLargeError as error:
+            raise body_too_large(self._limits) from error
+
+    def _parsed(self, body: bytes, model: type[Model]) -> Model:
+        value = parse_json(body)
+        if not isinstance(value, dict):
+            raise bad_request("The body must be a JSON object.")
+        self._check_messages(value)
+        return validate(value, model, self._unknown_fields)
+
+    def _check_messages(self, value: dict[str, Any]) -> None:
+        messages = value.get("messages")
+        if isinstance(messages, list) and len(messages) > self._limits.messages:
+            raise bad_request(
+                f"A chat has at most {self._limits.messages} messages on this server.",
+                param="messages",
+            )
+
+
+def _no_room() -> ApiError:
+    return ApiError(
+        503,
+        "There is no room for this body at the moment. Try again in a few seconds.",
+        code="bodies_in_flight",
+        retry_after_s=_RETRY_AFTER_S,
+        close=True,
+    )

@@ -1,0 +1,163 @@
+"""The one door: every request passes here before any route sees it.
+
+Denies by default: without a key only ``/health`` answers. Also refuses what is too large, what
+comes while the server drains or from a foreign web page, answers browsers that ask first, catches
+whatever a route did not, and lets go of clients that leave. Pure ASGI: bodies stream through
+untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from unisono.server.api_error import ApiError, error_response
+from unisono.server.failures import log_failure
+from unisono.server.http.json_body import body_too_large, discard_body
+from unisono.server.http.keys import KeyRing, sent_key
+from unisono.server.http.visit import Visit
+from unisono.server.http.web_origins import WebOrigins
+from unisono.server.metrics import Metrics
+from unisono.server.settings import Limits
+
+__all__ = ["Gate", "Guard"]
+
+_PUBLIC_PATHS = frozenset({"/health"})
+_READING_METHODS = frozenset({"GET"})
+_RETRY_AFTER_S = 5
+_log = logging.getLogger("unisono.server")
+
+
+class Gate:
+    """How many requests are inside, and whether more may come."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.num_inside = 0
+
+
+class Guard:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        origins: WebOrigins,
+        keys: KeyRing,
+        limits: Limits,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
+        self._app = app
+        self._origins = origins
+        self._keys = keys
+        self._limits = limits
+        self._gate = gate
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._guarded(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = Visit(receive, send)
+        self._gate.num_inside += 1
+        try:
+            await self._answer(scope, visit)
+        except (ClientDisconnect, asyncio.CancelledError):
+            if not visit.client_left:
+                raise
+        finally:
+            visit.close()
+            _close_body(scope)
+            self._gate.num_inside -= 1
+            self._count(visit)
+
+    async def _answer(self, scope: Scope, visit: Visit) -> None:
+        try:
+            app = self._check(scope) or self._app
+            await app(scope, visit.receive, visit.send)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            log_failure(_log, error)
+            if visit.status is None:
+                if isinstance(error, ApiError) and error.status == 413:
+                    await discard_body(visit.receive)
+                await error_response(error)(scope, visit.receive, visit.send)
+
+    def _count(self, visit: Visit) -> None:
+        if visit.client_left:
+            self._metrics.client_left()
+        elif visit.status is not None:
+            self._metrics.response(visit.status)
+
+    def _check(self, scope: Scope) -> Response | None:
+        """The answer to a browser that asks first, which has no key to send.
+
+        Raises:
+            ApiError: this request is not let in.
+        """
+        headers = dict(scope["headers"])
+        self._check_headers(scope)
+        self._origins.check(scope["method"], headers)
+        preflight = self._origins.preflight(scope["method"], headers)
+        if preflight is not None:
+            response = Response(status_code=204)
+            response.raw_headers += preflight
+            return response
+        tenant = self._keys.tenant(headers)
+        if tenant is None and scope["path"] not in _PUBLIC_PATHS:
+            raise _unauthorized(sent_key(headers) is not None)
+        scope.setdefault("state", {})["tenant"] = tenant or ""
+        if scope["method"] not in _READING_METHODS:
+            self._check_room()
+            self._check_length(headers.get(b"content-length", b"0"))
+        return None
+
+    def _check_headers(self, scope: Scope) -> None:
+        size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+        size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if size > self._limits.header_bytes:
+            message = f"The headers are larger than the {self._limits.header_bytes} bytes allowed."
+            raise ApiError(431, message, code="headers_too_large", close=True)
+
+    def _check_room(self) -> None:
+        if self._gate.draining:
+            raise ApiError(
+                503,
+                "The server is shutting down. Send the request to another one, or again later.",
+                code="draining",
+                retry_after_s=_RETRY_AFTER_S,
+                close=True,
+            )
+        if self._gate.num_inside > self._limits.in_flight:
+            raise ApiError(
+                429,
+                f"More than {self._limits.in_flight} requests at once. Try again later.",
+                code="too_many_requests",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def _check_length(self, content_length: bytes) -> None:
+        if not content_length.isdigit() or int(content_length[:20]) > self._limits.body_bytes:
+            raise body_too_large(self._limits)
+
+
+def _close_body(scope: Scope) -> None:
+    if body := scope.get("state", {}).get("body"):
+        body.close()
+
+
+def _unauthorized(has_key: bool) -> ApiError:
+    if has_key:
+        return ApiError(401, "This API key is not known here.", code="invalid_api_key")
+    message = "An API key is missing. Send the header 'Authorization: Bearer KEY'."
+    return ApiError(401, message, code="missing_api_key")

@@ -1,0 +1,138 @@
+"""Request bodies: strict JSON.
+
+Knows bytes and JSON; nothing of routes. Stricter than ``json.loads``: no NaN, no numbers beyond
+float range, no duplicate keys, no lone surrogates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import re
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.types import Receive
+
+from unisono.server.api_error import ApiError, bad_request
+from unisono.server.openai.body_model import UNKNOWN_FIELD, Body
+from unisono.server.openai.request_schema import OTHER_ROUTES
+from unisono.server.openai.unknown_fields import UnknownFields
+from unisono.server.openai.unsupported import drop_unsupported
+from unisono.server.settings import Limits
+
+__all__ = ["Model", "body_too_large", "discard_body", "parse_json", "validate"]
+
+_MAX_KEYS = 4096
+_DISCARD_S = 2.0
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SAYS = {
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "list_type": "Input should be a list",
+}
+"""In JSON's words; the rest is clear in pydantic's."""
+Model = TypeVar("Model", bound=Body)
+
+
+async def discard_body(receive: Receive) -> None:
+    """Reads away, for a while, what a client still sends: a connection that is closed over unread
+    bytes takes the answer back."""
+
+    async def drain() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(drain(), _DISCARD_S)
+
+
+def body_too_large(limits: Limits) -> ApiError:
+    message = f"The body is larger than the {limits.body_bytes} bytes allowed."
+    return ApiError(413, message, code="body_too_large", close=True)
+
+
+def parse_json(body: bytes) -> Any:
+    """Of a body whose shape has been checked, so that it is not nested too deep.
+
+    Raises:
+        ApiError: not strict JSON.
+    """
+    if not body.strip():
+        raise bad_request("The body is empty: send a JSON object.", code="invalid_json")
+    try:
+        value = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique_keys,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+        )
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise bad_request("The body is not valid UTF-8.", code="invalid_utf8") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise bad_request(f"The body is not valid JSON ({where}).", code="invalid_json") from error
+    except ValueError as error:
+        raise bad_request("A number in the body is too large.", code="invalid_json") from error
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_KEYS:
+        raise bad_request(f"An object in the body has more than {_MAX_KEYS} keys.")
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise bad_request("The body names a key twice in one object.", code="invalid_json")
+    return fields
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("out of range")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise bad_request(f"{name} is not a JSON number.", code="invalid_json")
+
+
+def validate(value: Any, model: type[Model], unknown_fields: UnknownFields | None = None) -> Model:
+    """Raises:
+    ApiError: names the first field that is wrong, and why; repeats nothing of its content.
+    """
+    known = drop_unsupported(value, model.names, OTHER_ROUTES.get(model))
+    try:
+        return model.model_validate(known, context=unknown_fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=True)
+        raise _wrong_field(found[0]) from None
+
+
+def _wrong_field(error: ErrorDetails) -> ApiError:
+    if error["type"] == UNKNOWN_FIELD:
+        param = _field_name((*error["loc"], error["ctx"]["name"]))
+        message = f"Unknown field {param!r}. Leave it out: this server refuses unknown fields."
+        return bad_request(message, param=param, code="unknown_field")
+    param = _field_name(error["loc"])
+    says = _SAYS.get(error["type"], error["msg"])
+    if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
+        says = "Input should not be empty"
+    message = f"{param or 'The body'}: {says}."
+    return bad_request(message, param=param)
+
+
+def _field_name(location: tuple[int | str, ...]) -> str | None:
+    """``("messages", 0, "role")`` -> ``"messages[0].role"``; names of forms are left out."""
+    name = ""
+    for part in location:
+        if isinstance(part, int):
+            name += f"[{part}]"
+        elif not part.startswith(("(", "[")):
+            name += f".{part}" if name else part
+    return name[:200] or None

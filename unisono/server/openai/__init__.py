@@ -1,0 +1,1 @@
+"""The OpenAI API: schemas, routes, and how answers are rendered."""

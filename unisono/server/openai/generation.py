@@ -1,0 +1,231 @@
+"""One HTTP request's answers: token outputs become text, log-probabilities and usage.
+
+Knows engine requests and text streams; nothing of HTTP or of the shape of responses.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from unisono.core import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenLogprob,
+    derive_seed,
+    errors,
+)
+from unisono.server.engine.answers import Answers
+from unisono.server.metrics import Metrics
+from unisono.text import AnswerStream, Tokenizer
+
+_log = logging.getLogger("unisono.server")
+
+__all__ = ["AnswerDelta", "EngineHost", "Generation", "Usage", "make_requests"]
+
+
+class EngineHost(Protocol):
+    """Where requests are computed."""
+
+    async def submit(self, requests: Sequence[Request]) -> Answers: ...
+
+
+@dataclass(slots=True)
+class AnswerDelta:
+    """What was added to one answer."""
+
+    index: int
+    text: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def as_dict(self) -> dict[str, object]:
+        """OpenAI's ``usage`` object."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+
+
+@dataclass(slots=True)
+class _Answer:
+    index: int
+    stream: AnswerStream
+    counts_cached: bool
+    """The first answer to a prompt: the prompt is counted once, whatever ``n``."""
+    last_token_s: float | None = None
+    finished: bool = False
+
+
+def make_requests(
+    name: str,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    *,
+    room: int | None = None,
+    priority: int = 0,
+    tenant: str = "",
+    cache_salt: str = "",
+) -> list[Request]:
+    """``params.n`` engine requests for each prompt, seeded apart.
+
+    Args:
+        room: tokens of prompt and answer, if ``max_tokens`` is to give way to it.
+    """
+    seed = secrets.randbits(63) if params.seed is None else params.seed
+    shared = [tuple(prompt) for prompt in prompts]
+    return [
+        Request(
+            id=f"{name}-{prompt_index * params.n + i}",
+            prompt_token_ids=prompt,
+            params=_fitting(params, len(prompt), room),
+            seed=derive_seed(seed, i),
+            priority=priority,
+            tenant=tenant,
+            cache_salt=cache_salt,
+        )
+        for prompt_index, prompt in enumerate(shared)
+        for i in range(params.n)
+    ]
+
+
+def _fitting(params: SamplingParams, num_prompt: int, room: int | None) -> SamplingParams:
+    if room is None or params.max_tokens is None or num_prompt >= room:
+        return params
+    left = room - num_prompt
+    return params if params.max_tokens <= left else replace(params, max_tokens=left)
+
+
+class Generation:
+    """Iterating gives, for each step of the engine, what it added to the answers.
+
+    Args:
+        continues_text: the answer goes on in the middle of the prompt's text, so a space at its
+            beginning belongs to it.
+
+    Raises while iterating:
+        RequestError, EngineDeadError: the first of the answers that failed; the others are aborted.
+    """
+
+    def __init__(
+        self,
+        host: EngineHost,
+        tokenizer: Tokenizer,
+        requests: Sequence[Request],
+        metrics: Metrics,
+        *,
+        continues_text: bool = False,
+    ) -> None:
+        self._host = host
+        self._requests = requests
+        self._metrics = metrics
+        self._started_s = time.monotonic()
+        self._answers: Answers | None = None
+        self._state = {
+            request.id: _Answer(
+                index,
+                AnswerStream(
+                    tokenizer,
+                    request.params,
+                    request.prompt_token_ids if continues_text else (),
+                ),
+                counts_cached=index % request.params.n == 0,
+            )
+            for index, request in enumerate(requests)
+        }
+        firsts = (request for i, request in enumerate(requests) if i % request.params.n == 0)
+        self.usage = Usage(sum(len(request.prompt_token_ids) for request in firsts))
+
+    @property
+    def num_answers(self) -> int:
+        return len(self._requests)
+
+    def close(self) -> None:
+        """Frees what the engine still holds; safe to call twice. What has not finished by now is
+        an answer whose client left."""
+        self._give_up("disconnect")
+        if self._answers is not None:
+            self._answers.close()
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> list[AnswerDelta]:
+        try:
+            return await self._next_deltas()
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._give_up("error")
+            self.close()
+            raise
+
+    async def _next_deltas(self) -> list[AnswerDelta]:
+        if self._answers is None:
+            self._answers = await self._host.submit(self._requests)
+        while True:
+            outputs = await self._answers.__anext__()
+            if deltas := [delta for output in outputs if (delta := self._take(output))]:
+                return deltas
+
+    def _give_up(self, reason: str) -> None:
+        for answer in self._state.values():
+            if not answer.finished:
+                answer.finished = True
+                self._metrics.finished(reason, time.monotonic() - self._started_s)
+
+    def _take(self, output: RequestOutput) -> AnswerDelta | None:
+        answer = self._state[output.request_id]
+        if answer.finished:
+            return None
+        if output.finish_reason in ("error", "abort"):
+            _log.error("The engine failed on a request: %s", output.error)
+            raise errors.RequestFailedError("The engine could not finish this request.")
+        part = answer.stream.take(output)
+        if part.ended_by_text:
+            assert self._answers is not None
+            self._answers.abort(output.request_id)
+        self._count(answer, len(part.token_ids), output.num_cached_tokens)
+        if part.finish_reason is not None:
+            answer.finished = True
+            self._metrics.finished(part.finish_reason, time.monotonic() - self._started_s)
+        return AnswerDelta(
+            answer.index,
+            part.text,
+            part.token_ids,
+            part.logprobs,
+            output.prompt_logprobs,
+            part.finish_reason,
+        )
+
+    def _count(self, answer: _Answer, num_tokens: int, num_cached: int) -> None:
+        if answer.counts_cached and num_cached:
+            answer.counts_cached = False
+            self.usage.cached_tokens += num_cached
+        if not num_tokens:
+            return
+        now_s = time.monotonic()
+        if answer.last_token_s is None:
+            self._metrics.first_token(now_s - self._started_s)
+        else:
+            self._metrics.next_tokens(now_s - answer.last_token_s, num_tokens)
+        answer.last_token_s = now_s
+        self.usage.completion_tokens += num_tokens

@@ -1,0 +1,102 @@
+"""The routes that do not generate: models, tokens, health, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from unisono.server.api_error import bad_request, not_supported
+from unisono.server.metrics import CONTENT_TYPE
+from unisono.server.openai.known_fields import FEATURES
+from unisono.server.openai.openapi import ERRORS, describe_body
+from unisono.server.openai.request_schema import DetokenizeRequest, TokenizeRequest
+from unisono.server.openai.response_schema import (
+    Health,
+    ModelCard,
+    ModelList,
+    ModelPermission,
+    TokenIds,
+    TokenText,
+)
+from unisono.server.service import Service
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get("/health", responses={503: {"model": Health, "description": "Not ready."}})
+async def health(request: Request) -> Health:
+    """200 if requests are answered, 503 while the engine is restarted or the server shuts down."""
+    service: Service = request.app.state.service
+    status = "draining" if service.gate.draining else service.engine.state
+    body = Health(status="ok" if status == "ready" else status)  # type: ignore[arg-type]
+    code = 200 if status == "ready" else 503
+    return JSONResponse(body.model_dump(), status_code=code)  # type: ignore[return-value]
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Numbers for Prometheus."""
+    service: Service = request.app.state.service
+    return Response(service.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+
+@router.get("/v1/models", responses={401: ERRORS[401]})
+async def list_models(request: Request) -> ModelList:
+    """The names that ``model`` may have."""
+    service: Service = request.app.state.service
+    return ModelList(data=[_card(service, name) for name in service.settings.model_names])
+
+
+@router.get("/v1/models/{name:path}", responses={401: ERRORS[401], 404: ERRORS[404]})
+async def get_model(request: Request, name: str) -> ModelCard:
+    """One of them."""
+    service: Service = request.app.state.service
+    service.check_model(name)
+    return _card(service, name)
+
+
+def _card(service: Service, name: str) -> ModelCard:
+    return ModelCard(
+        id=name,
+        created=service.created_s,
+        root=service.settings.model_root or service.settings.model_name,
+        permission=[ModelPermission(id=f"modelperm-{name}", created=service.created_s)],
+        max_model_len=service.engine.facts.max_model_len,
+        default_sampling_params=service.settings.sampling_defaults.said(),
+    )
+
+
+@router.post("/tokenize", responses=ERRORS, openapi_extra=describe_body(TokenizeRequest))
+async def tokenize(request: Request) -> TokenIds:
+    """The token ids of a text, or of a conversation as the model will see it."""
+    service: Service = request.app.state.service
+    body = await service.read(request, TokenizeRequest)
+    service.check_model(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise bad_request("Send either prompt or messages.", param="prompt")
+    if body.prompt is not None:
+        special = body.add_special_tokens is not False
+        ids = await service.encoder.text(body.prompt, add_special_tokens=special)
+    else:
+        if body.add_special_tokens:
+            feature = FEATURES["add_special_tokens"]
+            raise not_supported(feature.name, "add_special_tokens", feature.hint)
+        ids = await service.encoder.chat(body)
+    names = [service.tokenizer.token_text(i) for i in ids] if body.return_token_strs else None
+    length = service.engine.facts.max_model_len
+    return TokenIds(count=len(ids), max_model_len=length, tokens=ids, token_strs=names)
+
+
+@router.post("/detokenize", responses=ERRORS, openapi_extra=describe_body(DetokenizeRequest))
+async def detokenize(request: Request) -> TokenText:
+    """The text of token ids."""
+    service: Service = request.app.state.service
+    body = await service.read(request, DetokenizeRequest)
+    service.check_model(body.model)
+    size = service.engine.facts.vocab_size
+    if body.tokens and max(body.tokens) >= size:
+        message = f"A token id is outside the vocabulary of {size}."
+        raise bad_request(message, param="tokens")
+    return TokenText(prompt=await service.encoder.decode(body.tokens))

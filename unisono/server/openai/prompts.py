@@ -1,0 +1,272 @@
+"""Text and conversations to token ids, away from the event loop.
+
+A prompt is refused by its length before it is tokenized. Long ones have threads of their own, so
+that the others do not wait for them.
+
+Knows request bodies and the tokenizer; nothing of engines or responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from unisono.core.errors import ContextLengthError, InvalidRequestError
+from unisono.server.api_error import bad_request, not_supported
+from unisono.server.openai.message_schema import ROLES, ChatMessage, TextPart, ToolCall
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
+from unisono.server.settings import Limits
+from unisono.text import Tokenizer
+
+__all__ = ["Prompt", "PromptEncoder", "plain_message"]
+
+_NUM_THREADS = 2
+_LONG_CHARACTERS = 32 * 2**10
+_MOST_CUT = 8
+"""Contexts of text that are tokenized where a client lets its prompt be cut."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """``text`` is what the client wrote, where it wrote text."""
+
+    token_ids: tuple[int, ...]
+    text: str | None = None
+
+    def cut_to(self, token_ids: Sequence[int]) -> Prompt:
+        """The same, or what was left of it: no longer what the client wrote."""
+        return self if len(token_ids) == len(self.token_ids) else Prompt(tuple(token_ids))
+
+
+class PromptEncoder:
+    """Args:
+    context: tells how many tokens a prompt may have.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, limits: Limits, context: Callable[[], int]) -> None:
+        self._tokenizer = tokenizer
+        self._limits = limits
+        self._context = context
+        self._short = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize")
+        self._long = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenize-long")
+
+    def close(self) -> None:
+        for threads in (self._short, self._long):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def text(
+        self, text: str, *, add_special_tokens: bool = True, is_cut: bool = False
+    ) -> list[int]:
+        """Args:
+            is_cut: the client lets it be cut to the context.
+
+        Raises:
+            ContextLengthError: more tokens than the context holds.
+        """
+
+        def encode() -> list[int]:
+            with self._length_errors("prompt", is_cut=is_cut):
+                return self._tokenizer.encode(
+                    text, add_special_tokens=add_special_tokens, max_tokens=self._most(is_cut)
+                )
+
+        return await self._in_thread(encode, len(text))
+
+    def _most(self, is_cut: bool) -> int:
+        return self._context() * (_MOST_CUT if is_cut else 1)
+
+    @contextmanager
+    def _length_errors(self, param: str, *, is_cut: bool) -> Iterator[None]:
+        try:
+            yield
+        except ContextLengthError as error:
+            if is_cut:
+                raise
+            raise self._too_long(param) from error
+
+    def _too_long(self, param: str, num_tokens: int | None = None) -> ContextLengthError:
+        has = "more" if num_tokens is None else str(num_tokens)
+        return ContextLengthError(
+            f"This model's maximum context length is {self._context()} tokens, answer included; "
+            f"the prompt is too long: it has {has}.",
+            param=param,
+            hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
+        )
+
+    async def decode(self, token_ids: list[int]) -> str:
+        return await self._in_thread(
+            lambda: self._tokenizer.decode(token_ids, skip_special_tokens=False), len(token_ids)
+        )
+
+    async def chat(self, body: ChatRequest | TokenizeRequest) -> list[int]:
+        """Raises:
+        ApiError, InvalidRequestError: messages that this server or the template refuses.
+        """
+        self._check_roles(body.messages or ())
+        plain = [plain_message(message) for message in body.messages or ()]
+        is_cut = getattr(body, "truncate_prompt_tokens", None) is not None
+        continues = bool(body.continue_final_message)
+        generation_prompt = body.add_generation_prompt
+        if generation_prompt is None:
+            generation_prompt = not continues
+        variables = self._variables(body)
+        tools = _plain_tools(body)
+        documents = [one.model_dump(exclude_unset=True) for one in body.documents or ()] or None
+        for name, given in (("tools", tools), ("documents", documents)):
+            if given is not None:
+                self._require_in_template(name, f"A list of {name}")
+
+        def encode() -> list[int]:
+            with self._length_errors("messages", is_cut=is_cut):
+                return self._tokenizer.encode_chat(
+                    plain,
+                    tools=tools,
+                    documents=documents,
+                    add_generation_prompt=generation_prompt,
+                    continue_final_message=continues,
+                    template_kwargs=variables,
+                    max_tokens=self._most(is_cut),
+                )
+
+        try:
+            return await self._in_thread(encode, _num_characters(plain))
+        except InvalidRequestError as error:
+            if error.param != "template_kwargs":
+                raise
+            where = "chat_template_kwargs"  # what clients call it
+            raise bad_request(f"chat_{error}", param=where) from error
+
+    def _check_roles(self, messages: Sequence[ChatMessage]) -> None:
+        """A role that no template names is a slip, or its text would be lost in silence."""
+        first = {message.role: index for index, message in reversed(list(enumerate(messages)))}
+        for role, index in first.items():
+            if role == "function":
+                raise not_supported(
+                    "The role of old function calls", f"messages[{index}].role", "Send role 'tool'."
+                )
+            if role not in ROLES and not self._tokenizer.template_has_role(role):
+                raise bad_request(
+                    "The role should be 'system', 'developer', 'user', 'assistant' or 'tool': this "
+                    "model's chat template names no such other.",
+                    param=f"messages[{index}].role",
+                )
+
+    def _variables(self, body: ChatRequest | TokenizeRequest) -> dict[str, Any]:
+        """What the template is told beside the conversation. An effort that no template reads would
+        be dropped in silence."""
+        given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
+        if body.reasoning_effort is None:
+            return given
+        self._require_in_template("reasoning_effort", "Reasoning effort")
+        return {"reasoning_effort": body.reasoning_effort, **given}
+
+    def _require_in_template(self, name: str, feature: str) -> None:
+        """What no template reads would be dropped in silence.
+
+        Raises:
+            ApiError: the model's chat template reads no variable ``name``.
+        """
+        if not self._tokenizer.template_reads(name):
+            raise not_supported(feature, name, "This model's chat template has none.")
+
+    async def completion(self, body: CompletionRequest) -> list[Prompt]:
+        """Raises:
+        ApiError, InvalidRequestError: an empty prompt, or more prompts than allowed.
+        """
+        given = _one_by_one(body.prompt)
+        if len(given) > self._limits.prompts:
+            message = f"At most {self._limits.prompts} prompts in one request on this server."
+            raise bad_request(message, param="prompt")
+        special = body.add_special_tokens is not False
+        is_cut = body.truncate_prompt_tokens is not None
+        return [await self._prompt(one, add_special_tokens=special, is_cut=is_cut) for one in given]
+
+    async def _prompt(
+        self, given: str | list[int], *, add_special_tokens: bool, is_cut: bool
+    ) -> Prompt:
+        if not isinstance(given, str):
+            if len(given) > self._most(is_cut):
+                raise self._too_long("prompt", len(given))
+            return Prompt(tuple(given))
+        token_ids = await self.text(given, add_special_tokens=add_special_tokens, is_cut=is_cut)
+        if not token_ids:
+            raise bad_request("The prompt is empty: send at least one token.", param="prompt")
+        return Prompt(tuple(token_ids), given)
+
+    async def _in_thread(self, work: Callable[[], T], size: int) -> T:
+        threads = self._long if size > _LONG_CHARACTERS else self._short
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _num_characters(messages: Sequence[dict[str, Any]]) -> int:
+    contents = (message["content"] or "" for message in messages)
+    return sum(
+        len(content) if isinstance(content, str) else sum(map(len, content)) for content in contents
+    )
+
+
+def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+    """The four forms of ``prompt`` as one: a list of texts or token ids."""
+    if isinstance(given, str) or isinstance(given[0], int):
+        return [given]
+    return cast("list[str | list[int]]", given)
+
+
+def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | None:
+    """Without a tool there are none: templates tell an empty list from that."""
+    return [tool.model_dump(exclude_unset=True) for tool in body.tools or ()] or None
+
+
+def plain_message(message: ChatMessage) -> dict[str, Any]:
+    """The message as chat templates expect it: arguments as an object. A tool may say nothing."""
+    content: str | list[str] | None = "" if message.role == "tool" else None
+    if message.content is not None:
+        given = message.content
+        content = given if isinstance(given, str) else _texts(given, are_thoughts=False)
+    plain: dict[str, Any] = {
+        "role": "system" if message.role == "developer" else message.role,
+        "content": content or message.refusal or content,
+    }
+    for name in ("name", "tool_call_id"):
+        if (value := getattr(message, name)) is not None:
+            plain[name] = value
+    if reasoning := _reasoning(message):
+        plain["reasoning_content"] = reasoning
+    if message.tool_calls:
+        plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
+    return plain
+
+
+def _reasoning(message: ChatMessage) -> str | None:
+    """What an assistant thought, by the field or the parts in which its server told it."""
+    said = message.reasoning_content or message.reasoning or message.thinking
+    if said or not isinstance(message.content, list):
+        return said
+    return "\n".join(filter(None, _texts(message.content, are_thoughts=True)))
+
+
+def _texts(parts: Sequence[TextPart], *, are_thoughts: bool) -> list[str]:
+    return [part.text for part in parts if (part.type == "thinking") == are_thoughts]
+
+
+def _plain_call(call: ToolCall) -> dict[str, Any]:
+    arguments = call.function.arguments
+    if not isinstance(arguments, dict):
+        arguments = _parsed(arguments or "{}")
+    plain = {"type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+    return plain if call.id is None else {"id": call.id, **plain}
+
+
+def _parsed(arguments: str) -> Any:
+    """The object that the text says; the text itself where a model has written none."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments

@@ -1,0 +1,207 @@
+"""What clients may send: the bodies of all routes, every field bounded.
+
+Fields that nobody knows are ignored and named in the log, or refused by a strict server
+(``body_model.py``). What is known beyond these fields is in ``known_fields.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from unisono.core import MAX_ALLOWED_TOKENS, MAX_LOGPROBS
+from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
+from unisono.server.openai.message_schema import (
+    MAX_ITEMS,
+    Documents,
+    Messages,
+    ShortText,
+    Text,
+    Tools,
+    form_of,
+)
+
+__all__ = [
+    "OTHER_ROUTES",
+    "ChatRequest",
+    "CompletionRequest",
+    "DetokenizeRequest",
+    "SamplingFields",
+    "TokenizeRequest",
+]
+
+MAX_CHOICES = 128
+_INT31 = (1 << 31) - 1
+_INT63 = (1 << 63) - 1
+
+TokenId = Annotated[int, Field(ge=0, le=_INT31)]
+Count = Annotated[WholeNumber, Field(ge=0, le=_INT31)]
+StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+ModelName = Annotated[str, Field(max_length=1024)]
+Ids = Annotated[
+    list[TokenId], Field(min_length=1, max_length=MAX_ITEMS, fail_fast=True), WholeNumbers
+]
+
+
+FewIds = Annotated[list[TokenId], Field(max_length=64), WholeNumbers]
+AllowedIds = Annotated[
+    list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED_TOKENS), WholeNumbers
+]
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: number for name, number in value.items() if number is not None}
+
+
+LogitBias = Annotated[
+    dict[str, Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=1024),
+    BeforeValidator(_without_null),
+]
+
+
+def _stop_form(value: Any) -> str | None:
+    return "(nothing)" if value == "" else form_of(value)
+
+
+Stop = Annotated[
+    Annotated[str, Field(max_length=0), Tag("(nothing)")]
+    | Annotated[StopText, Tag("(text)")]
+    | Annotated[list[StopText], Field(max_length=64), Tag("(list)")],
+    Discriminator(
+        _stop_form,
+        custom_error_type="stop_form",
+        custom_error_message="Input should be a text or a list of texts",
+    ),
+]
+
+
+def _prompt_form(value: Any) -> str | None:
+    if not (isinstance(value, list) and value):
+        return "(text)" if isinstance(value, str) else None
+    if isinstance(value[0], str):
+        return "(texts)"
+    return "(lists of ids)" if isinstance(value[0], list) else "(ids)"
+
+
+Prompt = Annotated[
+    Annotated[Text, Tag("(text)")]
+    | Annotated[list[Text], Field(max_length=4096, fail_fast=True), Tag("(texts)")]
+    | Annotated[Ids, Tag("(ids)")]
+    | Annotated[list[Ids], Field(max_length=4096, fail_fast=True), Tag("(lists of ids)")],
+    Discriminator(
+        _prompt_form,
+        custom_error_type="prompt_form",
+        custom_error_message="Input should be a text, token ids, or a list of texts or of lists "
+        "of token ids",
+    ),
+]
+
+
+class StreamOptions(Body):
+    place: ClassVar[str] = "stream_options."
+    without_effect: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
+
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class SamplingFields(Body):
+    """What chat and plain completions have in common."""
+
+    model: ModelName | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[WholeNumber, Field(ge=1, le=MAX_CHOICES)] | None = None
+    seed: Annotated[WholeNumber, Field(ge=-_INT63 - 1, le=_INT63)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[WholeNumber, Field(ge=-1, le=_INT31)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: LogitBias | None = None
+    allowed_token_ids: AllowedIds | None = None
+    stop: Stop | None = None
+    stop_token_ids: FewIds | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Count | None = None
+    max_tokens: Count | None = None
+    truncate_prompt_tokens: Annotated[WholeNumber, Field(ge=-1, le=_INT31)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    prompt_logprobs: Annotated[WholeNumber, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    priority: Annotated[WholeNumber, Field(ge=-1000, le=1000)] | None = None
+
+
+class TemplateFields(Body):
+    """How a conversation becomes a prompt."""
+
+    tools: Tools | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: ShortText | None = None
+    documents: Documents | None = None
+
+
+class ChatRequest(SamplingFields, TemplateFields):
+    """Body of ``POST /v1/chat/completions``."""
+
+    messages: Messages
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[WholeNumber, Field(ge=0, le=20)] | None = None
+
+
+def _none_if_false(value: Any) -> Any:
+    """Of chats ``logprobs`` is a flag; switched off it asks for nothing here, too."""
+    return None if value is False else value
+
+
+class CompletionRequest(SamplingFields):
+    """Body of ``POST /v1/completions``."""
+
+    prompt: Prompt
+    logprobs: Annotated[
+        Annotated[WholeNumber, Field(ge=0, le=20)] | None, BeforeValidator(_none_if_false)
+    ] = None
+    echo: bool | None = None
+    add_special_tokens: bool | None = None
+
+
+class TokenizeRequest(TemplateFields):
+    """Body of ``POST /tokenize``: ``prompt`` or ``messages``. What else a chat has is left alone:
+    it has nothing to do with tokens."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset(ChatRequest.model_fields)
+
+    model: ModelName | None = None
+    prompt: Text | None = None
+    messages: Messages | None = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Body):
+    """Body of ``POST /detokenize``."""
+
+    model: ModelName | None = None
+    tokens: Annotated[list[TokenId], Field(max_length=MAX_ITEMS, fail_fast=True), WholeNumbers]
+
+
+OTHER_ROUTES: dict[type[Body], dict[str, str]] = {
+    ChatRequest: dict.fromkeys(CompletionRequest.names - ChatRequest.names, "/v1/completions"),
+    CompletionRequest: dict.fromkeys(
+        ChatRequest.names - CompletionRequest.names, "/v1/chat/completions"
+    ),
+}
+"""The fields that a route lacks and another has, and which: there they would do something."""

@@ -1,0 +1,1 @@
+"""Vocabularies: SentencePiece, tiktoken, tekken and GGUF as native tokenizers."""

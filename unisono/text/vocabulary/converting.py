@@ -1,0 +1,124 @@
+"""The tokenizer of a folder without ``tokenizer.json``: from SentencePiece, tiktoken or tekken.
+
+Which file it is, and which errors a user reads. Converts in memory and writes nothing; runs no
+code from the folder. Knows nothing of templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+
+from unisono.core.errors import UnsupportedModelError
+from unisono.core.folder_files import read_bytes, read_json_object
+from unisono.text.vocabulary import sentencepiece_backend, tiktoken_backend
+from unisono.text.vocabulary.native import native_call
+from unisono.text.vocabulary.protobuf import WireError
+from unisono.text.vocabulary.sentencepiece_model import read_model
+from unisono.text.vocabulary.special_tokens import declared_contents, fill_declared, put_around
+from unisono.text.vocabulary.tekken import NAMED, read_tekken
+from unisono.text.vocabulary.tiktoken_families import TiktokenFamily, find_family
+
+__all__ = ["convert_folder"]
+
+_MAX_BYTES = 64 << 20
+_CONVERT = (
+    "Fetch the model again. If it is whole, convert it once with transformers: "
+    "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes a tokenizer.json."
+)
+
+
+def convert_folder(
+    folder: Path, config: Mapping[str, Any]
+) -> tuple[Backend, dict[str, Any]] | None:
+    """The tokenizer, and ``config`` with the names (``bos_token``, ...) that it left out; ``None``
+    where the folder has no vocabulary of these kinds.
+
+    Raises:
+        CheckpointError: the file is unreadable or corrupt.
+        UnsupportedModelError: it is of a kind that is not known.
+    """
+    path = _vocabulary_file(folder)
+    content = None if path is None else read_bytes(path, _MAX_BYTES)
+    if path is None or content is None:
+        return None
+    with native_call(f"{path.name} cannot be used", hint=_CONVERT):
+        if path.name == "tekken.json":
+            return _from_tekken(content, config)
+        if path.name == "tokenizer.model" and not _is_tiktoken(content):
+            return _from_sentencepiece(content, config)
+        return _from_tiktoken(content, config, _family(folder, config, path.name))
+
+
+def _vocabulary_file(folder: Path) -> Path | None:
+    named = [folder / name for name in ("tokenizer.model", "tiktoken.model", "tekken.json")]
+    found = [path for path in (*named, *sorted(folder.glob("*.tiktoken"))) if path.exists()]
+    return found[0] if found else None
+
+
+def _is_tiktoken(content: bytes) -> bool:
+    """Whether the first line is a token in base64 and a number; no protocol buffer begins so."""
+    try:
+        first, rank = content[:512].split(b"\n", 1)[0].split()
+    except ValueError:
+        return False
+    return rank.isdigit() and first.isascii() and b"\n" in content[:512]
+
+
+def _from_sentencepiece(
+    content: bytes, config: Mapping[str, Any]
+) -> tuple[Backend, dict[str, Any]]:
+    try:
+        model = read_model(content)
+    except (WireError, ValueError) as error:
+        raise WireError(f"it is no SentencePiece model: {error}") from error
+    model = sentencepiece_backend.rename_pieces(model, declared_contents(config))
+    full = {**sentencepiece_backend.named_pieces(model), **config}
+    backend = sentencepiece_backend.build_backend(model, config)
+    fill_declared(backend, config)
+    put_around(backend, full)
+    return backend, full
+
+
+def _from_tiktoken(
+    content: bytes, config: Mapping[str, Any], family: TiktokenFamily
+) -> tuple[Backend, dict[str, Any]]:
+    ranks = tiktoken_backend.read_ranks(content, counted=family.counts_ranks)
+    backend = tiktoken_backend.build_backend(
+        ranks, pattern=family.pattern, composes=family.composes
+    )
+    if not config.get("added_tokens_decoder"):
+        tiktoken_backend.add_special(backend, family.special)
+    full = {**family.named, **config}
+    fill_declared(backend, config)
+    put_around(backend, full, in_front=family.in_front)
+    return backend, full
+
+
+def _from_tekken(content: bytes, config: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:
+    file = read_tekken(content)
+    tiktoken_backend.check_ranks(file.ranks)
+    backend = tiktoken_backend.build_backend(
+        file.ranks, pattern=file.pattern, special_in_front=file.special
+    )
+    named = {name: text for name, text in NAMED.items() if text in file.special}
+    full = {**named, **config}
+    fill_declared(backend, config)
+    put_around(backend, full, in_front=[NAMED["bos_token"]])
+    return backend, full
+
+
+def _family(folder: Path, config: Mapping[str, Any], file_name: str) -> TiktokenFamily:
+    name = config.get("tokenizer_class")
+    model_type = read_json_object(folder / "config.json", 1 << 20).get("model_type")
+    family = find_family(name, model_type)
+    if family is None:
+        raise UnsupportedModelError(
+            f"How a text is cut for {file_name} is only in the checkpoint's code (tokenizer class "
+            f"{name}, model type {model_type}), which is never run.",
+            hint="Use a checkpoint of the model that has a tokenizer.json.",
+        )
+    return family
