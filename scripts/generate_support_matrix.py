@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from unisono.hardware import Facts, load_hardware
-from unisono.hardware.cards import Card, load_cards, status_of
+from unisono.hardware.cards.status import Card, load_cards, status_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "support-matrix.md"
 INTRODUCTION = """# Support matrix

@@ -11,21 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unisono.core import (
-    EngineConfig,
-    FinishReason,
-    Request,
-    RequestOutput,
-    SamplingDefaults,
-    SamplingParams,
-    TokenLogprob,
-    derive_seed,
-    parse_kv_memory,
-)
+from unisono.core.config import EngineConfig, parse_kv_memory
 from unisono.core.errors import InvalidRequestError, RequestFailedError
-from unisono.engine import build_engine
-from unisono.hub import read_sampling_defaults, resolve_model
-from unisono.text import AnswerStream, Tokenizer
+from unisono.core.random import derive_seed
+from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
+from unisono.core.sampling import SamplingParams
+from unisono.core.sampling_defaults import SamplingDefaults
+from unisono.engine.building import build_engine
+from unisono.hub.generation_config import read_sampling_defaults
+from unisono.hub.resolving import resolve_model
+from unisono.text.answer import AnswerStream
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["LLM", "Completion", "CompletionDelta"]
 

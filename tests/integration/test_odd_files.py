@@ -23,7 +23,7 @@ from tests.engines import engine
 from tests.families import CASES
 from tests.odd_files import ODD_FILES, Odd, odd_versions
 from unisono.core.errors import InsufficientMemoryError, ModelError, UnisonoError
-from unisono.hardware.cards import Card
+from unisono.hardware.cards.status import Card
 from unisono.hub import read_sampling_defaults, resolve_model
 from unisono.text import Tokenizer
 from unisono.text.vocabulary.building import build_tokenizer

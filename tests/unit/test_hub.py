@@ -10,7 +10,7 @@ import pytest
 
 from unisono import hub
 from unisono.core.errors import CheckpointError, ConfigError, ModelNotFoundError
-from unisono.hub import files
+from unisono.hub import files, resolving
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_bad_modelscope_id(name: str) -> None:
 
 
 def test_no_name_is_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "__file__", str(tmp_path / "hub" / "__init__.py"))
+    monkeypatch.setattr(resolving, "__file__", str(tmp_path / "hub" / "__init__.py"))
     with pytest.raises(ModelNotFoundError, match="no built-in demo model"):
         hub.resolve_model(None)
     (tmp_path / "demo").mkdir()

@@ -24,7 +24,7 @@ from unisono.core.config import EngineConfig, parse_kv_memory
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
-from unisono.hub import resolve_model
+from unisono.hub.resolving import resolve_model
 
 if TYPE_CHECKING:
     from unisono.llm import LLM

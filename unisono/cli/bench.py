@@ -68,7 +68,7 @@ def bench(
         from unisono.cli.benching import report as bench_report
         from unisono.cli.benching.runs import Workload, measure
         from unisono.core.config import EngineConfig, parse_kv_memory
-        from unisono.hub import resolve_model
+        from unisono.hub.resolving import resolve_model
 
         configs = [
             EngineConfig(

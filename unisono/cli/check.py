@@ -14,7 +14,7 @@ from unisono.cli.errors import clear_errors
 from unisono.cli.options import ThreadsOption
 
 if TYPE_CHECKING:
-    from unisono.conformance import Run
+    from unisono.conformance.processes.supervising import Run
 
 __all__ = ["check"]
 
@@ -66,7 +66,7 @@ def check(
       unisono check --only ops.attention
     """
     with clear_errors():
-        from unisono.conformance import Options, check_device
+        from unisono.conformance.processes.supervising import Options, check_device
         from unisono.conformance.view import CheckView, print_summary
 
         if show_list:

@@ -35,7 +35,7 @@ def models(incomplete: str) -> list[str]:
 
 def chips(incomplete: str) -> list[str]:
     """Chips of the spec ledger."""
-    from unisono.hardware.specs import load_specs
+    from unisono.hardware.specs.ledger import load_specs
 
     return _beginning(load_specs(), incomplete)
 

@@ -15,7 +15,8 @@ from unisono.core.config import format_bytes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from unisono.hardware import DeviceReport, HardwareReport
+    from unisono.hardware.base import DeviceReport
+    from unisono.hardware.discovery import HardwareReport
 
 __all__ = ["devices"]
 
@@ -33,7 +34,7 @@ def devices(as_json: JsonOption = False) -> None:
       unisono devices --json
     """
     with clear_errors():
-        from unisono.hardware import discover
+        from unisono.hardware.discovery import discover
 
         reports = discover()
         if as_json:

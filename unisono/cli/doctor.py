@@ -14,7 +14,7 @@ from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from unisono.hardware import Finding
+    from unisono.hardware.findings import Finding
 
 __all__ = ["doctor"]
 

@@ -17,7 +17,7 @@ from unisono.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from unisono.core.weight_format import WeightFormat
-    from unisono.models.checkpoint.quantizing import QuantizedFolder
+    from unisono.models.checkpoint.model_card import QuantizedFolder
 
 __all__ = ["quantize"]
 
@@ -72,7 +72,7 @@ def _write(
     model: str | None, revision: str | None, folder: Path, format: WeightFormat
 ) -> tuple[QuantizedFolder, float]:
     from unisono.cli.benching.progress import progress_bar
-    from unisono.hub import resolve_model
+    from unisono.hub.resolving import resolve_model
     from unisono.models.checkpoint.quantizing import QuantizePlan, check_out
 
     check_out(folder)

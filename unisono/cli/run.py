@@ -146,7 +146,7 @@ def run(
 
 def sort_words(first: str | None, second: str | None) -> tuple[str | None, str | None]:
     """(model, prompt) from the words of the command line: a single word may be either."""
-    from unisono.hub import looks_like_model
+    from unisono.hub.resolving import looks_like_model
 
     if first is None or second is not None or looks_like_model(first):
         return first, second

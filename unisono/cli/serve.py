@@ -131,9 +131,10 @@ def serve(
     """
     with clear_errors():
         from unisono.core.config import EngineConfig, parse_kv_memory
-        from unisono.hub import read_sampling_defaults, resolve_model
-        from unisono.server import ServerSettings, read_keys
-        from unisono.server import serve as serve_forever
+        from unisono.hub.generation_config import read_sampling_defaults
+        from unisono.hub.resolving import resolve_model
+        from unisono.server.run import serve as serve_forever
+        from unisono.server.settings import ServerSettings, read_keys
 
         engine = EngineConfig(
             device=device,

@@ -14,7 +14,7 @@ from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from unisono.hardware.specs import ChipSpec, Evidence, Figure, Quantity
+    from unisono.hardware.specs.figures import ChipSpec, Evidence, Figure, Quantity
 
 __all__ = ["specs"]
 
@@ -42,7 +42,7 @@ def specs(chip: ChipArgument = None, as_json: JsonOption = False) -> None:
       unisono specs ascend-910b --json
     """
     with clear_errors():
-        from unisono.hardware.specs import find_spec, load_specs
+        from unisono.hardware.specs.ledger import find_spec, load_specs
 
         chosen = list(load_specs().values()) if chip is None else [find_spec(chip)]
         if as_json:
@@ -74,7 +74,7 @@ _LEGEND = (
 
 def _print_table(chosen: list[ChipSpec]) -> None:
     from unisono.cli.tables import new_console, new_table, print_line, print_table
-    from unisono.hardware.specs import GRADES
+    from unisono.hardware.specs.figures import GRADES
 
     table = new_table("chip", *_COLUMNS.values(), gap=1)
     for spec in chosen:
@@ -90,7 +90,7 @@ def _print_table(chosen: list[ChipSpec]) -> None:
 
 def _cell(quantity: Quantity) -> str:
     """``"989 V"``, ``"192 GB K*"``, ``"-"``: value, letter of the grade, mark of a conflict."""
-    from unisono.hardware.specs import GRADES
+    from unisono.hardware.specs.figures import GRADES
 
     mark = "*" if quantity.conflicts else ""
     figure = quantity.nominal or quantity.best_measured
@@ -132,7 +132,7 @@ def _print_chip(spec: ChipSpec) -> None:
 
 def _details(quantity: Quantity) -> list[tuple[str, tuple[str, ...]]]:
     """Label and lines: what is published, then measurements, then what contradicts it."""
-    from unisono.hardware.specs import QUANTITIES
+    from unisono.hardware.specs.figures import QUANTITIES
 
     lines: tuple[str, ...]
     rows: list[tuple[str, tuple[str, ...]]] = []
@@ -174,7 +174,7 @@ def _as_json(spec: ChipSpec) -> dict[str, Any]:
 
 
 def _quantity_json(quantity: Quantity) -> dict[str, Any]:
-    from unisono.hardware.specs import QUANTITIES
+    from unisono.hardware.specs.figures import QUANTITIES
 
     return {
         "base_unit": QUANTITIES[quantity.name].base_unit,

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from unisono.conformance.processes.supervising import Run
-from unisono.hardware.cards import CARD_SCHEMA
+from unisono.hardware.cards.status import CARD_SCHEMA
 
 __all__ = ["make_card"]
 

@@ -15,7 +15,7 @@ from unisono.conformance.reproductions.locating import locate, trace
 from unisono.conformance.reproductions.scripts import DeviceText, probe_script
 from unisono.conformance.results import Failure, Figure
 from unisono.conformance.watching import WatchedOps
-from unisono.hardware import Hardware
+from unisono.hardware.base import Hardware
 
 __all__ = ["Context", "NotApplicable", "Refused", "TooManyFailures", "first_line", "is_refusal"]
 

@@ -13,8 +13,9 @@ import torch
 from unisono import __version__
 from unisono.conformance.overriding import overridden_ops
 from unisono.conformance.variants import untold_variants
-from unisono.hardware import OP_TABLE_VERSION, Hardware
+from unisono.hardware.base import Hardware
 from unisono.hardware.math_precision import MATH_APIS
+from unisono.hardware.ops.portable import OP_TABLE_VERSION
 
 __all__ = ["describe"]
 

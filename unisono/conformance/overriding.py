@@ -6,7 +6,7 @@ import inspect
 from difflib import get_close_matches
 from typing import Any
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["overridden_ops", "strangers", "table_ops"]
 

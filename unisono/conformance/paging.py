@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["make_step"]
 

@@ -23,7 +23,8 @@ from unisono.conformance.expected.math_apis import use_math_api
 from unisono.conformance.inputs import normal
 from unisono.conformance.processes.lifetime import end_with_parent
 from unisono.conformance.reproductions import collective_probes
-from unisono.hardware import Hardware, find_hardware
+from unisono.hardware.base import Hardware
+from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 
 __all__ = ["main"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unisono.conformance.card import make_card
 from unisono.conformance.processes.supervising import Run
 from unisono.conformance.results import Failure, Figure, Result
-from unisono.core import format_bytes
+from unisono.core.config import format_bytes
 
 __all__ = ["render_report"]
 

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unisono.hardware import Hardware
+    from unisono.hardware.base import Hardware
 
 __all__ = ["chosen_variant", "untold_variants", "variant_checks"]
 

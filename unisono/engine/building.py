@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import torch
 
-from unisono.core import KV_DTYPES, EngineConfig, MonotonicClock, format_bytes
+from unisono.core.cache import KV_DTYPES
+from unisono.core.clock import MonotonicClock
 from unisono.core.collector import without_collector
+from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
 from unisono.engine.cache_memory import natural_block_size
 from unisono.engine.engine import Engine
@@ -21,12 +23,13 @@ from unisono.engine.ranks.team import Ranks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
-from unisono.hardware import Hardware, find_hardware
+from unisono.hardware.base import Hardware
+from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.threads import choose_threads
-from unisono.models import Decoder, LoadedModel, load_model
 from unisono.models.checkpoint.filling import Progress
-from unisono.models.loading import Reserve
+from unisono.models.decoder import Decoder
+from unisono.models.loading import LoadedModel, Reserve, load_model
 from unisono.models.parallel import Shard
 
 __all__ = ["Part", "build_engine"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.core import CacheGroup, CacheTensor, LayerCache, group_layers
-from unisono.hardware import QuantizedKV
+from unisono.core.cache import CacheGroup, CacheTensor, LayerCache, group_layers
+from unisono.hardware.ops.quantized_kv import QuantizedKV
 
 __all__ = ["PageLayout", "natural_block_size"]
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from socket import socket
 
-from unisono.core import Request, RequestOutput
 from unisono.core.errors import EngineDeadError, InvalidRequestError
+from unisono.core.request import Request, RequestOutput
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from unisono.core import CacheGroup
+from unisono.core.cache import CacheGroup
 from unisono.engine.block_pool import NULL_BLOCK, BlockPool
 from unisono.engine.sequence import Sequence
 

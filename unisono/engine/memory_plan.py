@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import torch
 
-from unisono.core import KV_DTYPES, EngineConfig, LayerCache, format_bytes
+from unisono.core.cache import KV_DTYPES, LayerCache
+from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.engine.cache_memory import PageLayout, natural_block_size
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import SCORED_ROWS
-from unisono.hardware import Hardware
-from unisono.models import Decoder
+from unisono.hardware.base import Hardware
+from unisono.models.decoder import Decoder
 from unisono.models.loading import Reserve
 from unisono.models.step_memory import LargestStep, step_bytes
 

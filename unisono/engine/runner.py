@@ -15,12 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.core import Batch, BatchRow, CacheGroup, RowResult, TokenLogprob
+from unisono.core.batch import Batch, BatchRow, RowResult
+from unisono.core.cache import CacheGroup
+from unisono.core.request import TokenLogprob
 from unisono.engine.cache_memory import PageLayout
 from unisono.engine.sampler import NOT_FINITE, Sampler, token_logprobs
 from unisono.engine.stats import Timings
-from unisono.hardware import AttentionStep, Hardware
-from unisono.models import LoadedModel, StepContext
+from unisono.hardware.base import Hardware
+from unisono.hardware.ops.attention import AttentionStep
+from unisono.models.loading import LoadedModel
+from unisono.models.step import StepContext
 
 __all__ = ["SCORED_ROWS", "Forwarded", "Runner"]
 

@@ -12,8 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from unisono.core import BatchRow, RowResult, TokenLogprob, uniform
-from unisono.hardware import PortableOps
+from unisono.core.batch import BatchRow, RowResult
+from unisono.core.random import uniform
+from unisono.core.request import TokenLogprob
+from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["NOT_FINITE", "Sampler", "token_logprobs"]
 

@@ -15,18 +15,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unisono.core import (
-    Batch,
-    BatchRow,
-    CacheGroup,
-    Clock,
-    FinishReason,
-    Request,
-    RequestOutput,
-    RowResult,
-    SamplingParams,
-)
+from unisono.core.batch import Batch, BatchRow, RowResult
+from unisono.core.cache import CacheGroup
+from unisono.core.clock import Clock
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
+from unisono.core.request import FinishReason, Request, RequestOutput
+from unisono.core.sampling import SamplingParams
 from unisono.engine.fairness import READ_COST, WRITE_COST, FairQueue
 from unisono.engine.kv_cache import KVCache, peak_blocks
 from unisono.engine.preemption import Seating

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unisono.core import Request, TokenLogprob
+from unisono.core.request import Request, TokenLogprob
 
 __all__ = ["Sequence"]
 

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from unisono.core.errors import DeviceNotFoundError, UnisonoError
 from unisono.hardware.base import DeviceReport, Hardware
-from unisono.hardware.cards import Status, status_of
+from unisono.hardware.cards.status import Status, status_of
 from unisono.hardware.ops.portable import OP_TABLE_VERSION
 
 __all__ = ["IGNORE", "HardwareReport", "discover", "find_hardware", "load_hardware"]

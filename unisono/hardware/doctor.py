@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from unisono import __version__
 from unisono.hardware.base import Hardware
-from unisono.hardware.cards import status_of
+from unisono.hardware.cards.status import status_of
 from unisono.hardware.discovery import load_hardware
 from unisono.hardware.findings import Finding
 from unisono.hardware.ops.portable import OP_TABLE_VERSION

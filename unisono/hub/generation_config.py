@@ -14,7 +14,7 @@ from typing import Any
 from unisono.core.errors import CheckpointError, ConfigError, InvalidRequestError
 from unisono.core.folder_files import read_json_object
 from unisono.core.sampling_defaults import SamplingDefaults
-from unisono.gguf import GgufFile, is_gguf
+from unisono.gguf.files import GgufFile, is_gguf
 
 __all__ = ["AUTO", "NONE", "read_sampling_defaults"]
 

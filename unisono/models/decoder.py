@@ -12,12 +12,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unisono.core import CacheTensor, LayerCache
-from unisono.hardware import PortableOps
+from unisono.core.cache import CacheTensor, LayerCache
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.layers import MLP, Attention, DecoderLayer, Embedding, Head, MoE, make_norm
+from unisono.models.config import ModelConfig
+from unisono.models.layers.attention import Attention
+from unisono.models.layers.linear import Embedding, Head
+from unisono.models.layers.mlp import MLP
+from unisono.models.layers.moe import MoE
+from unisono.models.layers.norm import make_norm
+from unisono.models.layers.residual import DecoderLayer
 from unisono.models.layers.rope import Angles, make_rope, ropes_by_layer
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Decoder", "num_pairs"]

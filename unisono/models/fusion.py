@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["fuse"]
 

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from unisono.core import LayerCache
+from unisono.core.cache import LayerCache
 from unisono.core.errors import UnsupportedModelError
-from unisono.hardware import PortableOps
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import RecurrentLayer
+from unisono.models.layers.residual import RecurrentLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["HybridConfig", "HybridDecoder", "StateShape", "hybrid", "read_recurrent"]
 

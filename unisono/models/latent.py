@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from unisono.core import CacheTensor, LayerCache
+from unisono.core.cache import CacheTensor, LayerCache
 from unisono.core.errors import CheckpointError
-from unisono.hardware import PortableOps
-from unisono.models.config import IndexShape, LatentShape, ModelConfig, RawConfig, RopeConfig
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import IndexShape, LatentShape, ModelConfig, RopeConfig
 from unisono.models.decoder import Decoder, num_pairs
-from unisono.models.layers import LatentAttention, SparseLatentAttention
+from unisono.models.layers.latent_attention import LatentAttention
+from unisono.models.layers.sparse_attention import SparseLatentAttention
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["LatentDecoder", "read_index", "read_latent"]
 

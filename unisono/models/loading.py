@@ -8,19 +8,20 @@ from pathlib import Path
 
 import torch
 
-from unisono.core import WeightFormat, format_bytes
+from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
-from unisono.hardware import Hardware
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.base import Hardware
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
 from unisono.models.checkpoint.opening import open_checkpoint
 from unisono.models.checkpoint.weights import num_parameters
-from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
-from unisono.models.layers import Linear
+from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Plan, Shard
+from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
 from unisono.models.weight_bytes import (
     are_looked_up,

@@ -34,7 +34,8 @@ from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ranks.collectives import Group
 from unisono.models.config import ModelConfig, num_kv_pieces
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Head, Linear, ProjectionNorm
+from unisono.models.layers.linear import Head, Linear
+from unisono.models.layers.norm import ProjectionNorm
 
 __all__ = ["Cut", "Plan", "Shard"]
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["FAMILIES", "find_family", "making_sense_of", "read_family"]
 

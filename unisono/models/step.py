@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["StepContext"]
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unisono.core import CacheKind, LayerCache
-from unisono.hardware import AttentionSize
+from unisono.core.cache import CacheKind, LayerCache
+from unisono.hardware.ops.attention import AttentionSize
 from unisono.hardware.ops.latent_attention import LatentAttentionSize
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear, MoE
+from unisono.models.layers.linear import Linear
+from unisono.models.layers.moe import MoE
 
 __all__ = ["LargestStep", "step_bytes"]
 

@@ -11,7 +11,8 @@ from torch import nn
 from unisono.hardware.weights.coded_weight import CodedWeight
 from unisono.hardware.weights.compact_weight import StackedWeight
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Embedding, Linear, MoE
+from unisono.models.layers.linear import Embedding, Linear
+from unisono.models.layers.moe import MoE
 
 __all__ = ["are_looked_up", "held_bytes", "step_bytes", "table_bytes", "tables_of"]
 

@@ -27,7 +27,7 @@ from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.service import Engine, Service
 from unisono.server.settings import ServerSettings
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["create_app"]
 

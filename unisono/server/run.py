@@ -24,7 +24,7 @@ from unisono.server.http.protocol import Connections, limited_protocol
 from unisono.server.http.web_origins import is_loopback
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["bind", "serve"]
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from starlette.requests import Request as HttpRequest
 
-from unisono.core import Request, SamplingParams, errors
+from unisono.core import errors
+from unisono.core.request import Request
+from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.outputs import EngineFacts
@@ -24,7 +26,7 @@ from unisono.server.metrics import Metrics
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.settings import ServerSettings
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["Engine", "Service"]
 

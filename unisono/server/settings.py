@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from unisono.core import EngineConfig, SamplingDefaults
+from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
+from unisono.core.sampling_defaults import SamplingDefaults
 from unisono.server.http.web_origins import is_loopback
 
 __all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]

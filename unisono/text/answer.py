@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unisono.core import FinishReason, RequestOutput, SamplingParams, TokenLogprob
+from unisono.core.request import FinishReason, RequestOutput, TokenLogprob
+from unisono.core.sampling import SamplingParams
 from unisono.text.stream import TextStream
 from unisono.text.tokenizer import Tokenizer
 

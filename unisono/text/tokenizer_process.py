@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core import errors
-from unisono.text.limited import LimitBrokenError, LimitedProgram, Limits
+from unisono.text.limited.process import LimitBrokenError, Limits
+from unisono.text.limited.program import LimitedProgram
 from unisono.text.token_bound import TokenBound
 
 __all__ = ["TokenizerFacts", "TokenizerProcess"]

@@ -29,7 +29,8 @@ from unisono.hardware import MemoryInfo, find_hardware
 from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import load_model
 from unisono.models.checkpoint import quantizing
-from unisono.models.checkpoint.quantizing import QuantizedFolder, QuantizePlan
+from unisono.models.checkpoint.model_card import QuantizedFolder
+from unisono.models.checkpoint.quantizing import QuantizePlan
 from unisono.models.parallel import Shard
 
 PROMPT = prompts(40)[0]

@@ -21,8 +21,8 @@ from unisono.engine import Engine
 from unisono.engine.cache_memory import natural_block_size
 from unisono.hardware import find_hardware
 from unisono.models import load_model
-from unisono.models.config import RawConfig
 from unisono.models.families.qwen3_5 import Qwen35
+from unisono.models.raw_config import RawConfig
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from unisono.conformance.processes.channel import Reader, Writer
 from unisono.conformance.report import render_report
 from unisono.conformance.reproductions.rerun import rerun_script
 from unisono.conformance.view import CheckView
-from unisono.hardware.cards import Card
+from unisono.hardware.cards.status import Card
 
 ABOUT = {
     "hardware": "x1",

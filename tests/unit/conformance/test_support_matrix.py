@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from unisono.hardware import Facts
-from unisono.hardware.cards import Card
+from unisono.hardware.cards.status import Card
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "generate_support_matrix.py"
 FACTS = Facts(name="x1", device_type="x1", vendor="Somebody", features=frozenset({"graphs"}))

@@ -10,7 +10,7 @@ import pytest
 
 from unisono.core.errors import CheckpointError
 from unisono.models.checkpoint.end_tokens import end_token_ids
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 
 def ids(folder: Path, config: Any = 2, **files: Any) -> frozenset[int]:

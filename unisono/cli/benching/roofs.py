@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from unisono.hardware import Hardware
+from unisono.hardware.base import Hardware
 
 __all__ = ["matmul_flops_per_s", "memory_read_bytes_per_s"]
 

@@ -16,10 +16,13 @@ from unisono import __version__
 from unisono.cli.benching.progress import progress_bar
 from unisono.cli.benching.roofs import matmul_flops_per_s, memory_read_bytes_per_s
 from unisono.cli.benching.work import count_kv_bytes, count_prefill_flops, count_weight_bytes
-from unisono.core import EngineConfig, Request, SamplingParams, format_bytes
+from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError, RequestFailedError
-from unisono.engine import Engine, build_engine
-from unisono.hardware import find_hardware
+from unisono.core.request import Request
+from unisono.core.sampling import SamplingParams
+from unisono.engine.building import build_engine
+from unisono.engine.engine import Engine
+from unisono.hardware.discovery import find_hardware
 from unisono.hardware.threads import current_threads
 
 __all__ = ["Workload", "measure"]

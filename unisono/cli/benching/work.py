@@ -7,8 +7,9 @@ import math
 from torch import nn
 
 from unisono.engine.runner import Runner
-from unisono.models import Decoder
-from unisono.models.layers import Linear, MoE
+from unisono.models.decoder import Decoder
+from unisono.models.layers.linear import Linear
+from unisono.models.layers.moe import MoE
 from unisono.models.weight_bytes import step_bytes
 
 __all__ = ["count_kv_bytes", "count_prefill_flops", "count_weight_bytes"]

@@ -31,7 +31,7 @@ from unisono.conformance.reproductions import collective_probes
 from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.results import Figure
 from unisono.conformance.tiny_model import SMALL, WINDOWED
-from unisono.hardware import HostHardware
+from unisono.hardware.base import HostHardware
 
 __all__ = ["collectives", "tensor_parallel"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unisono.conformance.context import Context, is_refusal
 from unisono.conformance.registry import check
 from unisono.conformance.results import Figure
-from unisono.hardware import HostHardware
+from unisono.hardware.base import HostHardware
 
 __all__ = ["copies", "launches", "matmul", "memory"]
 

@@ -20,9 +20,13 @@ from unisono.conformance.expected.truth import Answer, answer
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, random_weights, write_checkpoint
-from unisono.core import EngineConfig, Request, SamplingParams
-from unisono.engine import Engine, build_engine
-from unisono.models import LoadedModel, StepContext, load_model
+from unisono.core.config import EngineConfig
+from unisono.core.request import Request
+from unisono.core.sampling import SamplingParams
+from unisono.engine.building import build_engine
+from unisono.engine.engine import Engine
+from unisono.models.loading import LoadedModel, load_model
+from unisono.models.step import StepContext
 
 __all__ = ["Served", "batched", "graph", "logits", "long_prompt", "prefix", "preempted", "sampled"]
 

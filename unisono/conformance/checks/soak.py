@@ -19,8 +19,11 @@ from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions import demos
 from unisono.conformance.tiny_model import SMALL
-from unisono.core import EngineConfig, Request, SamplingParams
-from unisono.engine import Engine, build_engine
+from unisono.core.config import EngineConfig
+from unisono.core.request import Request
+from unisono.core.sampling import SamplingParams
+from unisono.engine.building import build_engine
+from unisono.engine.engine import Engine
 
 __all__ = ["Load", "drift", "load"]
 

@@ -22,11 +22,14 @@ from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, write_checkpoint
-from unisono.hardware import PortableOps
-from unisono.models import Decoder, RawConfig, StepContext, find_family
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.weights import load_weights
-from unisono.models.layers import Linear
+from unisono.models.decoder import Decoder
+from unisono.models.layers.linear import Linear
+from unisono.models.raw_config import RawConfig
+from unisono.models.registry import find_family
+from unisono.models.step import StepContext
 
 __all__ = ["autocast", "optimizers", "step", "structure", "tied_training"]
 

@@ -27,7 +27,7 @@ from unisono.conformance.expected.bounds import (
 from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["DIFFERENTIABLE", "TrainingOps", "ops"]
 

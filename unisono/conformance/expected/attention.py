@@ -20,7 +20,7 @@ from torch import Tensor
 from unisono.conformance.expected.bounds import U32, gamma, sum_error, unit_roundoff
 from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.expected.math_apis import absolute_error, function_error
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["attention", "weight_errors"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from unisono.conformance.expected.attention import weight_errors
 from unisono.conformance.expected.bounds import U32, sum_error, unit_roundoff
 from unisono.conformance.expected.comparing import Expected
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["latent_attention"]
 

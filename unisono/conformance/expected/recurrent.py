@@ -18,7 +18,7 @@ from unisono.conformance.expected.bounds import (
 )
 from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.expected.math_apis import function_error
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["causal_conv", "gated_delta_rule", "gated_rms_norm", "state_space"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unisono.conformance.expected.oracle import Oracle
-from unisono.core import uniform
+from unisono.core.random import uniform
 
 __all__ = ["Answer", "answer"]
 

@@ -19,7 +19,7 @@ from unisono.core.errors import ConfigError, UnisonoError
 
 if TYPE_CHECKING:
     from unisono.conformance.registry import Check
-    from unisono.hardware import Hardware
+    from unisono.hardware.base import Hardware
 
 __all__ = ["main"]
 
@@ -41,7 +41,7 @@ def main() -> None:
         return
     from unisono.conformance.expected.math_apis import use_math_api
     from unisono.conformance.identity import describe
-    from unisono.hardware import find_hardware
+    from unisono.hardware.discovery import find_hardware
     from unisono.hardware.threads import choose_threads
 
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from unisono.hardware import Hardware
+from unisono.hardware.base import Hardware
 
 __all__ = ["DeviceText", "expect", "probe_script"]
 

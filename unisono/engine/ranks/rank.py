@@ -23,7 +23,7 @@ from unisono.core.frames import Link, encode_error
 from unisono.engine.building import Part
 from unisono.engine.ranks.runner import FollowingRunner
 from unisono.engine.ranks.wire import RankStart, decode_step
-from unisono.hardware import find_hardware
+from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group
 from unisono.models.parallel import Shard
 

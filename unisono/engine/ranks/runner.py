@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.core import Batch, BatchRow, TokenLogprob
+from unisono.core.batch import Batch, BatchRow
 from unisono.core.errors import EngineDeadError
+from unisono.core.request import TokenLogprob
 from unisono.engine.ranks.team import Ranks
 from unisono.engine.runner import Forwarded, Runner
 

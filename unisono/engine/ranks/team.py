@@ -18,11 +18,12 @@ import time
 import weakref
 from pathlib import Path
 
-from unisono.core import Batch, EngineConfig
+from unisono.core.batch import Batch
+from unisono.core.config import EngineConfig
 from unisono.core.errors import EngineDeadError
 from unisono.core.frames import Link, ProtocolError, decode_error
 from unisono.engine.ranks.wire import RankStart, encode_step
-from unisono.hardware import Hardware
+from unisono.hardware.base import Hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 from unisono.hardware.threads import THREADS_VARIABLE, current_threads, share_threads

@@ -13,8 +13,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from unisono.core import Batch, BatchRow, EngineConfig, SamplingParams, errors
+from unisono.core import errors
+from unisono.core.batch import Batch, BatchRow
+from unisono.core.config import EngineConfig
 from unisono.core.frames import ProtocolError
+from unisono.core.sampling import SamplingParams
 
 __all__ = ["RankStart", "decode_step", "encode_step"]
 

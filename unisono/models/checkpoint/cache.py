@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
-from unisono.hardware import PackedForm
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.weights.packed_form import PackedForm
 from unisono.models.checkpoint.packed_file import PackedFileError, PackedFileWriter, map_packed_file
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear
+from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Shard
 
 __all__ = ["WeightCache", "cache_folder", "format_of"]

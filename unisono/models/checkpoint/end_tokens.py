@@ -14,7 +14,7 @@ from typing import Any
 
 from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_json_object, read_text
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["end_token_ids"]
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import torch
 
-from unisono.core import WeightFormat
-from unisono.hardware import Hardware
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.base import Hardware
 from unisono.models.checkpoint.cache import WeightCache
-from unisono.models.checkpoint.opening import Checkpoint, QuantizedWeights
+from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
 from unisono.models.checkpoint.packed_file import PackedFileError
 from unisono.models.checkpoint.weights import load_weights
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear
+from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Plan
 
 __all__ = ["Filling", "Progress"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
 
 from unisono import __version__
-from unisono.core import WeightFormat, format_bytes
+from unisono.core.config import format_bytes
+from unisono.core.weight_format import WeightFormat
 
-if TYPE_CHECKING:
-    from unisono.models.checkpoint.quantizing import QuantizedFolder
-
-__all__ = ["model_card"]
+__all__ = ["QuantizedFolder", "model_card"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _PAGE = """---
@@ -38,6 +37,21 @@ unisono run ./{name} "Why is the sky blue?"
 transformers reads it too, with `pip install compressed-tensors`. The licence is that of the
 original.
 """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizedFolder:
+    """What was written."""
+
+    folder: Path
+    format: str
+    num_quantized: int
+    """Linear weights."""
+    bits_per_weight: float
+    """Of these, with scales, zeros and shapes."""
+    bytes_before: int
+    bytes_after: int
+    """Of all tensors."""
 
 
 def model_card(

@@ -1,21 +1,18 @@
-"""A model's files, whatever they are: its configuration and its tensors under one set of names."""
+"""Opens a model's files: a folder with safetensors, or a GGUF file."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
-from unisono.gguf import is_gguf
+from unisono.gguf.files import is_gguf
+from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
 from unisono.models.checkpoint.formats.quantized_checkpoint import QuantizedCheckpoint
 from unisono.models.checkpoint.formats.stated_quantization import quantization_beside
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import (
     StoredFormat,
     find_stored_format,
@@ -23,66 +20,12 @@ from unisono.models.checkpoint.formats.stored_weights import (
 )
 from unisono.models.checkpoint.names import StoredPart
 from unisono.models.checkpoint.weights import open_tensors, stored_names, weight_files
-from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
+from unisono.models.raw_config import RawConfig
 
-__all__ = ["Checkpoint", "CheckpointFolder", "QuantizedWeights", "open_checkpoint"]
+__all__ = ["CheckpointFolder", "open_checkpoint"]
 
 _MAPPED_BYTES = 64 << 20
-
-
-class QuantizedWeights(Protocol):
-    """Weights that are in the files in fewer bits than they are multiplied in."""
-
-    @property
-    def converts(self) -> bool:
-        """Whether weights become another format than the checkpoint's."""
-
-    @property
-    def format(self) -> HeldFormat:
-        """What most weights are held as."""
-
-    @property
-    def of_others(self) -> WeightFormat | None:
-        """The format of weights that are not quantised in the checkpoint, but are to be."""
-
-    def num_bytes(self, model: Decoder, dtype: torch.dtype) -> int:
-        """Of the weights of ``model`` or of a rank's part of it, before any is loaded."""
-
-    def owner(self, tensor_name: str) -> str | None:
-        """The quantised weight to which a tensor belongs."""
-
-    def is_ignorable(self, tensor_name: str) -> bool:
-        """Whether a tensor carries nothing that a weight needs."""
-
-    def add(self, tensor_name: str, tensor: Tensor) -> StoredWeight | None:
-        """Take a tensor of a quantised weight; the weight, once its last one is there."""
-
-
-class Checkpoint(ABC):
-    """Raises ModelError, in all of it: the files are missing, damaged or not known."""
-
-    config: RawConfig
-    """As ``config.json`` says it."""
-    files: list[Path]
-    """Those with tensors."""
-
-    @abstractmethod
-    def names(self, path: Path) -> list[str]:
-        """Of the tensors in one of the files, as they are stored."""
-
-    @abstractmethod
-    def tensors(
-        self, path: Path, parts: Sequence[StoredPart]
-    ) -> Iterator[tuple[StoredPart, Tensor]]:
-        """Parts of the tensors of a file, one after the other."""
-
-    @abstractmethod
-    def quantized(
-        self, model: Decoder, weights: str, dtype: torch.dtype
-    ) -> QuantizedWeights | None:
-        """Its quantised weights, to be held as ``WeightFormat.parse`` reads ``weights``; None where
-        there are none. ``dtype`` is the model's."""
 
 
 class CheckpointFolder(Checkpoint):

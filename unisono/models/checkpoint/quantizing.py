@@ -12,16 +12,16 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat, format_bytes
+from unisono.core.config import format_bytes
 from unisono.core.errors import CheckpointError, ConfigError, ModelError, UnsupportedModelError
-from unisono.gguf import is_gguf
-from unisono.hardware import PortableOps
+from unisono.core.weight_format import WeightFormat
+from unisono.gguf.files import is_gguf
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.weights.quantized import quantize
 from unisono.models.checkpoint.formats.pack_quantized import (
     pack,
@@ -32,7 +32,7 @@ from unisono.models.checkpoint.formats.stated_quantization import (
     quantization_beside,
     stated_quantization,
 )
-from unisono.models.checkpoint.model_card import model_card
+from unisono.models.checkpoint.model_card import QuantizedFolder, model_card
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
 from unisono.models.checkpoint.weights import (
@@ -47,11 +47,11 @@ from unisono.models.checkpoint.weights import (
     stored_names,
     tensor_shapes,
 )
-from unisono.models.config import RawConfig
 from unisono.models.decoder import Decoder
+from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
-__all__ = ["QuantizedFolder", "QuantizePlan", "check_out"]
+__all__ = ["QuantizePlan", "check_out"]
 
 _DTYPES = {
     "BF16": torch.bfloat16,
@@ -60,21 +60,6 @@ _DTYPES = {
     "F64": torch.float64,
 }
 _HEAD = "lm_head.weight"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuantizedFolder:
-    """What was written."""
-
-    folder: Path
-    format: str
-    num_quantized: int
-    """Linear weights."""
-    bits_per_weight: float
-    """Of these, with scales, zeros and shapes."""
-    bytes_before: int
-    bytes_after: int
-    """Of all tensors."""
 
 
 class QuantizePlan:

@@ -12,26 +12,25 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.core.folder_files import LFS_POINTER, lfs_pointer_error, read_json_object
-from unisono.hardware import Hardware
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.base import Hardware
 from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight
 from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
 from unisono.models.checkpoint.formats.stored_values import StoredWeight, join
 from unisono.models.checkpoint.names import CheckpointNames, StoredPart
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Embedding, Linear, Norm
+from unisono.models.layers.linear import Embedding, Linear
+from unisono.models.layers.norm import Norm
 from unisono.models.parallel import Cut, Plan
-
-if TYPE_CHECKING:
-    from unisono.models.checkpoint.opening import Checkpoint, QuantizedWeights
 
 __all__ = [
     "TensorHeader",

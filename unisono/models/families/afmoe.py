@@ -8,14 +8,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_shape import ExpertShape, read_num_experts
-from unisono.models.layers import Attention, Linear, SandwichLayer
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.layers.attention import Attention
+from unisono.models.layers.linear import Linear
+from unisono.models.layers.residual import SandwichLayer
 from unisono.models.layers.rope import Angles
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Afmoe"]

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Linear
-from unisono.models.layers.linear import unfilled
+from unisono.models.layers.linear import Linear, unfilled
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Apertus"]
 

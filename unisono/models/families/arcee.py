@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from unisono.hardware import PortableOps
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import PlainMLP
+from unisono.models.layers.mlp import PlainMLP
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Arcee"]
 

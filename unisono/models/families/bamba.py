@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, MergedRows
-from unisono.models.config import RawConfig
 from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid
 from unisono.models.layers.mamba2 import Mamba2, Mamba2Shape
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Bamba", "MambaDecoder"]
 

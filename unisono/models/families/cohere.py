@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from unisono.hardware import PortableOps
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import ParallelLayer
+from unisono.models.layers.residual import ParallelLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Cohere", "Cohere2"]
 

@@ -8,14 +8,11 @@ from typing import Any
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import IndexShape, ModelConfig, RawConfig
-from unisono.models.expert_shape import (
-    ExpertShape,
-    later_layers,
-    read_num_experts,
-    sigmoid_routing,
-)
+from unisono.models.config import IndexShape, ModelConfig
+from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.latent import LatentDecoder, read_latent
+from unisono.models.raw_config import RawConfig
 
 __all__ = [
     "V3_DEFAULTS",

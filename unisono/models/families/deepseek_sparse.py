@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from unisono.core.errors import CheckpointError
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.families.deepseek import V3_DEFAULTS, Deepseek, read_corrected
 from unisono.models.latent import read_index
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["DeepseekV32", "GlmMoeDsa"]
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames, View, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.ernie import Ernie4_5
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Ernie4_5Moe"]
 

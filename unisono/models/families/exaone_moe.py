@@ -7,12 +7,14 @@ from dataclasses import replace
 from torch import nn
 
 from unisono.core.errors import UnsupportedModelError
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, later_layers, read_num_experts, sigmoid_routing
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.exaone import Exaone4
-from unisono.models.layers import DecoderLayer
+from unisono.models.layers.residual import DecoderLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["ExaoneMoe"]
 

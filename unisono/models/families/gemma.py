@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import SandwichLayer
+from unisono.models.layers.residual import SandwichLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Gemma", "Gemma2", "Gemma3", "VaultGemma"]
 

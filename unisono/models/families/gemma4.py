@@ -10,26 +10,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unisono.core import CacheTensor, LayerCache
-from unisono.hardware import PortableOps
+from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, FusedExperts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import num_pairs
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.gemma import Gemma
 from unisono.models.families.gemma4_config import Gemma4Config, read_gemma4
-from unisono.models.layers import (
-    MLP,
-    Attention,
-    Embedding,
-    Experts,
-    Linear,
-    SandwichLayer,
-    make_norm,
-)
-from unisono.models.layers.linear import unfilled
+from unisono.models.layers.attention import Attention
+from unisono.models.layers.linear import Embedding, Linear, unfilled
+from unisono.models.layers.mlp import MLP
+from unisono.models.layers.moe import Experts
+from unisono.models.layers.norm import make_norm
+from unisono.models.layers.residual import SandwichLayer
 from unisono.models.layers.rope import Angles
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Gemma4"]

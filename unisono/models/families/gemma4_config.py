@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from unisono.core.errors import CheckpointError
-from unisono.models.config import ModelConfig, RawConfig, check_divides
+from unisono.models.config import ModelConfig, check_divides
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Gemma4Config", "read_gemma4"]
 

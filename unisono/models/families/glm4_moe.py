@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_shape import (
-    ExpertShape,
-    later_layers,
-    read_num_experts,
-    sigmoid_routing,
-)
+from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Dots1", "Glm4Moe", "SolarOpen", "corrected_experts"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.families.deepseek import Deepseek, read_corrected
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Glm4MoeLite"]
 

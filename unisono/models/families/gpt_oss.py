@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["GptOss"]
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unisono.models.checkpoint.names import CheckpointNames, MergedRows
-from unisono.models.config import RawConfig
 from unisono.models.families.bamba import MambaDecoder
 from unisono.models.families.granite import Granite
 from unisono.models.families.granite_moe import GraniteMoe
 from unisono.models.hybrid import HybridConfig, hybrid, read_recurrent
 from unisono.models.layers.mamba2 import Mamba2Shape
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["GraniteHybrid"]
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames, MergedRows, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.granite import Granite
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["GraniteMoe"]
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Attention
+from unisono.models.layers.attention import Attention
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["HunYuanDense"]

@@ -8,9 +8,11 @@ from typing import Any
 from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.hunyuan import HunYuanDense
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["HunYuanMoe"]
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from torch import nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.families.granite import Granite
-from unisono.models.layers import SandwichLayer
+from unisono.models.layers.residual import SandwichLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["HyperClovaX"]
 

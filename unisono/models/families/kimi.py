@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.families.deepseek import DeepseekV3
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["KimiK25"]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from unisono.hardware import PortableOps
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, MergedRows, Split
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, read_num_experts
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid, read_recurrent
 from unisono.models.layers.short_conv import ConvShape, GatedConv
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Lfm2", "Lfm2Moe"]
 

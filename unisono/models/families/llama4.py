@@ -8,16 +8,19 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from unisono.core import LayerCache
+from unisono.core.cache import LayerCache
 from unisono.core.errors import UnsupportedModelError
-from unisono.hardware import AttentionStep, PortableOps
+from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_shape import ExpertShape, read_num_experts
-from unisono.models.layers import Attention
+from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.layers.attention import Attention
 from unisono.models.layers.chunked import in_chunks
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Llama4", "Llama4Config"]

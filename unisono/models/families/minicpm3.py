@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.latent import LatentDecoder, read_latent
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["MiniCPM3"]
 

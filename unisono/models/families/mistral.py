@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Attention
+from unisono.models.layers.attention import Attention
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Ministral3", "Mistral", "Mistral3", "query_growth"]

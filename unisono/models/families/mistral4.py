@@ -8,14 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from unisono.core.errors import CheckpointError
-from unisono.hardware import PortableOps
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import later_layers
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import later_layers
 from unisono.models.families.deepseek import Deepseek, read_deepseek
 from unisono.models.families.mistral import query_growth
-from unisono.models.layers import LatentAttention
+from unisono.models.layers.latent_attention import LatentAttention
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Mistral4"]
 

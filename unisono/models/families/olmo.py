@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from unisono.hardware import PortableOps
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import PostNormLayer
+from unisono.models.layers.residual import PostNormLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Olmo2", "Olmo3"]
 

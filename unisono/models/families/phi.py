@@ -6,11 +6,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers import Head, ParallelLayer, PlainMLP
+from unisono.models.layers.linear import Head
+from unisono.models.layers.mlp import PlainMLP
+from unisono.models.layers.residual import ParallelLayer
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Phi"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, MergedRows
-from unisono.models.config import RawConfig
 from unisono.models.families.qwen3_next import Qwen3Next, read_experts, read_hybrid
 from unisono.models.hybrid import HybridConfig
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Qwen35", "Qwen35Moe"]
 

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, fused_experts
-from unisono.models.config import ModelConfig, RawConfig
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_shape import ExpertShape, read_num_experts, stepped_layers
+from unisono.models.expert_config import read_num_experts, stepped_layers
+from unisono.models.expert_shape import ExpertShape
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Qwen3Moe", "Qwen3VLMoe"]
 

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from unisono.core.errors import CheckpointError
-from unisono.hardware import PortableOps
 from unisono.hardware.ops.experts import Routing
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.config import ModelConfig, RawConfig
-from unisono.models.expert_shape import ExpertShape, stepped_layers
+from unisono.models.config import ModelConfig
+from unisono.models.expert_config import stepped_layers
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid, read_recurrent
-from unisono.models.layers import Attention, Linear
+from unisono.models.layers.attention import Attention
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet
+from unisono.models.layers.linear import Linear
 from unisono.models.layers.rope import Angles
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Qwen3Next", "read_experts", "read_hybrid"]

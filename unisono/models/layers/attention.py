@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.norm import Norm, ProjectionNorm, RMSNorm, make_norm

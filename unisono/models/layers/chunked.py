@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["in_chunks"]
 

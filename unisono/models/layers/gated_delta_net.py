@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unisono.core import CacheTensor, LayerCache
-from unisono.hardware import PortableOps
+from unisono.core.cache import CacheTensor, LayerCache
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unisono.core import WeightFormat
-from unisono.hardware import AttentionStep, PortableOps
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.ops.attention import AttentionStep
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.norm import RMSNorm

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unisono.core import WeightFormat
-from unisono.hardware import PortableOps
+from unisono.core.weight_format import WeightFormat
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight
 
 __all__ = ["Embedding", "Head", "Linear", "unfilled"]

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unisono.core import CacheTensor, LayerCache
+from unisono.core.cache import CacheTensor, LayerCache
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.hardware import PortableOps
-from unisono.models.config import RawConfig, check_divides
+from unisono.hardware.ops.portable import PortableOps
+from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv
+from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Mamba2", "Mamba2Shape"]

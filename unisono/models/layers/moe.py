@@ -9,8 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
 from unisono.hardware.ops.experts import Expert
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.linear import Linear, unfilled

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.layers.linear import unfilled
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from unisono.core import CacheTensor, LayerCache
-from unisono.hardware import PortableOps
+from unisono.core.cache import CacheTensor, LayerCache
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.step import StepContext

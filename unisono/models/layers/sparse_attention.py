@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware import PortableOps
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import IndexShape, ModelConfig
 from unisono.models.layers.latent_attention import LatentAttention
 from unisono.models.layers.linear import Linear

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from unisono.core import RequestOutput
+from unisono.core.request import RequestOutput
 
 __all__ = ["Answers"]
 

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.core import Request, errors
+from unisono.core import errors
+from unisono.core.request import Request
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.outputs import EngineFacts, decode_facts, decode_step
 from unisono.server.engine.wire import (

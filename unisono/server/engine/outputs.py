@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from unisono.core import FinishReason, RequestOutput, TokenLogprob, errors
+from unisono.core import errors
+from unisono.core.request import FinishReason, RequestOutput, TokenLogprob
 from unisono.server.engine.wire import ProtocolError, decode_error
 
 __all__ = ["EngineFacts", "StepMessage", "decode_facts", "decode_step", "encode_output"]

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from unisono.core import Request, errors
+from unisono.core import errors
+from unisono.core.request import Request
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
 from unisono.server.engine.outputs import EngineFacts

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unisono.core import EngineConfig, Request, SamplingParams, errors, frames
+from unisono.core import errors, frames
+from unisono.core.config import EngineConfig
 from unisono.core.frames import (
     MAX_FRAME_BYTES,
     FrameBuffer,
@@ -25,6 +26,8 @@ from unisono.core.frames import (
     decode_error,
     encode_error,
 )
+from unisono.core.request import Request
+from unisono.core.sampling import SamplingParams
 
 __all__ = [
     "MAX_FRAME_BYTES",

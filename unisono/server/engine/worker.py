@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unisono.core import EngineConfig, Request, RequestOutput, errors
+from unisono.core import errors
+from unisono.core.config import EngineConfig
 from unisono.core.frames import Link
+from unisono.core.request import Request, RequestOutput
 from unisono.server.engine.outputs import encode_output
 from unisono.server.engine.pulse import Pulse
 from unisono.server.engine.wire import (
@@ -185,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     ignore_stop_signals()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    from unisono.engine import build_engine  # torch comes with it
+    from unisono.engine.building import build_engine
 
     with _inherited(options.fd) as sock:
         return run(sock, build_engine)

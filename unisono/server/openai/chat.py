@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from json import JSONEncoder
 from typing import Any
 
-from unisono.core import TokenLogprob
+from unisono.core.request import TokenLogprob
 from unisono.server.openai.generation import AnswerDelta, Usage
 from unisono.server.openai.token_views import chat_logprobs, prompt_logprobs
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["ChatEvents", "ChatView", "chat_completion", "usage_ending"]
 

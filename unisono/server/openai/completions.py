@@ -10,12 +10,12 @@ from dataclasses import replace
 from json import JSONEncoder
 from typing import Any
 
-from unisono.core import TokenLogprob
+from unisono.core.request import TokenLogprob
 from unisono.server.openai.chat import usage_ending
 from unisono.server.openai.generation import AnswerDelta, Usage
 from unisono.server.openai.prompts import Prompt
 from unisono.server.openai.token_views import LegacyLogprobs, prompt_logprobs
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["CompletionEvents", "CompletionView", "completion"]
 

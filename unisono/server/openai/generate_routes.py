@@ -11,7 +11,7 @@ from typing import TypedDict
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from unisono.core import SamplingParams
+from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.http.event_stream import EventStream, Renderer
 from unisono.server.openai.chat import ChatEvents, ChatView, chat_completion

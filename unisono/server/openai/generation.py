@@ -12,18 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from unisono.core import (
-    FinishReason,
-    Request,
-    RequestOutput,
-    SamplingParams,
-    TokenLogprob,
-    derive_seed,
-    errors,
-)
+from unisono.core import errors
+from unisono.core.random import derive_seed
+from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
+from unisono.core.sampling import SamplingParams
 from unisono.server.engine.answers import Answers
 from unisono.server.metrics import Metrics
-from unisono.text import AnswerStream, Tokenizer
+from unisono.text.answer import AnswerStream
+from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
 

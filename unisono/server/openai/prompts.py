@@ -21,7 +21,7 @@ from unisono.server.api_error import bad_request, not_supported
 from unisono.server.openai.message_schema import ROLES, ChatMessage, TextPart, ToolCall
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
-from unisono.text import Tokenizer
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["Prompt", "PromptEncoder", "plain_message"]
 

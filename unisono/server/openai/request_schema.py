@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from unisono.core import MAX_ALLOWED_TOKENS, MAX_LOGPROBS
+from unisono.core.sampling import MAX_ALLOWED_TOKENS, MAX_LOGPROBS
 from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
 from unisono.server.openai.message_schema import (
     MAX_ITEMS,

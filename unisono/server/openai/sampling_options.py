@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unisono.core import SamplingParams
+from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.settings import Limits

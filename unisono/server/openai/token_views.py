@@ -9,8 +9,8 @@ import codecs
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.core import TokenLogprob
-from unisono.text import Tokenizer
+from unisono.core.request import TokenLogprob
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["LegacyLogprobs", "chat_logprobs", "prompt_logprobs"]
 

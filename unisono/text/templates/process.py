@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
-from unisono.text.limited import LimitBrokenError, LimitedProgram, Limits
+from unisono.text.limited.process import LimitBrokenError, Limits
+from unisono.text.limited.program import LimitedProgram
 
 __all__ = ["TemplateFailedError", "TemplateLimits", "TemplateProcess"]
 

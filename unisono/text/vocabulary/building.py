@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unisono.core.folder_files import read_json_object
-from unisono.gguf import is_gguf
+from unisono.gguf.files import is_gguf
 from unisono.text.templates.files import read_chat_templates
 from unisono.text.vocabulary.backend import Backend, load_backend
 from unisono.text.vocabulary.gguf_tokenizer import read_gguf_tokenizer

@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.gguf import GgufFile, Metadata
+from unisono.gguf.files import GgufFile
+from unisono.gguf.metadata import Metadata
 from unisono.text.templates.files import check_size
 from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
 from unisono.text.vocabulary.merges import merges_by_rank

@@ -15,7 +15,8 @@ from unisono.conformance.expected import attention as expected_attention
 from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
-from unisono.hardware import AttentionStep, LayerKV
+from unisono.hardware.ops.attention import AttentionStep
+from unisono.hardware.ops.quantized_kv import LayerKV
 
 __all__ = [
     "MIXED_ROWS",

@@ -8,7 +8,7 @@ from unisono.conformance.checks.ops.attention import Setting
 from unisono.conformance.context import Context
 from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
-from unisono.hardware import AttentionSize
+from unisono.hardware.ops.attention import AttentionSize
 
 __all__ = ["attention_bytes"]
 

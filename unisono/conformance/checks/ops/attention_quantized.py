@@ -15,9 +15,8 @@ from unisono.conformance.context import Context
 from unisono.conformance.expected.bounds import U32
 from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.registry import check
-from unisono.core import KV_DTYPES
-from unisono.hardware import QuantizedKV
-from unisono.hardware.ops.quantized_kv import largest_level, quantize_heads
+from unisono.core.cache import KV_DTYPES
+from unisono.hardware.ops.quantized_kv import QuantizedKV, largest_level, quantize_heads
 
 __all__ = ["attention_quantized", "kv_write_quantized"]
 

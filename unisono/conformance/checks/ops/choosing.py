@@ -15,7 +15,7 @@ from unisono.conformance.expected.bounds import U32, sum_error
 from unisono.conformance.expected.comparing import Mismatch, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
-from unisono.core import uniform
+from unisono.core.random import uniform
 
 __all__ = ["argmax", "draw", "filter_logits", "sample"]
 

@@ -154,7 +154,7 @@ def rope_angles(context: Context) -> None:
     """The product of position and frequency is one rounding, the same on any device; cos and sin
     are as near to those of that very angle as the device's interface says."""
     from unisono.models.config import RopeConfig
-    from unisono.models.layers import Rope
+    from unisono.models.layers.rope import Rope
 
     positions = torch.tensor(
         [0, 1, 2, 3, 127, 4095, 4096, 32_767, 65_536, 131_071, 262_143, 999_999]

@@ -15,7 +15,7 @@ from unisono.conformance.expected import experts as expected_experts
 from unisono.conformance.expected import plain as expected
 from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.registry import check
-from unisono.core import WeightFormat
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.experts import Expert, Routing
 from unisono.hardware.weights.quantized import QuantizedWeight, quantize
 

@@ -14,7 +14,7 @@ from unisono.conformance.expected import latent as expected_latent
 from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.latent_attention import LatentAttentionSize
 
 __all__ = ["attention", "attention_bytes", "attention_nan", "selecting", "write"]

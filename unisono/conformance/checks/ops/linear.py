@@ -15,7 +15,7 @@ from unisono.conformance.context import Context
 from unisono.conformance.expected import plain as expected
 from unisono.conformance.expected.comparing import Expected, Mismatch
 from unisono.conformance.registry import check
-from unisono.core import WeightFormat
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.quantized import QuantizedWeight, quantize
 
 __all__ = [

@@ -14,7 +14,7 @@ from unisono.conformance.expected import recurrent as expected_recurrent
 from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
-from unisono.hardware import AttentionStep
+from unisono.hardware.ops.attention import AttentionStep
 
 __all__ = ["causal_conv", "gated_delta_rule", "gated_rms_norm", "state_space"]
 

@@ -12,7 +12,7 @@ from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions import demos
 from unisono.conformance.reproductions.scripts import expect
-from unisono.hardware import HostHardware
+from unisono.hardware.base import HostHardware
 
 __all__ = ["async_copies", "copies", "pinned"]
 

@@ -8,7 +8,7 @@ from unisono.conformance.context import Context, NotApplicable, first_line
 from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
-from unisono.hardware import Hardware, HostHardware
+from unisono.hardware.base import Hardware, HostHardware
 
 __all__ = ["identity", "residence", "second_device"]
 

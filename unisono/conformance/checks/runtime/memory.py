@@ -13,7 +13,7 @@ from unisono.conformance.context import Context, NotApplicable, Refused, first_l
 from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions import demos
-from unisono.hardware import HostHardware
+from unisono.hardware.base import HostHardware
 
 __all__ = ["accounting", "leaks", "out_of_memory"]
 

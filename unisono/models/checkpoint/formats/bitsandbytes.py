@@ -31,7 +31,7 @@ from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import check_dtype, check_finite, misfit
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredCodes, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["BitsAndBytes", "LlmInt8"]
 

@@ -24,7 +24,7 @@ from unisono.models.checkpoint.formats.plain_quantized import FloatQuantized, In
 from unisono.models.checkpoint.formats.stored_checks import block_size, misfit
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["CompressedTensors", "Form"]
 

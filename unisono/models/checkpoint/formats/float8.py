@@ -38,7 +38,7 @@ from unisono.models.checkpoint.formats.stored_checks import (
 )
 from unisono.models.checkpoint.formats.stored_values import StoredCodes
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Float8", "float8_format", "float8_weight"]
 

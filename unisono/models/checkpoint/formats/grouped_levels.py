@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.coded_weight import CodedFormat, CodedWeight, pack_nibbles
 from unisono.models.checkpoint.formats.stored_values import (
     HeldFormat,

@@ -19,7 +19,7 @@ from unisono.models.checkpoint.formats.float4 import MXFP4, MXFP4_GROUP, mxfp4_w
 from unisono.models.checkpoint.formats.stored_checks import misfit
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["Mxfp4"]
 

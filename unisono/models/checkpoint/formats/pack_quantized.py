@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.quantized import QuantizedWeight
 from unisono.models.checkpoint.formats.bit_packing import from_words, num_words, to_words
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError
+from unisono.core.weight_format import WeightFormat
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredNumbers, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.checkpoint.weights import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unisono.core.errors import UnsupportedModelError
 from unisono.core.folder_files import read_json_object
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["quantization_beside", "stated_quantization"]
 

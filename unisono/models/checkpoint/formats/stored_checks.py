@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = [
     "FLOATS",

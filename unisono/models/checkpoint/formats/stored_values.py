@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
 from unisono.core.errors import ConfigError
+from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.coded_weight import CodedFormat, CodedWeight, pack_nibbles
 from unisono.hardware.weights.compact_weight import (
     HeldWeight,

@@ -16,7 +16,7 @@ from torch import Tensor
 from unisono.core.errors import UnsupportedModelError
 from unisono.models.checkpoint.formats.stated_quantization import stated_quantization
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["StoredFormat", "find_stored_format", "read_stored_format"]
 

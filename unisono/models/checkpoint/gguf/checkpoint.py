@@ -17,18 +17,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
 from unisono.core.ggml import GgmlType
-from unisono.gguf import GgufFile, TensorInfo
+from unisono.core.weight_format import WeightFormat
+from unisono.gguf.files import GgufFile
+from unisono.gguf.header import TensorInfo
 from unisono.hardware.weights.coded_weight import CodedFormat
 from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight
+from unisono.models.checkpoint.checkpoint import Checkpoint
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
 from unisono.models.checkpoint.gguf.families import find_gguf_family
 from unisono.models.checkpoint.gguf.names import by_expert, checkpoint_name, head_order
 from unisono.models.checkpoint.names import CheckpointNames, StoredPart
-from unisono.models.checkpoint.opening import Checkpoint
 from unisono.models.checkpoint.weights import check_shape, linear_parts
 from unisono.models.decoder import Decoder
 from unisono.models.parallel import Cut

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.gguf import GgufFile, Metadata
+from unisono.gguf.files import GgufFile
+from unisono.gguf.metadata import Metadata
 from unisono.models.checkpoint.gguf.families import GgufFamily
 from unisono.models.checkpoint.gguf.values import Own, read_rope
-from unisono.models.config import RawConfig
+from unisono.models.raw_config import RawConfig
 
 __all__ = ["EMBEDDING", "HEAD", "ROPE_FACTORS", "read_gguf_config"]
 

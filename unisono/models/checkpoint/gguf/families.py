@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from unisono.core.errors import UnsupportedModelError
-from unisono.gguf import GgufFile
+from unisono.gguf.files import GgufFile
 from unisono.models.checkpoint.gguf.values import Own, read_rope
 
 __all__ = ["GGUF_FAMILIES", "GgufFamily", "find_gguf_family"]

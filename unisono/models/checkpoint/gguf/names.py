@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError
-from unisono.gguf import TensorInfo
+from unisono.gguf.header import TensorInfo
 from unisono.models.checkpoint.gguf.config import EMBEDDING, HEAD
 from unisono.models.checkpoint.gguf.families import GgufFamily
 

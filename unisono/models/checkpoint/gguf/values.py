@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unisono.core.errors import UnsupportedModelError
-from unisono.gguf import GgufFile
+from unisono.gguf.files import GgufFile
 
 __all__ = ["Own", "read_rope"]
 
