@@ -71,13 +71,13 @@ class FakeReport:
 
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("unisono.hardware")
+    module = types.ModuleType("unisono.hardware.discovery")
     module.discover = lambda: [  # type: ignore[attr-defined]
         FakeReport("gpu", False, "torch finds no gpu device"),
         FakeReport("npu", True, devices=(FakeDevice(0), FakeDevice(1))),
         FakeReport("cpu", True, devices=(FakeDevice(0),), status="verified"),
     ]
-    monkeypatch.setitem(sys.modules, "unisono.hardware", module)
+    monkeypatch.setitem(sys.modules, "unisono.hardware.discovery", module)
     monkeypatch.setenv("COLUMNS", "140")
 
 
@@ -112,14 +112,10 @@ def test_what_clients_call_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    from unisono.server import ServerSettings, read_keys
-
     settings: list[Any] = []
-    module = types.ModuleType("unisono.server")
-    module.ServerSettings = ServerSettings  # type: ignore[attr-defined]
-    module.read_keys = read_keys  # type: ignore[attr-defined]
+    module = types.ModuleType("unisono.server.run")
     module.serve = settings.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "unisono.server", module)
+    monkeypatch.setitem(sys.modules, "unisono.server.run", module)
     monkeypatch.delenv("UNISONO_API_KEY", raising=False)
     return settings
 
