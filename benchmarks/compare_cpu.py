@@ -66,7 +66,7 @@ def what_is_missing(command: list[str | Path]) -> str | None:
 
 
 def flops_per_prompt_token(checkpoint: Path) -> float:
-    """Of the layers' matrix products in a prefill: the head sees the last token alone.
+    """Operations of the layers' matrix products in a prefill; the head sees the last token alone.
 
     Embedding and head must be tied, and weights be of two bytes.
     """

@@ -1,4 +1,4 @@
-"""What a KV cache of 8 bits costs: log-probabilities against those of a cache in the model's dtype.
+"""Compares log-probabilities with an 8-bit KV cache and with one in the model's dtype.
 
     python benchmarks/kv_cache_quality.py [--context 16384]
 
@@ -32,7 +32,7 @@ PARTS = 4
 
 
 def demo_logprobs(kv_dtype: str) -> dict[str, list[float]]:
-    """Of every token of the expected answers, by language."""
+    """Log-probabilities of every token of the expected answers, by language."""
     llm = LLM(dtype="float32", kv_dtype=kv_dtype, kv_memory="256MiB")
     found: dict[str, list[float]] = {}
     for case in testsets.all_test_sets(TEST_SEED)["held_out"]:
@@ -46,7 +46,7 @@ def demo_logprobs(kv_dtype: str) -> dict[str, list[float]]:
 
 
 def random_logprobs(folder: Path, kv_dtype: str, context: int) -> list[float]:
-    """Of random tokens, in order."""
+    """Log-probabilities of random tokens, in order."""
     engine = build_engine(
         folder,
         EngineConfig(device="cpu", dtype="float32", kv_dtype=kv_dtype, kv_memory=256 << 20),

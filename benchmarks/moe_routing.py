@@ -1,4 +1,4 @@
-"""What choosing experts costs: the share of a layer's time that is not the products of its experts.
+"""Measures the cost of choosing experts: the share of a layer's time beside their products.
 
     python benchmarks/moe_routing.py [--weights auto int4] [--rounds 15]
 

@@ -1,4 +1,4 @@
-"""What each format of weights or KV cache costs in quality, on the built-in demo model.
+"""Measures the quality lost by each format of weights or KV cache, on the demo model.
 
     python benchmarks/quantization_quality.py [--weights auto,int8,int4,...] [--json]
     python benchmarks/quantization_quality.py --weights auto --kv-dtype auto,int8,fp8
@@ -46,7 +46,7 @@ class Subject:
         return [done.text for done in self.llm.generate(prompts, params)]
 
     def logprobs(self, cases: list[testsets.Case]) -> list[float]:
-        """Of every token of the expected answers."""
+        """Log-probabilities of every token of the expected answers."""
         params = SamplingParams(max_tokens=0, prompt_logprobs=0)
         found: list[float] = []
         for case in cases:

@@ -1,4 +1,4 @@
-"""What each format of weights or KV cache costs in quality, on a published model.
+"""Measures the quality lost by each format of weights or KV cache, on a published model.
 
     python benchmarks/real_quality.py [--weights auto,int8,int4,...] [--kv-dtype auto,int8,fp8]
 
@@ -34,7 +34,7 @@ class Result:
     kv_dtype: str
     step_weight_bytes: int
     logprobs: dict[str, list[float]]
-    """Of every token of a text but the first, by language."""
+    """Log-probabilities of every token of a text but the first, by language."""
 
     def perplexity(self, language: str) -> float:
         values = self.logprobs[language]

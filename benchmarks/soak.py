@@ -159,7 +159,7 @@ class Soak:
                     self.memory[name].append((time.monotonic(), pages * _PAGE_BYTES))
 
     def growth(self, name: str) -> float:
-        """Of the median of the last third over that of the second.
+        """Growth: the median of the last third over that of the second.
 
         An engine that is just starting has little memory yet and does not count.
         """

@@ -1,4 +1,4 @@
-"""What the worst request bodies cost a server, and whether they hold up anyone else.
+"""Measures the cost of the worst request bodies, and how long they delay other requests.
 
 Starts a server on the demo model, then sends bodies from four clients at once, all refused or hard
 to tokenize, while another asks for ``/health`` again and again. Measured over ``/proc``: processor

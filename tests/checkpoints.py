@@ -34,7 +34,7 @@ _SHAPE: dict[str, Any] = {
 
 
 def configuration(model_type: str, **options: Any) -> Any:
-    """Of a tiny model."""
+    """Configuration of a tiny model."""
     if "text_config" in options:
         options["text_config"] = {**_SHAPE, **options["text_config"]}
     return AutoConfig.for_model(model_type, **{**_SHAPE, **options})
@@ -78,7 +78,7 @@ def prompts(*lengths: int, seed: int = 0) -> list[list[int]]:
 
 
 def continues(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> bool:
-    """Whether the oracle's own greedy continuation is this answer, up to a near tie."""
+    """True where the oracle's greedy continuation is this answer, up to a near tie."""
     with torch.no_grad():
         done = model.generate(
             torch.tensor([prompt]),
@@ -93,7 +93,7 @@ def continues(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> b
 
 
 def is_greedy(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> bool:
-    """Whether the oracle continues the prompt so: each token may be the likeliest behind those
+    """True where the oracle continues the prompt so: each token may be the likeliest behind those
     before it. Where that depends on how long the whole is, the oracle continues it itself."""
     with torch.no_grad():
         logits = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]

@@ -151,7 +151,7 @@ def _tensors(
 
 
 def _changes(theirs: str, arch: gguf.MODEL_ARCH, config: Any) -> tuple[Change, Change]:
-    """What llama.cpp's converter does to a tensor, and how it is undone."""
+    """The change that llama.cpp's converter makes to a tensor, and its inverse."""
     if ("GEMMA" in arch.name or arch.name == "NEMOTRON") and theirs.endswith("norm.weight"):
         return (lambda values: values + 1), (lambda values: values - 1)
     if arch in _TURNED and (".attn_q." in theirs or ".attn_k." in theirs):

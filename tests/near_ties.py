@@ -1,4 +1,4 @@
-"""What an order of numbers says that two programs computed, each with its own rounding.
+"""Compares orders of numbers that two programs computed, each with its own rounding.
 
 Numbers nearer to one another than they are rounded have no order of their own: another processor,
 another instruction set or another batch may put them the other way round. Whoever compares a rank,
@@ -31,13 +31,13 @@ def ranks(row: torch.Tensor, token_id: int) -> range:
 
 
 def are_likeliest(token_ids: Sequence[int], row: torch.Tensor) -> bool:
-    """Whether these may be the likeliest tokens of ``row`` [V], in this order."""
+    """True where these may be the likeliest tokens of ``row`` [V], in this order."""
     in_place = all(rank in ranks(row, token_id) for rank, token_id in enumerate(token_ids, start=1))
     return in_place and len(set(token_ids)) == len(token_ids)
 
 
 def check_scores(entry: TokenLogprob | None, token_id: int, row: torch.Tensor) -> None:
-    """What an engine says of a token is true of the oracle's log-probabilities, ``row`` [V]."""
+    """An engine's log-probability and rank of a token agree with the oracle's ``row`` [V]."""
     assert entry is not None
     assert entry.token_id == token_id
     assert entry.logprob == pytest.approx(row[token_id].item(), abs=rounding(row))
@@ -48,7 +48,7 @@ def check_scores(entry: TokenLogprob | None, token_id: int, row: torch.Tensor) -
 
 
 def is_likeliest(token_id: int, row: torch.Tensor, *, apart: float | None = None) -> bool:
-    """Whether a token may be the likeliest of ``row`` [V]: none is more than ``apart`` above it,
+    """True where a token may be the likeliest of ``row`` [V]: none is more than ``apart`` above it,
     twice the rounding unless something else is said."""
     limit = 2 * rounding(row) if apart is None else apart
     return bool(row[token_id] >= row.max() - limit)
@@ -68,7 +68,7 @@ def are_the_same(
     *,
     apart: float = 1e-3,
 ) -> bool:
-    """Whether greedy answers are the same up to the first near tie of each: where two part,
+    """True where greedy answers are the same up to the first near tie of each: where two part,
     ``engine`` scores both tokens within ``apart`` of one another."""
     lengths = [list(map(len, answers)) for answers in (found, expected)]
     return lengths[0] == lengths[1] and all(

@@ -26,7 +26,7 @@ BLOCK_SIZE = 4
 
 
 def on_each(size: int, work: Callable[[int], T]) -> list[T]:
-    """What ``work`` gives on each rank, all at the same time."""
+    """Runs ``work`` on all ranks at the same time; its results by rank."""
     with ThreadPoolExecutor(size) as threads:
         return list(threads.map(work, range(size)))
 

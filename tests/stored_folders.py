@@ -20,7 +20,7 @@ from unisono.models import load_model
 PROMPT = prompts(40)[0]
 
 Writer = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
-"""Of a weight: the tensors that stand for it, by what is behind the module's name, and its values
+"""The tensors that stand for a weight, by what follows the module's name, and its values
 by the format's own reference."""
 
 

@@ -20,7 +20,7 @@ OPENVINO_PACKAGES = ["openvino-genai", "optimum-intel", "nncf"]
 USELESS = ["torchvision"]
 """Comes along, and breaks transformers where it was built for another torch."""
 INT4 = ["--weight-format", "int4", "--sym", "--group-size", "128", "--ratio", "1.0"]
-"""What OpenVINO's documentation recommends for int4; embedding and head become int8."""
+"""The int4 settings that OpenVINO's documentation recommends; embedding and head become int8."""
 
 
 def prepare(home: Path, llama_python: Path, openvino_python: Path, unisono_python: Path) -> None:

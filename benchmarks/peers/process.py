@@ -78,7 +78,7 @@ class WorkerProcess:
         self._process.wait()
 
     def _cpu_s(self) -> float:
-        """Of all its threads, so far."""
+        """Processor seconds of all its threads so far."""
         try:
             stat = Path(f"/proc/{self._process.pid}/stat").read_text()
         except FileNotFoundError:

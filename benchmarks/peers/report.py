@@ -34,7 +34,7 @@ Rows = dict[str, dict[str, list[float]]]
 
 
 def ratios(rows: Rows) -> list[dict[str, Any]]:
-    """Of pairs measured in one round: median, least and greatest."""
+    """Ratios of pairs measured in one round: median, least and greatest."""
     found = []
     for figure, ours, theirs in RATIOS:
         pairs = zip(

@@ -1,4 +1,4 @@
-"""What the machine gives: ``roofs_worker.py THREADS``, reads and matrix products of plain torch."""
+"""Measures the machine: ``roofs_worker.py THREADS``, reads and matrix products of plain torch."""
 
 from __future__ import annotations
 

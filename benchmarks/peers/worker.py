@@ -1,4 +1,4 @@
-"""What the workers of compare_cpu.py have in common: a JSON object a line in, one a line out.
+"""The protocol of compare_cpu.py's workers: a JSON object a line in, one a line out.
 
     {"do": "fill", "batch": 8, "tokens": 512, "seed": 3, "aim": "decode"}
         forget everything, take in fresh prompts and choose a first token for each; "aim" is what

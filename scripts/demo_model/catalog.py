@@ -1,4 +1,4 @@
-"""What the demo model can answer: industries, categories, entity types and the rule for urgency.
+"""The subjects of the demo model: industries, categories, entity types, the urgency rule.
 
 Knows nothing about wording; the phrasings live in `templates/`.
 """

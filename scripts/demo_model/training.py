@@ -35,7 +35,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLog:
-    """What the training cost."""
+    """The cost of the training."""
 
     steps: int
     num_tokens: int

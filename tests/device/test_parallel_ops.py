@@ -34,7 +34,7 @@ def cpu(backend: str | None = "gloo") -> Hardware:
 
 
 def on_each(hardware: Hardware, folder: Path, work: Callable[[Group], Any]) -> list[Any]:
-    """What each rank makes of its group, each on a thread."""
+    """Results of ``work`` on each rank's group, each rank on a thread."""
 
     def rank(number: int) -> Any:
         group = join_group(hardware, folder, rank=number, size=SIZE)

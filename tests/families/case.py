@@ -1,4 +1,4 @@
-"""What a case says."""
+"""A test case of a family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step reads and multiplies at least: of experts, a token has its own alone."""
+"""The least that a step reads and multiplies: a token reads its own experts alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unisono.cli.benching.work import count_prefill_flops, count_weight_bytes
 HIDDEN, LAYERS, VOCAB, WIDTH, EXPERTS = 64, 3, 512, 24, 8
 EXPERT = 3 * HIDDEN * WIDTH
 REST = LAYERS * (2 * 4 * 32 * HIDDEN + 2 * 2 * 32 * HIDDEN + EXPERTS * HIDDEN)
-"""Of attention and routers."""
+"""Parameters of attention and routers."""
 NORMS = HIDDEN + LAYERS * (2 * HIDDEN + 2 * 32)
 
 

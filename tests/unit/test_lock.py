@@ -1,4 +1,4 @@
-"""What is locked is what pyproject.toml and constraints.txt ask for, on every Python."""
+"""The lock files hold what pyproject.toml and constraints.txt ask for, on every Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rooms export, and what the source must never hold."""
+"""The rooms export what is documented, and the source never holds what is forbidden."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ HOST = {"cpu", "gloo", "any", ""}
 
 
 def vendor_words() -> set[str]:
-    """What the hardware files call their devices, vendors, packages and collectives."""
+    """Names that hardware files give to devices, vendors, packages and collectives."""
     words = set()
     for cls in load_hardware()[0].values():
         facts = cls.facts

@@ -1,4 +1,4 @@
-"""What a model's layers remember: cache groups, as plain data.
+"""The caches of a model's layers, grouped, as plain data.
 
 Layers that remember in the same way form a group. All groups of a model have pages of one size and
 draw them from one pool, so one memory budget holds them all.
@@ -13,7 +13,7 @@ from typing import Literal
 __all__ = ["KV_DTYPES", "CacheGroup", "CacheKind", "CacheTensor", "LayerCache", "group_layers"]
 
 KV_DTYPES = {"auto": None, "int8": "int8", "fp8": "float8_e4m3fn"}
-"""What keys and values may be kept in, and how torch names it; ``auto`` is the model's dtype."""
+"""Dtypes of a KV cache as users and as torch name them; ``auto`` is the model's dtype."""
 
 CacheKind = Literal["full", "window", "latent", "state"]
 
@@ -33,7 +33,7 @@ class CacheTensor:
     """A tensor of a layer's cache: [blocks, block_size, *shape], or [blocks, *shape] of a state."""
 
     shape: tuple[int, ...]
-    """Of a token; of a whole sequence where the kind is ``state``."""
+    """Shape per token (per sequence where the kind is ``state``)."""
     dtype: str
     """As torch names it."""
     planes: int | None = None
@@ -43,13 +43,13 @@ class CacheTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Of a token, or of a state."""
+        """Bytes per token (or per state)."""
         return (self.planes or 1) * math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerCache:
-    """What one layer keeps."""
+    """The cache of one layer."""
 
     kind: CacheKind = "full"
     tensors: tuple[CacheTensor, ...]
@@ -70,11 +70,11 @@ class LayerCache:
         return replace(self, tensors=(replace(first, dtype=dtype), scales), scaled=True)
 
     def page_bytes(self, block_size: int) -> int:
-        """Of a block's part of this layer; each tensor begins at a multiple of 64 bytes."""
+        """Bytes of this layer per block; each tensor begins at a multiple of 64 bytes."""
         return sum(self.tensor_bytes(tensor, block_size) for tensor in self.tensors)
 
     def tensor_bytes(self, tensor: CacheTensor, block_size: int) -> int:
-        """The same of one of its tensors."""
+        """Bytes of one tensor per block, with padding."""
         count = 1 if self.kind == "state" else block_size
         return -(-count * tensor.num_bytes // _PAGE_ALIGNMENT) * _PAGE_ALIGNMENT
 

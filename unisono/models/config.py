@@ -1,4 +1,4 @@
-"""What a decoder is, read from a checkpoint's ``config.json`` and checked once."""
+"""The configuration of a decoder, checked once."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     activation: str = "silu"
-    """Of the MLP; one of ``ACTIVATIONS``."""
+    """Activation of the MLP; one of ``ACTIVATIONS``."""
     norm: NormKind = "rms"
     norm_bias: bool = False
     qk_norm: QKNorm | None = None
     """Query and key are normed by head, or all heads of a projection at once."""
     attention_scale: float | None = None
-    """Of scores; None: one over the root of the head size."""
+    """Factor of attention scores; None: one over the root of the head size."""
     attention_softcap: float | None = None
     attention_sinks: bool = False
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
-    """Of each branch before it joins the residual stream."""
+    """Factor of each branch before it joins the residual stream."""
     logit_scale: float = 1.0
     logit_softcap: float | None = None
     experts: ExpertShape | None = None
@@ -80,7 +80,7 @@ class ModelConfig:
     num_draft_layers: int = 0
     """Layers of a checkpoint behind the last; they predict further tokens and are not loaded."""
     latent: LatentShape | None = None
-    """Of attention over a latent cache; ``head_dim`` is then a query's, key and rotated part."""
+    """Sizes of latent attention; ``head_dim`` is then a query's: key part and rotated part."""
 
     @property
     def ropes(self) -> tuple[RopeConfig | None, ...]:

@@ -30,7 +30,7 @@ class ExpertShape:
     shared_size: int = 0
     """Width of an expert that every token takes; 0: there is none."""
     shared_gate: bool = False
-    """Whether that has a gate of its own."""
+    """The shared expert has a gate of its own."""
     bias: bool = False
     router_bias: bool = False
     corrected: bool = False
@@ -59,9 +59,9 @@ class ExpertShape:
             )
 
     def share_taken(self, num_tokens: int) -> float:
-        """Of the experts, by at least one of the tokens, where all are equally likely."""
+        """Expected share of the experts that ``num_tokens`` tokens choose at random."""
         return float(1.0 - (1.0 - self.routing.num_chosen / self.num_experts) ** num_tokens)
 
     def divided(self, size: int) -> ExpertShape:
-        """Of a rank's part: all experts, a share of the width of each."""
+        """The experts of one rank: all of them, a share of the width of each."""
         return replace(self, size=self.size // size, shared_size=self.shared_size // size)

@@ -26,10 +26,10 @@ class StateShape(Protocol):
     """Sizes of a recurrent layer."""
 
     def cache(self, dtype: str) -> LayerCache:
-        """What it keeps; ``dtype`` is that of activations."""
+        """The state that the layer keeps; ``dtype`` is that of activations."""
 
     def divided(self, size: int) -> StateShape:
-        """Of one of ``size`` ranks.
+        """The sizes on one of ``size`` ranks.
 
         Raises:
             ConfigError: its heads do not divide among so many.

@@ -1,4 +1,4 @@
-"""What the families with latent attention share: configuration, attention and its cache."""
+"""The decoder that families with latent attention share: configuration, attention and its cache."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LatentDecoder(Decoder):
         return kind(ops, config, layer)
 
     def attention_flops(self, layer: int, length: int) -> int:
-        """Of keys and values that are there; to make them is the work of ``kv_b_proj``."""
+        """Operations over keys and values that exist; ``kv_b_proj`` is counted with the weights."""
         shape, index = self.latent, self.latent.index
         one_pair = self.config.num_heads * (shape.key_dim + shape.rotated_dim + shape.value_dim)
         if index is None:

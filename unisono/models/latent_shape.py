@@ -15,7 +15,7 @@ class IndexShape:
     head_dim: int
     num_selected: int
     interleaved: bool
-    """Whether pairs of its rotation are neighbouring dimensions."""
+    """Rotation pairs are neighbouring dimensions."""
     choosing_layers: frozenset[int]
     """The others see what the last of these before them chose."""
 
@@ -26,7 +26,7 @@ class LatentShape:
     that are rotated, and that are the value."""
 
     query_rank: int | None
-    """Of the query's own latent; None: queries come from the hidden state."""
+    """Rank of the queries' latent; None: queries come from the hidden state."""
     rank: int
     key_dim: int
     """N."""
@@ -35,7 +35,7 @@ class LatentShape:
     value_dim: int
     """V."""
     scale: float
-    """Of the scores."""
+    """Factor of attention scores."""
     bias: bool = False
     index: IndexShape | None = None
     """None: a query sees every token before it."""

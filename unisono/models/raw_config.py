@@ -128,7 +128,7 @@ class RawConfig:
         return value
 
     def text(self) -> RawConfig:
-        """Of the language model, where the file is a multimodal one's."""
+        """The configuration of the language model, also of a multimodal checkpoint."""
         own = self.mapping("text_config")
         if not own:
             return self
@@ -224,7 +224,7 @@ class RawConfig:
         )
 
     def local_rope(self, head_dim: int, theta: float) -> RopeConfig:
-        """Of layers with a window: their own, or in older files a plain one by ``theta``."""
+        """Rotation of layers with a window: their own, or in older files plain by ``theta``."""
         if "sliding_attention" in self.mapping("rope_parameters"):
             return self.rope(head_dim, "sliding_attention")
         plain = self.with_values(rope_theta=theta, rope_parameters=None, rope_scaling=None)

@@ -151,7 +151,7 @@ def _family(name: str) -> type[Decoder]:
 
 
 def _known_name(raw: RawConfig, names: list[str]) -> str | None:
-    """Of ``names``, the first that is known; with what the text's type makes of it."""
+    """The first of ``names`` that is known, alone or with the model type of the text part."""
     text_type = raw.text().get("model_type")
     candidates = (f"{name}{of_text}" for name in names for of_text in (f" ({text_type})", ""))
     return next((name for name in candidates if name in FAMILIES), None)

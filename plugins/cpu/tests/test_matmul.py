@@ -32,7 +32,7 @@ def half_levels(x: Tensor, group: int = 128) -> Tensor:
 
 
 def bound(x: Tensor, weight: Tensor, bias: Tensor, format: str) -> Tensor:
-    """What an output may be off by: float32 additions, and what the format does to x."""
+    """The error an output may have: float32 additions, and the rounding of x by the format."""
     additions = (x.abs() @ weight.abs().T + bias.abs()) * (x.shape[1] + 8) * 2.0**-24
     if format in ("f32", "bf16"):
         return additions

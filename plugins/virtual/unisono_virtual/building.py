@@ -56,7 +56,7 @@ def library() -> Path:
 
 
 def built_library() -> Path | None:
-    """What was compiled before for these sources and this torch, or None."""
+    """The library compiled before from these sources for this torch, or None."""
     folder = cache_folder()
     if not folder.is_dir():
         return None
@@ -67,7 +67,7 @@ def built_library() -> Path | None:
 
 
 def can_build() -> bool:
-    """Whether ``library`` has something to return or to compile with."""
+    """True where ``library`` has something to return or to compile with."""
     return find_compiler() is not None or built_library() is not None
 
 
@@ -132,7 +132,7 @@ def _checksum_file(path: Path) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the library is there, the user's own, and as it was written."""
+    """True where the library exists, is the user's own, and is as it was written."""
     if not path.exists():
         return False
     _require_own(path)

@@ -26,7 +26,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imitation:
-    """What one virtual device shows. Bytes, bytes/s, FLOP/s; ``bandwidth`` 0 is unknown."""
+    """One virtual device as programs see it. Bytes, bytes/s, FLOP/s; ``bandwidth`` 0 is unknown."""
 
     chip: str | None
     title: str

@@ -20,7 +20,7 @@ Device = int | str | torch.device | None
 
 @dataclass(frozen=True, slots=True)
 class DeviceProperties:
-    """Of one device; memory in bytes."""
+    """Properties of one device; memory in bytes."""
 
     name: str
     total_memory: int

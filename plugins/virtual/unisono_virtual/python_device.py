@@ -33,7 +33,7 @@ HOLES = (
     "ops that change the shape of a tensor in place",
     "torch.compile",
 )
-"""What the device in Python lacks and the compiled one has."""
+"""Features of the compiled device that the device in Python lacks."""
 
 _aten = torch.ops.aten
 _library: Any = torch.library
@@ -147,7 +147,7 @@ def _module(name: str, imitation: Imitation) -> types.ModuleType:
 
 @cache
 def _aliases(func: Any) -> bool:
-    """Whether a result shares its data with an argument, or is one."""
+    """True where a result is an argument or shares its data."""
     return any(result.alias_info is not None for result in func._schema.returns)
 
 

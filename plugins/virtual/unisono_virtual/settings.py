@@ -1,4 +1,4 @@
-"""What was installed in this process; there is one, for torch has room for one such device."""
+"""The device installed in this process: one, for torch has room for one such device."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _installed: list[Settings] = []
 
 
 def installed() -> Settings | None:
-    """What this process has, or None."""
+    """The settings of this process, or None."""
     return _installed[0] if _installed else None
 
 
 def settings() -> Settings:
-    """What this process has.
+    """The settings of this process.
 
     Raises:
         HardwareError: nothing yet.

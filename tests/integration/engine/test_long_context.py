@@ -26,7 +26,7 @@ SHAPE: dict[str, Any] = {
 
 @pytest.mark.parametrize("kv_dtype", ["auto", "int8"])
 def test_a_prompt_of_131072_tokens(tmp_path: Path, kv_dtype: str) -> None:
-    """What a token sees through two windows is short: transformers computes that part alone."""
+    """A token sees little through two windows: transformers computes that part alone."""
     model = checkpoints.oracle("mistral", **SHAPE)
     folder = checkpoints.save(model, tmp_path)
     each = engine(

@@ -43,7 +43,7 @@ def peak_bytes(each: Engine, trace: Path) -> int:
 
 
 def used(folder: Path, trace: Path, lengths: list[int], **options: Any) -> tuple[int, int]:
-    """What is predicted, and what prompts of these lengths took."""
+    """Bytes predicted, and bytes that prompts of these lengths took."""
     params = options.pop("params", SAMPLED)
     each = engine(
         folder,

@@ -149,7 +149,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """Of every token, in float64 and by definition: temperature, top-k, top-p, min-p in turn."""
+    """Probability of every token in float64, by definition: temperature, top-k, top-p, min-p."""
     params = params.filled()
     assert params.temperature is not None
     assert params.top_p is not None
@@ -167,7 +167,7 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
 
 
 def row(prompt: list[int], params: SamplingParams, seed: int, answer: list[int]) -> BatchRow:
-    """What the sampler is told when the next token of ``answer`` is due."""
+    """The sampler's input when the next token of ``answer`` is due."""
     token_ids = prompt + answer
     return BatchRow(
         request_id=str(seed),

@@ -1,4 +1,4 @@
-"""What a family assumes where ``config.json`` says nothing is what transformers assumes."""
+"""A family's defaults where ``config.json`` says nothing equal transformers'."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEEDED: dict[str, dict[str, int]] = {
     "dots1": {"n_routed_experts": 128, "num_experts_per_tok": 6, "n_shared_experts": 2},
     "glm4_moe": {"head_dim": 128},
 }
-"""What transformers itself has no value for, or none that fits."""
+"""Fields for which transformers has no value, or none that fits."""
 
 
 @pytest.mark.parametrize("model_type", _MODEL_TYPES)

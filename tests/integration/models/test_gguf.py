@@ -232,7 +232,7 @@ def test_parts_that_would_cut_a_block(tmp_path: Path) -> None:
 
 
 def test_weights_in_another_format(tmp_path: Path) -> None:
-    """What --weights int8 makes of them is what it makes of the same numbers as safetensors."""
+    """--weights int8 makes the same of a GGUF file as of safetensors with the same numbers."""
     model = oracle("qwen3", **WIDE)
     path = write_gguf(model, tmp_path / "model.gguf", "Q6_K")
     folder = save(model, tmp_path / "folder")

@@ -23,7 +23,7 @@ PROMPTS = checkpoints.prompts(1, 5, 31, 45)
 
 
 class RoundingCache(DynamicCache):
-    """What a model appends is read back in 8 bits, one scale for a token and head."""
+    """Keys and values are read back in 8 bits, with one scale per token and head."""
 
     def __init__(self, config: Any, kv_dtype: str) -> None:
         super().__init__(config=config)

@@ -105,7 +105,7 @@ class RunningServer:
         raise AssertionError("no engine process")
 
     def is_idle(self) -> bool:
-        """Whether the server waits: whatever was written to it has gone where it belongs."""
+        """True where the server waits: whatever was written to it has gone where it belongs."""
         threads = Path(f"/proc/{self.process.pid}/task")
         states = (
             (thread / "stat").read_text().rpartition(")")[2].split()[0]

@@ -40,7 +40,7 @@ def connect(server: RunningServer) -> socket.socket:
 
 
 def read_to_end(sock: socket.socket, drip: bytes, timeout_s: float = 60) -> bytes:
-    """What comes until the server ends the connection, though a byte now and then keeps coming."""
+    """Bytes received until the server ends the connection, though a byte now and then is sent."""
     received = b""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says is what the server does, whatever is sent to it."""
+"""The server does as ``/openapi.json`` says, whatever is sent to it."""
 
 from __future__ import annotations
 

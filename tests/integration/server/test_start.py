@@ -1,4 +1,4 @@
-"""What keeps a server from starting is said in one typed error, wherever it happened."""
+"""A server that cannot start says so in one typed error, wherever it happened."""
 
 from __future__ import annotations
 

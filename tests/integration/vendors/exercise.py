@@ -33,7 +33,7 @@ OLD_BUILDS: dict[str, tuple[str, ...]] = {
     "supa": ("get_memory_info", "get_device_capability"),
     "musa": ("get_memory_info", "get_device_name"),
 }
-"""What older builds of a plugin are known to lack; unisono must manage."""
+"""Functions that older builds of a plugin are known to lack; unisono must manage."""
 
 
 def stand_in(facts: Any) -> None:

@@ -40,7 +40,7 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """What it wrote."""
+    """Standard output of the child."""
     out, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors[-3000:]
     return out

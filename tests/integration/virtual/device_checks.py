@@ -1,4 +1,4 @@
-"""What a device is to torch, check by check, in one process. Prints JSON: {check: error or ""}."""
+"""Checks what torch expects of a device, in one process. Prints JSON: {check: error or ""}."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def group_probe(function: Callable[[int], bool]) -> Callable[[int], bool]:
 
 
 def same(function: Callable[..., Tensor], *inputs: Any, close: bool = False) -> bool:
-    """Whether the device says what the CPU says."""
+    """True where the device's result equals the CPU's."""
     expected = function(*inputs)
     got = function(*(x.to(D) if isinstance(x, Tensor) else x for x in inputs))
     if got.dtype != expected.dtype or got.shape != expected.shape:

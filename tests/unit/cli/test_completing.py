@@ -1,4 +1,4 @@
-"""What Tab offers, in the words in which shells ask."""
+"""Completions that Tab offers, asked for as shells ask."""
 
 from __future__ import annotations
 

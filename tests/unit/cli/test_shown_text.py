@@ -1,4 +1,4 @@
-"""What a locale cannot show is escaped and said, once; what is typed is UTF-8 all the same."""
+"""Text that a locale cannot show is escaped, with one note; input is UTF-8 all the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a process that died: why and where, none of what libraries say beside it."""
+"""The report of a process that died: why and where, nothing of what libraries print beside."""
 
 from __future__ import annotations
 

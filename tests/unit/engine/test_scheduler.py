@@ -1,4 +1,4 @@
-"""What the next step computes, told by example."""
+"""The scheduler's next step, by example."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from unisono.gguf import GgufFile, is_gguf, model_files, only_model_of
 
 
 def small(path: Path) -> Path:
-    """Of every kind of value, and tensors of two types."""
+    """A file with every kind of value, and tensors of two types."""
     writer = GGUFWriter(path, "llama")
     writer.add_uint32("llama.block_count", 3)
     writer.add_float32("number", 0.5)

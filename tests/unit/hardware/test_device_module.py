@@ -13,7 +13,7 @@ from unisono.hardware import Facts, Hardware, MemoryInfo, MemoryUse, import_plug
 
 
 class LazyModule:
-    """What a small adapter over such a package offers; no stream, no event, no count of bytes."""
+    """A small adapter over such a package: no stream, no event, no count of bytes."""
 
     current = 0
 

@@ -1,4 +1,4 @@
-"""What clients send beyond the schema: what changes nothing passes, what would change the answer
+"""Fields beyond the schema: those without effect pass, what would change the answer
 is refused by name."""
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from unisono.text import Tokenizer
 
 @pytest.fixture
 def spaced(tmp_path: Path, settings: Any) -> httpx.AsyncClient:
-    """Of an engine that answers with the prompt's own tokens."""
+    """A server whose engine answers with the prompt's own tokens."""
     folder = spm_llama(tmp_path)
     (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}")
     app = create_app(settings(model_folder=folder), LocalHost(), Tokenizer.load(folder))

@@ -477,7 +477,7 @@ def nested(depth: int) -> Any:
 
 
 def test_a_conversation_of_megabytes(folders: dict[str, Path], tmp_path: Path) -> None:
-    """What it says is no reason to refuse it; how many tokens that are, is."""
+    """A text is never refused for its content, only for its number of tokens."""
     tokenizer = with_template(
         folders, tmp_path, "{% for m in messages %}{{ m.content }}{% endfor %}"
     )

@@ -80,7 +80,7 @@ def seeded_texts(num: int) -> list[str]:
 
 
 def is_plain(tokenizer: Tokenizer, text: str) -> bool:
-    """Whether no token that counts wherever it stands is in it."""
+    """True where the text holds no token that counts wherever it stands."""
     special = [tokenizer.token_text(token_id) for token_id in tokenizer.special_ids]
     return not any(token in text for token in [*special, "<|plugin|>", "<|tool_call_begin|>"])
 
@@ -163,7 +163,7 @@ def test_sentencepiece_decodes_byte_tokens_as_the_library(spm: Pair) -> None:
 def test_unigram_finds_a_best_segmentation(
     folders: dict[str, Path], tokenizers_by_style: dict[str, Tokenizer]
 ) -> None:
-    """Of several that are equally likely the library takes another now and then, because it adds
+    """The library takes another of several equally likely splits now and then, because it adds
     in single precision; nearly always, and in likelihood always, the two agree."""
     pair = sentencepiece_pair("spm_unigram", folders, tokenizers_by_style)
     library, num_equal = pair.library, 0
@@ -475,7 +475,7 @@ def test_corrupt_sentencepiece_files(tmp_path: Path) -> None:
 
 
 def encoded(folder: Path, text: str) -> str:
-    """What comes of a text where the tokenizer runs in this process: ``=``, ``!`` where it broke
+    """The result for a text where the tokenizer runs in this process: ``=``, ``!`` where it broke
     down over it, or the error of its files."""
     greeting, answer = tokenizer_program.start({"folder": str(folder)})
     if answer is None:
@@ -524,7 +524,7 @@ def test_corrupt_tiktoken_files(tmp_path: Path) -> None:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Of a protocol buffer."""
+    """Bytes of one field of a protocol buffer."""
     size, length = bytearray(), len(content)
     while length > 0x7F:
         size.append(0x80 | (length & 0x7F))

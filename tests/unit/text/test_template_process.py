@@ -122,7 +122,7 @@ class Killer(threading.Thread):
 
 
 def is_computing(pid: int) -> bool:
-    """Whether a process has been at work for longer than its start takes."""
+    """True where a process has been at work for longer than its start takes."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

@@ -70,7 +70,7 @@ class Afmoe(Decoder):
 
 
 class GatedAttention(Attention):
-    """What attention gives is multiplied by sigmoid(x W) before the output projection."""
+    """Attention whose output is multiplied by sigmoid(x W) before the output projection."""
 
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__(ops, config, layer)

@@ -21,7 +21,7 @@ class MambaDecoder(HybridDecoder):
         return Mamba2(ops, config.state, config.hidden_size, config.rms_norm_eps, layer)
 
     def mamba_names(self) -> CheckpointNames:
-        """What checkpoints call such a layer's own."""
+        """Checkpoint names of the parameters of a recurrent layer."""
         assert isinstance(self.config.state, Mamba2Shape)
         return CheckpointNames(
             renamed=((".mamba.norm.", ".linear_attn.group_norm."), (".mamba.", ".linear_attn.")),

@@ -125,7 +125,7 @@ def read_deepseek(
     mlp_bias: bool = False,
     **own: Any,
 ) -> ModelConfig:
-    """What these families have in common; ``own`` are further fields of ``ExpertShape``.
+    """Reads the experts of these families; ``own`` are further fields of ``ExpertShape``.
 
     Raises:
         UnsupportedModelError: layers with experts take turns with others.

@@ -90,8 +90,8 @@ class Gemma4(Gemma):
         return self.norm(x)
 
     def _of_tokens(self, token_ids: Tensor, x: Tensor) -> Sequence[Tensor | None]:
-        """What each layer adds for the tokens, [T, P]: an embedding of its own, and what it makes
-        of the common one."""
+        """Per-layer inputs of the tokens, [T, P]: an embedding of the layer's own, plus its
+        projection of the common embedding."""
         config = self.config
         if self.embed_tokens_per_layer is None:
             return [None] * config.num_layers
@@ -103,14 +103,14 @@ class Gemma4(Gemma):
         return ((made + own) * 2.0**-0.5).unbind(1)
 
     def attention_flops(self, layer: int, length: int) -> int:
-        """Of all layers that read this one's keys and values."""
+        """Operations of all layers that read this layer's keys and values."""
         config = self.config
         pairs = num_pairs(length, config.windows[layer])
         once = 4 * pairs * config.num_heads * config.head_dims[layer]
         return config.kv_sources.count(layer) * once
 
     def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
-        """Of the layers that write: the first ones."""
+        """Caches of the layers that write keys and values: the first ones."""
         config, name = self.config, str(dtype).removeprefix("torch.")
         caches = []
         for layer, window in enumerate(config.windows):

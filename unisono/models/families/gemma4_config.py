@@ -1,4 +1,4 @@
-"""What ``config.json`` of Gemma 4 says, layer by layer."""
+"""The configuration of Gemma 4, layer by layer."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def read_gemma4(raw: RawConfig) -> Gemma4Config:
 
 
 class _Reading:
-    """What ``config.json`` says of each layer."""
+    """The layers as ``config.json`` describes them."""
 
     def __init__(self, raw: RawConfig) -> None:
         self.raw = raw

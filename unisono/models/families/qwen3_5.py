@@ -36,7 +36,7 @@ class SplitDeltaNet(GatedDeltaNet):
 
 
 def _qkv_rows(shape: DeltaNetShape) -> dict[str, int]:
-    """What checkpoints stack in ``in_proj_qkv``, each for ranks to divide by its heads."""
+    """Parts that checkpoints stack in ``in_proj_qkv``; ranks divide each by its heads."""
     return dict(zip(("in_proj_q", "in_proj_k", "in_proj_v"), shape.qkv_rows, strict=True))
 
 

@@ -28,7 +28,7 @@ __all__ = ["Qwen3Next", "read_experts", "read_hybrid"]
 
 
 class GatedAttention(Attention):
-    """What each head gives is gated by a second half of its query projection."""
+    """Attention whose heads are gated by a second half of their query projection."""
 
     fusion_kind = None
 
@@ -73,7 +73,7 @@ class Qwen3Next(HybridDecoder):
 
 
 def read_hybrid(raw: RawConfig, experts: ExpertShape | None) -> HybridConfig:
-    """What Qwen3-Next and its successors have in common."""
+    """Reads the fields that Qwen3-Next and its successors share."""
     raw.require(hidden_act="silu", attn_output_gate=True, mamba_ssm_dtype="float32")
     raw = raw.with_defaults(head_dim=256, partial_rotary_factor=0.25)
     bias = raw.flag("attention_bias", False)

@@ -13,7 +13,7 @@ from unisono_virtual.faults.registry import fault
 
 @fault
 def argmax_last_of_equals() -> None:
-    """Of equal maxima the last is found, not the first."""
+    """argmax finds the last of equal maxima, not the first."""
 
     @around("argmax.out")
     def find(
