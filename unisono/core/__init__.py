@@ -13,8 +13,9 @@ from unisono.core.clock import Clock, ManualClock, MonotonicClock
 from unisono.core.config import DTYPES, EngineConfig, format_bytes, parse_bytes, parse_kv_memory
 from unisono.core.random import derive_seed, uniform
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
-from unisono.core.sampling import MAX_ALLOWED_TOKENS, MAX_LOGPROBS, SamplingParams
+from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
+from unisono.core.sampling_limits import MAX_ALLOWED_TOKENS, MAX_LOGPROBS
 from unisono.core.weight_format import WeightFormat
 
 __all__ = [

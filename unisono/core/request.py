@@ -29,7 +29,7 @@ class Request:
     priority: int = 0
     """Lower runs sooner."""
     tenant: str = ""
-    """Salt of the prefix cache: tenants never share blocks."""
+    """Who asks. Tenants never share blocks of the prefix cache."""
     cache_salt: str = ""
     """Within a tenant, requests of another salt share no blocks either."""
     resumed_token_ids: tuple[int, ...] = ()

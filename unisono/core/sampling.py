@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
-from unisono.core.sampling_defaults import (
-    NEUTRAL,
-    SamplingDefaults,
-    check_choice,
-    check_int,
-    check_number,
+from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
+from unisono.core.sampling_limits import (
+    BIAS,
+    MAX_ALLOWED_TOKENS,
+    MAX_LOGIT_BIAS,
+    MAX_STOP_LENGTH,
+    MAX_STOPS,
+    TOKEN_ID,
+    check_limits,
 )
 
-__all__ = ["MAX_ALLOWED_TOKENS", "MAX_LOGPROBS", "SamplingParams"]
+__all__ = ["SamplingParams"]
 
-MAX_ALLOWED_TOKENS = 16384
-MAX_LOGPROBS = 100
-_MAX_N = 128
-_MAX_STOP = 64
-_MAX_STOP_LENGTH = 1024
-_MAX_LOGIT_BIAS = 1024
-_SEED_LIMIT = 1 << 63
 _CHOICE = tuple(each.name for each in fields(SamplingDefaults))
 _FLAGS = ("include_stop_str_in_output", "skip_special_tokens", "ignore_eos")
 
@@ -89,20 +85,9 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         self._normalise()
-        if self.max_tokens is not None:
-            check_int("max_tokens", self.max_tokens, 0, 1 << 31)
-        check_int("min_tokens", self.min_tokens, 0, 1 << 31)
+        check_limits(self)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequestError("min_tokens is larger than max_tokens.", param="min_tokens")
-        check_choice(self)
-        check_number("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        check_number("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        check_int("n", self.n, 1, _MAX_N)
-        if self.seed is not None:
-            check_int("seed", self.seed, -_SEED_LIMIT, _SEED_LIMIT - 1)
-        for name in ("logprobs", "prompt_logprobs"):
-            if getattr(self, name) is not None:
-                check_int(name, getattr(self, name), 0, MAX_LOGPROBS)
         self._check_lists()
 
     def _normalise(self) -> None:
@@ -123,28 +108,21 @@ class SamplingParams:
                 raise _wrong_kind(name, "true or false", getattr(self, name))
 
     def _check_lists(self) -> None:
-        if len(self.stop) > _MAX_STOP:
-            raise InvalidRequestError(f"stop takes at most {_MAX_STOP} entries.", param="stop")
+        _check_length("stop", self.stop, MAX_STOPS)
         for text in self.stop:
-            if not isinstance(text, str) or not 0 < len(text) <= _MAX_STOP_LENGTH:
+            if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP_LENGTH:
                 raise InvalidRequestError(
-                    f"each stop text has 1 to {_MAX_STOP_LENGTH} characters.", param="stop"
+                    f"each stop text has 1 to {MAX_STOP_LENGTH} characters.", param="stop"
                 )
-        if len(self.stop_token_ids) > _MAX_STOP:
-            raise InvalidRequestError(
-                f"stop_token_ids takes at most {_MAX_STOP} entries.", param="stop_token_ids"
-            )
-        for token_id in self.stop_token_ids:
-            check_int("stop_token_ids", token_id, 0, 1 << 31)
+        _check_length("stop_token_ids", self.stop_token_ids, MAX_STOPS)
+        _check_token_ids("stop_token_ids", self.stop_token_ids)
         if self.allowed_token_ids is not None:
-            self._check_allowed(self.allowed_token_ids)
-        if len(self.logit_bias) > _MAX_LOGIT_BIAS:
-            raise InvalidRequestError(
-                f"logit_bias takes at most {_MAX_LOGIT_BIAS} entries.", param="logit_bias"
-            )
-        for token_id, bias in self.logit_bias.items():
-            check_int("logit_bias", token_id, 0, 1 << 31)
-            check_number("logit_bias", bias, -100.0, 100.0)
+            _check_length("allowed_token_ids", self.allowed_token_ids, MAX_ALLOWED_TOKENS, least=1)
+            _check_token_ids("allowed_token_ids", self.allowed_token_ids)
+        _check_length("logit_bias", self.logit_bias, MAX_LOGIT_BIAS)
+        _check_token_ids("logit_bias", self.logit_bias)
+        for bias in self.logit_bias.values():
+            BIAS.check("logit_bias", bias)
 
     def filled(self, defaults: SamplingDefaults = NEUTRAL) -> SamplingParams:
         """The same, with ``defaults`` where these say nothing."""
@@ -155,15 +133,6 @@ class SamplingParams:
     def choice(self) -> SamplingDefaults:
         """How a token is chosen, as far as these say."""
         return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
-
-    def _check_allowed(self, token_ids: tuple[int, ...]) -> None:
-        if not 0 < len(token_ids) <= MAX_ALLOWED_TOKENS:
-            raise InvalidRequestError(
-                f"allowed_token_ids takes 1 to {MAX_ALLOWED_TOKENS} entries.",
-                param="allowed_token_ids",
-            )
-        for token_id in token_ids:
-            check_int("allowed_token_ids", token_id, 0, 1 << 31)
 
     @property
     def greedy(self) -> bool:
@@ -186,3 +155,14 @@ def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
 
 def _wrong_kind(name: str, kind: str, value: Any) -> InvalidRequestError:
     return InvalidRequestError(f"{name} must be {kind}, not {value!r:.40}.", param=name)
+
+
+def _check_length(name: str, values: Collection[Any], most: int, *, least: int = 0) -> None:
+    if not least <= len(values) <= most:
+        how_many = f"{least} to {most}" if least else f"at most {most}"
+        raise InvalidRequestError(f"{name} takes {how_many} entries.", param=name)
+
+
+def _check_token_ids(name: str, token_ids: Iterable[Any]) -> None:
+    for token_id in token_ids:
+        TOKEN_ID.check(name, token_id)

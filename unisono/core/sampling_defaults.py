@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling_limits import check_limits
 
-__all__ = ["NEUTRAL", "SamplingDefaults", "check_choice", "check_int", "check_number"]
-
-_CHOICE_RANGES = {
-    "temperature": (100.0, False),
-    "top_p": (1.0, True),
-    "min_p": (1.0, False),
-    "repetition_penalty": (100.0, True),
-}
-"""The most that each may be, and whether 0 is too little."""
+__all__ = ["NEUTRAL", "SamplingDefaults"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +26,7 @@ class SamplingDefaults:
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice(self)
+        check_limits(self)
 
     def said(self) -> dict[str, float]:
         """The fields that are not ``None``."""
@@ -46,32 +37,6 @@ class SamplingDefaults:
         if self.temperature is not None:
             return self
         return SamplingDefaults(**{**other.said(), **self.said()})  # type: ignore[arg-type]
-
-
-def check_choice(record: Any) -> None:
-    """The fields of ``SamplingDefaults``, in it or in parameters that have them too."""
-    for name, (most, low_open) in _CHOICE_RANGES.items():
-        if getattr(record, name) is not None:
-            check_number(name, getattr(record, name), 0.0, most, low_open=low_open)
-    if record.top_k is not None:
-        check_int("top_k", record.top_k, 0, 1 << 31)
-
-
-def check_int(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequestError(f"{name} must be an integer, not {value!r:.40}.", param=name)
-    if not low <= value <= high:
-        raise InvalidRequestError(f"{name} must be {low} to {high}, not {value!r:.40}.", param=name)
-
-
-def check_number(name: str, value: Any, low: float, high: float, *, low_open: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequestError(f"{name} must be a number, not {value!r:.40}.", param=name)
-    if not low <= value <= high or (low_open and value == low):
-        above = "above " if low_open else ""
-        raise InvalidRequestError(
-            f"{name} must be {above}{low:g} to {high:g}, not {value!r:.40}.", param=name
-        )
 
 
 NEUTRAL = SamplingDefaults(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from unisono.core import MAX_LOGPROBS, NEUTRAL, Request, SamplingDefaults, SamplingParams
 from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling_limits import LIMITS
 
 NAN, INF = float("nan"), float("inf")
 
@@ -108,6 +109,13 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequestError, match=name) as caught:
         SamplingParams(**{name: value})
     assert caught.value.param == name
+
+
+def test_every_number_has_a_limit() -> None:
+    hints = get_type_hints(SamplingParams)
+    numbers = {name for name in hints if {int, float} & {hints[name], *get_args(hints[name])}}
+    lists = {"allowed_token_ids", "logit_bias", "stop_token_ids"}
+    assert set(LIMITS) == numbers - lists
 
 
 def test_min_tokens_are_at_most_max_tokens() -> None:

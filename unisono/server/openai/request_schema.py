@@ -10,7 +10,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from unisono.core.sampling import MAX_ALLOWED_TOKENS, MAX_LOGPROBS
+from unisono.core.sampling_limits import (
+    BIAS,
+    LIMITS,
+    MAX_ALLOWED_TOKENS,
+    MAX_LOGIT_BIAS,
+    MAX_STOP_LENGTH,
+    MAX_STOPS,
+    TOKEN_ID,
+    Limit,
+)
 from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
 from unisono.server.openai.message_schema import (
     MAX_ITEMS,
@@ -31,20 +40,27 @@ __all__ = [
     "TokenizeRequest",
 ]
 
-MAX_CHOICES = 128
-_INT31 = (1 << 31) - 1
-_INT63 = (1 << 63) - 1
+_MAX_TOP_LOGPROBS = 20
 
-TokenId = Annotated[int, Field(ge=0, le=_INT31)]
-Count = Annotated[WholeNumber, Field(ge=0, le=_INT31)]
-StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+
+def _within(limit: Limit, *, low: int | None = None) -> Any:
+    """A sampling parameter's limit as pydantic writes it; ``low`` is the API's own, included."""
+    if limit.low_open and low is None:
+        return Field(gt=limit.low, le=limit.high)
+    return Field(ge=limit.low if low is None else low, le=limit.high)
+
+
+TokenId = Annotated[int, _within(TOKEN_ID)]
+Count = Annotated[WholeNumber, _within(LIMITS["max_tokens"])]
+TopLogprobs = Annotated[WholeNumber, Field(ge=0, le=_MAX_TOP_LOGPROBS)]
+StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 ModelName = Annotated[str, Field(max_length=1024)]
 Ids = Annotated[
     list[TokenId], Field(min_length=1, max_length=MAX_ITEMS, fail_fast=True), WholeNumbers
 ]
 
 
-FewIds = Annotated[list[TokenId], Field(max_length=64), WholeNumbers]
+FewIds = Annotated[list[TokenId], Field(max_length=MAX_STOPS), WholeNumbers]
 AllowedIds = Annotated[
     list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED_TOKENS), WholeNumbers
 ]
@@ -57,8 +73,8 @@ def _without_null(value: Any) -> Any:
 
 
 LogitBias = Annotated[
-    dict[str, Annotated[float, Field(ge=-100, le=100)]],
-    Field(max_length=1024),
+    dict[str, Annotated[float, _within(BIAS)]],
+    Field(max_length=MAX_LOGIT_BIAS),
     BeforeValidator(_without_null),
 ]
 
@@ -70,7 +86,7 @@ def _stop_form(value: Any) -> str | None:
 Stop = Annotated[
     Annotated[str, Field(max_length=0), Tag("(nothing)")]
     | Annotated[StopText, Tag("(text)")]
-    | Annotated[list[StopText], Field(max_length=64), Tag("(list)")],
+    | Annotated[list[StopText], Field(max_length=MAX_STOPS), Tag("(list)")],
     Discriminator(
         _stop_form,
         custom_error_type="stop_form",
@@ -115,15 +131,15 @@ class SamplingFields(Body):
     model: ModelName | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[WholeNumber, Field(ge=1, le=MAX_CHOICES)] | None = None
-    seed: Annotated[WholeNumber, Field(ge=-_INT63 - 1, le=_INT63)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[WholeNumber, Field(ge=-1, le=_INT31)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    n: Annotated[WholeNumber, _within(LIMITS["n"])] | None = None
+    seed: Annotated[WholeNumber, _within(LIMITS["seed"])] | None = None
+    temperature: Annotated[float, _within(LIMITS["temperature"])] | None = None
+    top_p: Annotated[float, _within(LIMITS["top_p"], low=0)] | None = None
+    top_k: Annotated[WholeNumber, _within(LIMITS["top_k"], low=-1)] | None = None
+    min_p: Annotated[float, _within(LIMITS["min_p"])] | None = None
+    repetition_penalty: Annotated[float, _within(LIMITS["repetition_penalty"])] | None = None
+    presence_penalty: Annotated[float, _within(LIMITS["presence_penalty"])] | None = None
+    frequency_penalty: Annotated[float, _within(LIMITS["frequency_penalty"])] | None = None
     logit_bias: LogitBias | None = None
     allowed_token_ids: AllowedIds | None = None
     stop: Stop | None = None
@@ -133,9 +149,11 @@ class SamplingFields(Body):
     ignore_eos: bool | None = None
     min_tokens: Count | None = None
     max_tokens: Count | None = None
-    truncate_prompt_tokens: Annotated[WholeNumber, Field(ge=-1, le=_INT31)] | None = None
+    truncate_prompt_tokens: Annotated[WholeNumber, _within(LIMITS["max_tokens"], low=-1)] | None = (
+        None
+    )
     truncation_side: Literal["left", "right"] | None = None
-    prompt_logprobs: Annotated[WholeNumber, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    prompt_logprobs: Annotated[WholeNumber, _within(LIMITS["prompt_logprobs"])] | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
@@ -159,7 +177,7 @@ class ChatRequest(SamplingFields, TemplateFields):
     messages: Messages
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[WholeNumber, Field(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 def _none_if_false(value: Any) -> Any:
@@ -171,9 +189,7 @@ class CompletionRequest(SamplingFields):
     """Body of ``POST /v1/completions``."""
 
     prompt: Prompt
-    logprobs: Annotated[
-        Annotated[WholeNumber, Field(ge=0, le=20)] | None, BeforeValidator(_none_if_false)
-    ] = None
+    logprobs: Annotated[TopLogprobs | None, BeforeValidator(_none_if_false)] = None
     echo: bool | None = None
     add_special_tokens: bool | None = None
 
