@@ -269,21 +269,11 @@ def _group_key(group: int, key: bytes) -> bytes:
 
 
 def _extend_keys(sequence: Sequence, num_blocks: int, block_size: int) -> None:
-    """A block's key hashes its tokens and the key before it; the first, the tenant, the client's
-    salt and the length that the positions are rotated for."""
+    """A block's key hashes its tokens and the key before it; the first, the sequence's variant."""
     keys = sequence.block_keys
     for index in range(len(keys), num_blocks):
         tokens = array("q", sequence.token_ids[index * block_size : (index + 1) * block_size])
         digest = hashlib.blake2b(digest_size=_KEY_BYTES, person=b"unisono-kv")
-        digest.update(keys[-1] if keys else _salt(sequence))
+        digest.update(keys[-1] if keys else sequence.variant.salt())
         digest.update(tokens.tobytes())
         keys.append(digest.digest())
-
-
-def _salt(sequence: Sequence) -> bytes:
-    digest = hashlib.blake2b(digest_size=_KEY_BYTES, person=b"unisono-tenant")
-    digest.update(sequence.rope_length.to_bytes(8, "little"))
-    for salt in (sequence.request.tenant, sequence.request.cache_salt):
-        digest.update(len(salt.encode()).to_bytes(8, "little"))
-        digest.update(salt.encode())
-    return digest.digest()

@@ -356,7 +356,7 @@ class Scheduler:
             all_token_ids=sequence.token_ids,
             prompt_targets=targets,
             allow_stop=sequence.num_answer >= request.params.min_tokens,
-            rope_length=sequence.rope_length,
+            rope_length=sequence.variant.rope_length,
         )
 
     def _charge(self, sequence: Sequence, end: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unisono.core.request import Request, TokenLogprob
+from unisono.engine.variant import Variant
 
 __all__ = ["Sequence"]
 
@@ -14,8 +17,8 @@ class Sequence:
     Smaller ``rank`` runs sooner and is preempted later, among those of one tenant; ``num_charged``
     is how many of its tokens its tenant has been charged for; ``refused_at`` is how many blocks
     were free when it last did not fit; ``num_taken`` is how many tokens it found in the cache when
-    it was last admitted, none where ``takes_cached`` is off; ``rope_length`` is the length that its
-    positions are rotated for.
+    it was last admitted, none where ``takes_cached`` is off; sequences of different ``variant``
+    share no blocks.
     """
 
     __slots__ = (
@@ -33,9 +36,9 @@ class Sequence:
         "rank",
         "refused_at",
         "request",
-        "rope_length",
         "takes_cached",
         "token_ids",
+        "variant",
         "wants_prompt_logprobs",
     )
 
@@ -54,7 +57,7 @@ class Sequence:
         self.num_taken = 0
         self.takes_cached = True
         self.refused_at = -1
-        self.rope_length = 0
+        self.variant = Variant(tenant=request.tenant, cache_salt=request.cache_salt)
         self.block_keys: list[bytes] = []
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
@@ -74,9 +77,9 @@ class Sequence:
 
     def rotate_for(self, length: int) -> bool:
         """Whether that is another length than before; then nothing cached is of use."""
-        if length == self.rope_length:
+        if length == self.variant.rope_length:
             return False
-        self.rope_length = length
+        self.variant = replace(self.variant, rope_length=length)
         self.block_keys = []
         return True
 

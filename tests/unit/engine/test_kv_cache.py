@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from unisono.core import CacheGroup, Request, SamplingParams
 from unisono.engine.block_pool import NULL_BLOCK
 from unisono.engine.kv_cache import FullPolicy, KVCache, WindowPolicy, peak_blocks
 from unisono.engine.sequence import Sequence
+from unisono.engine.variant import Variant
 
 FULL = CacheGroup(kind="full", layers=(0,))
 WINDOW_4 = CacheGroup(kind="window", window=4, layers=(1,))
@@ -85,6 +87,14 @@ def test_salts_share_nothing() -> None:
     for tenant, salt in (("north", ""), ("north", "b"), ("northa", ""), ("", "northa"), ("", "a")):
         assert kv.open(sequence(1, 2, 3, 4, 5, tenant=tenant, salt=salt)) == 0
     assert kv.open(sequence(1, 2, 3, 4, 5, tenant="north", salt="a")) == 4
+
+
+def test_every_field_of_a_variant_is_in_its_salt() -> None:
+    others = [
+        replace(Variant(), **{each.name: 1 if isinstance(each.default, int) else "1"})
+        for each in fields(Variant)
+    ]
+    assert len({variant.salt() for variant in (Variant(), *others)}) == 1 + len(fields(Variant))
 
 
 def test_answers_are_found_like_prompts() -> None:
