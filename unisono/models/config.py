@@ -110,11 +110,6 @@ class ModelConfig:
         check_divides(self.experts.shared_size, size, "columns of the shared expert")
         return self.experts.divided(size)
 
-    def stacked(self, name: str) -> tuple[int, ...]:
-        """Rows of what a module ``name`` stacks in one tensor that is no linear weight, where ranks
-        divide each by itself; nothing where they divide the whole."""
-        return ()
-
 
 C = TypeVar("C", bound=ModelConfig)
 

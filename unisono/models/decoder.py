@@ -48,7 +48,7 @@ class Decoder(nn.Module):
             self.make_layer(ops, config, layer) for layer in range(config.num_layers)
         )
         self.norm = make_norm(ops, config, config.hidden_size)
-        self.lm_head = Head(ops, config.hidden_size, {"lm_head": config.vocab_size})
+        self.lm_head = Head(ops, config.hidden_size, config.vocab_size)
         self.rope = make_rope(config.rope, device)
         self.layer_ropes = ropes_by_layer(config.ropes, device)
         if not self._is_standard():

@@ -39,10 +39,6 @@ class StateShape(Protocol):
     def flops(self) -> int:
         """Operations of a token between projections."""
 
-    @property
-    def stacked(self) -> tuple[int, ...]:
-        """Channels of what goes through the convolution together; ranks divide each by itself."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HybridConfig(ModelConfig):
@@ -52,9 +48,6 @@ class HybridConfig(ModelConfig):
 
     def divided(self, size: int) -> HybridConfig:
         return replace(ModelConfig.divided(self, size), state=self.state.divided(size))
-
-    def stacked(self, name: str) -> tuple[int, ...]:
-        return self.state.stacked if name == "conv1d" else ()
 
 
 class HybridDecoder(Decoder):

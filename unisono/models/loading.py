@@ -128,7 +128,7 @@ def load_model(
             cache = WeightCache(folder, checkpoint.files, form, format, torch_dtype, shard)
             model = filling.cached_model(cache)
     weight_bytes, step_weight_bytes = held_bytes(model) + table_bytes(model), step_bytes(model)
-    fuse(model, hardware.ops)
+    fuse(model, hardware.ops, divided=plan is not None)
     hardware.settle()
     return LoadedModel(
         model=model,

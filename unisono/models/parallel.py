@@ -1,23 +1,9 @@
-"""Tensor parallelism: how a decoder is divided among ranks, by the names of its modules.
+"""Tensor parallelism: a decoder divided among ranks, as its layers say that they divide
+(``layers/split.py``; Shoeybi et al., 2019).
 
 Applied from outside. A rank's model is the same family with fewer heads and a narrower MLP, and
-knows nothing of ranks; a hook behind each attention and MLP adds the ranks' outputs up, one behind
-``lm_head`` puts the logits together. What is divided how (Shoeybi et al., 2019):
-
-- ``qkv_proj``, ``gate_up_proj``, ``up_proj``: by output, whole heads to a rank. Where there are
-  fewer key-value heads than ranks, several ranks hold the same one.
-- ``linear_attn``: its heads, with all that it holds for each of them, like those of attention.
-- ``q_proj``, ``q_b_proj``, ``kv_b_proj`` of latent attention: by output, whole heads to a rank.
-  ``q_a_proj`` and ``kv_a_proj_with_mqa`` before them are whole, and so are the indexer of a sparse
-  attention and the latent cache.
-- ``o_proj``, ``out_proj``, ``down_proj``: by input, so that each rank's output is a term of the
-  sum. Their bias is rank 0's to add; the others hold zeros.
-- ``lm_head``: by vocabulary, in equal pieces but for a shorter last one.
-- what attention holds for each of its heads: by head, like the heads. A norm over all heads at
-  once (``ProjectionNorm``) takes its mean over the ranks.
-- experts of a mixture: each of them by its width, as an MLP; every rank has a part of all.
-- everything else, embedding, norms, routers and gates, is whole on every rank: a step reads a few
-  rows of the embedding, and to divide it would cost another sum over ranks.
+knows nothing of ranks; a hook behind each layer that gives a term adds the ranks' outputs up, one
+behind the head puts the logits together.
 """
 
 from __future__ import annotations
@@ -29,32 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unisono.core.errors import ConfigError, UnsupportedModelError
+from unisono.core.errors import ConfigError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ranks.collectives import Group
 from unisono.models.config import ModelConfig, num_kv_pieces
 from unisono.models.decoder import Decoder
-from unisono.models.layers.linear import Head, Linear
+from unisono.models.layers.linear import Head
 from unisono.models.layers.norm import ProjectionNorm
+from unisono.models.layers.split import split_of, stacked_in, terms_of
 
 __all__ = ["Cut", "Plan", "Shard"]
-
-_BY_OUTPUT = (
-    *("qkv_proj", "gate_up_proj", "up_proj", "lm_head"),
-    *("q_proj", "q_b_proj", "kv_b_proj"),
-    *("in_proj", "in_proj_qkvz", "in_proj_ba", "conv1d", "group_norm", "linear_attn"),
-)
-_BY_INPUT = ("o_proj", "down_proj", "out_proj")
-_UNDIVIDED = (
-    *("gate", "shared_expert_gate", "proj"),
-    *("per_layer_model_projection", "per_layer_input_gate", "per_layer_projection"),
-    *("q_a_proj", "kv_a_proj_with_mqa", "wq_b", "wk", "weights_proj"),
-)
-_KV_PARTS = ("k_proj", "v_proj")
-_HEAD_NORMS = ("q_norm", "k_norm")
-_SUMMED = ("self_attn", "linear_attn", "mlp", "moe")
-"""Modules that end in one of ``_BY_INPUT``. The sum is behind the module and not behind its last
-linear layer, so that a hardware may run the module as one op."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +78,6 @@ class Plan:
         """Of this rank's model; its vocabulary is whole."""
         self.rank, self.size = shard.rank, size
         self.num_kv_pieces = num_kv_pieces(whole.num_kv_heads, size)
-        self._by_head = _HEAD_NORMS if whole.qk_norm == "projection" else ()
         self.vocab_size = whole.vocab_size
         self.vocab_width = -(-whole.vocab_size // size)
         if (size - 1) * self.vocab_width >= whole.vocab_size:
@@ -117,54 +86,31 @@ class Plan:
             )
 
     def narrow(self, model: Decoder) -> None:
-        """Make a model of ``config``, still without weights, this rank's.
-
-        Raises:
-            UnsupportedModelError: it has a linear layer of which the plan knows nothing.
-        """
-        self._check_complete(model)
+        """Make a model of ``config``, still without weights, this rank's."""
         start = self.rank * self.vocab_width
-        rows = min(self.vocab_width, self.vocab_size - start)
-        head = model.lm_head
-        model.lm_head = Head(
-            head.ops, head.weight.shape[1], {"lm_head": rows}, bias=head.bias is not None
-        )
-        # Whole, these contain sums over ranks that no single device can form.
-        for module in (model, *model.layers):
-            module.fusion_kind = None
+        for module in model.modules():
+            if isinstance(module, Head):
+                module.narrow(min(self.vocab_width, self.vocab_size - start))
 
-    def _check_complete(self, model: Decoder) -> None:
-        for name, module in model.named_modules():
-            known = (*_BY_OUTPUT, *_BY_INPUT, *_UNDIVIDED)
-            if isinstance(module, Linear) and _last(name) not in known:
-                raise UnsupportedModelError(
-                    f"{type(model).__name__} has a layer {name} that cannot be divided yet.",
-                    hint="Use --tp 1.",
-                )
-
-    def cut(self, module: str, part: str | None, shape: tuple[int, ...]) -> Cut | None:
-        """What this rank takes of a checkpoint tensor; None where it takes all.
+    def cut(self, module: nn.Module, name: str, shape: tuple[int, ...]) -> Cut | None:
+        """This rank's part of a checkpoint tensor; None where it takes all.
 
         Args:
-            module: the name of the module it goes to.
-            part: which of the matrices stacked in a linear layer it is.
+            module: the layer that the tensor goes to.
+            name: of the parameter, or of the part of a linear layer.
             shape: of this rank's part.
         """
-        name = _last(module)
-        if name in _BY_INPUT:
-            if len(shape) == 1:
-                return None if self.rank == 0 else Cut(zero=True)
-            length = shape[1]
-            return Cut(1, self.rank * length, length, self.size * length)
-        if name == "lm_head":
+        split = split_of(module, name)
+        if split is None:
+            return None
+        if split == "vocabulary":
             return Cut(0, self.rank * self.vocab_width, shape[0], self.vocab_size)
-        if name in (*_BY_OUTPUT, *self._by_head, "self_attn"):
-            is_of_kv = part in _KV_PARTS or name == "k_norm"
-            pieces = self.num_kv_pieces if is_of_kv else self.size
-            length, piece = shape[0], self.rank * pieces // self.size
-            stacked = self.config.stacked(name)
-            return Cut(0, piece * length, length, pieces * length, stacked=stacked)
-        return None
+        if split == "in" and len(shape) == 1:
+            return None if self.rank == 0 else Cut(zero=True)
+        pieces = self.num_kv_pieces if split == "kv" else self.size
+        dim = 1 if split == "in" else 0
+        length, piece = shape[dim], self.rank * pieces // self.size
+        return Cut(dim, piece * length, length, pieces * length, stacked=stacked_in(module))
 
     def connect(self, model: Decoder, ops: PortableOps, group: Group) -> None:
         """Let the ranks' models, their weights in place, work as one."""
@@ -181,13 +127,10 @@ class Plan:
         def mean(x: Tensor) -> Tensor:
             return ops.all_reduce(x, group) / self.size
 
-        for name, module in model.named_modules():
-            if _last(name) in _SUMMED:
-                module.register_forward_hook(add_up)
+        for term in terms_of(model):
+            term.register_forward_hook(add_up)
+        for module in model.modules():
+            if isinstance(module, Head):
+                module.register_forward_hook(put_together)
             if isinstance(module, ProjectionNorm):
                 module.mean_of_ranks = mean
-        model.lm_head.register_forward_hook(put_together)
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]

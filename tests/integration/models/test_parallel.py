@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,31 @@ import pytest
 import torch
 
 from tests import checkpoints
+from tests.families import CASES as ALL_CASES
+from tests.families import Case
 from tests.passes import groups, logits, on_each
-from unisono.core.errors import ConfigError, InsufficientMemoryError, UnsupportedModelError
+from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware import MemoryInfo, find_hardware
 from unisono.hardware.ranks.collectives import Group
-from unisono.models import LoadedModel, RawConfig, find_family, load_model
-from unisono.models.layers import Linear
+from unisono.models import (
+    Decoder,
+    LoadedModel,
+    RawConfig,
+    find_family,
+    fusion,
+    load_model,
+    parallel,
+)
+from unisono.models.checkpoint.weights import _slots, tensor_shapes
+from unisono.models.layers import Linear, split
 from unisono.models.loading import Reserve
 from unisono.models.parallel import Plan, Shard
+from unisono.models.registry import FAMILIES, read_family
 
 LENGTH = 40
 WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+_ORDINARY_WORDS = {"layers", "norm"}
+"""Names of modules that are also those of folders and files."""
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "llama": ("llama", {}, 2),
     "llama-tied": ("llama", {"tie_word_embeddings": True}, 2),
@@ -148,14 +163,50 @@ def test_what_does_not_divide(options: dict[str, Any], size: int, says: str) -> 
         Plan(find_family(raw).read_config(raw), Shard(rank=0, size=size))
 
 
-def test_a_layer_of_which_the_plan_knows_nothing() -> None:
-    raw = RawConfig({**checkpoints._SHAPE, "architectures": ["LlamaForCausalLM"]})
-    family, hardware = find_family(raw), find_hardware("cpu")
-    plan = Plan(family.read_config(raw), Shard(rank=0, size=2))
-    model = family(plan.config, hardware.ops, hardware.device)
-    model.layers[1].router = Linear(hardware.ops, 64, {"router": 8})
-    with pytest.raises(UnsupportedModelError, match=r"layers\.1\.router"):
+def empty(case: Case, shard: Shard | None) -> tuple[Decoder, Plan | None]:
+    """A model without weights, whole or a rank's."""
+    raw = RawConfig(checkpoints.configuration(case.model_type, **case.options).to_dict())
+    family, config = read_family(raw)
+    plan = None if shard is None else Plan(config, shard)
+    hardware = find_hardware("cpu")
+    model = family(config if plan is None else plan.config, hardware.ops, hardware.device)
+    if plan is not None:
         plan.narrow(model)
+    return model, plan
+
+
+@pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES)
+def test_layers_say_how_they_divide(case: Case) -> None:
+    """Of every tensor of the whole model each rank knows which part it takes."""
+    whole, _ = empty(case, None)
+    expected = tensor_shapes(whole)
+    try:
+        whole.config.divided(2)
+    except ConfigError:
+        assert not case.whole
+        pytest.skip("its sizes are odd")
+    for rank in range(2):
+        model, plan = empty(case, Shard(rank=rank, size=2))
+        found = {name: slot.checkpoint_shape for name, slot in _slots(model, plan).items()}
+        assert found == expected
+
+
+def test_a_linear_layer_must_say_how_it_divides() -> None:
+    with pytest.raises(TypeError, match="split"):
+        Linear(find_hardware("cpu").ops, 64, {"router": 8})  # type: ignore[call-arg]
+
+
+def test_dividing_names_no_family_and_no_module() -> None:
+    """What a family calls its layers is its own."""
+    modules = [
+        name for case in ALL_CASES.values() for name, _ in empty(case, None)[0].named_modules()
+    ]
+    paths = {part for name in modules for part in name.split(".") if part and not part.isdigit()}
+    families = {entry.partition(":")[2] for entry in FAMILIES.values()}
+    files = {entry.partition(":")[0].rpartition(".")[2] for entry in FAMILIES.values()}
+    for source in (parallel, split, fusion):
+        words = set(re.findall(r"\w+", Path(source.__file__).read_text("utf-8")))
+        assert not words & (paths - _ORDINARY_WORDS | families | files)
 
 
 def test_ranks_that_share_a_memory_are_counted_together(

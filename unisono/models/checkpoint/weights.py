@@ -162,14 +162,12 @@ class _Slot:
     cut: Cut | None
 
     @classmethod
-    def of(
-        cls, path: str, module: nn.Module, parameter: str, part: str | None, plan: Plan | None
-    ) -> _Slot:
+    def of(cls, module: nn.Module, parameter: str, part: str | None, plan: Plan | None) -> _Slot:
         shape = tuple(getattr(module, parameter).shape)
         rows = module.rows(part) if isinstance(module, Linear) and part else None
         if rows is not None:
             shape = (rows.stop - rows.start, *shape[1:])
-        cut = None if plan is None else plan.cut(path, part, shape)
+        cut = None if plan is None else plan.cut(module, part or parameter, shape)
         return cls(module, parameter, rows, shape, cut)
 
     @property
@@ -185,10 +183,10 @@ def _slots(model: Decoder, plan: Plan | None) -> dict[str, _Slot]:
             if isinstance(module, Linear):
                 for part in module.parts:
                     name = _part_name(path, part, parameter)
-                    slots[name] = _Slot.of(path, module, parameter, part, plan)
+                    slots[name] = _Slot.of(module, parameter, part, plan)
             else:
                 name = _checkpoint_name(f"{path}.{parameter}")
-                slots[name] = _Slot.of(path, module, parameter, None, plan)
+                slots[name] = _Slot.of(module, parameter, None, plan)
     if model.config.tie_embeddings:
         slots.pop("lm_head.weight", None)
     return slots
@@ -427,7 +425,7 @@ def _tie(
 ) -> None:
     """The embedding, or a rank's rows of it, is the head as well."""
     weight, head = model.embed_tokens.weight, model.lm_head
-    cut = None if plan is None else plan.cut("lm_head", "lm_head", tuple(head.weight.shape))
+    cut = None if plan is None else plan.cut(head, "lm_head", tuple(head.weight.shape))
     if isinstance(weight, BlockWeight):
         weight = weight if cut is None else weight.narrow(cut.dim, cut.start, cut.length)
         if format is None:

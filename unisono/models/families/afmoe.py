@@ -15,7 +15,7 @@ from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape
-from unisono.models.layers.attention import Attention
+from unisono.models.layers.attention import HEAD_SPLITS, Attention
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.residual import SandwichLayer
 from unisono.models.layers.rope import Angles
@@ -79,6 +79,7 @@ class GatedAttention(Attention):
             ops,
             config.hidden_size,
             {**parts, "gate_proj": parts["q_proj"]},
+            split={**HEAD_SPLITS, "gate_proj": "out"},
             bias=config.qkv_bias,
         )
 

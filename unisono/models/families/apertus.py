@@ -50,12 +50,14 @@ class Apertus(Decoder):
 class XieluMLP(nn.Module):
     """down(xielu(up x))."""
 
+    gives_term = True
+
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
         size = config.intermediate_size
-        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size})
+        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size}, split="out")
         self.act_fn = Xielu()
-        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size})
+        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, split="in")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.act_fn(self.up_proj(x)))

@@ -19,7 +19,7 @@ from unisono.models.decoder import num_pairs
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.gemma import Gemma
 from unisono.models.families.gemma4_config import Gemma4Config, read_gemma4
-from unisono.models.layers.attention import Attention
+from unisono.models.layers.attention import HEAD_SPLITS, Attention
 from unisono.models.layers.linear import Embedding, Linear, unfilled
 from unisono.models.layers.mlp import MLP
 from unisono.models.layers.moe import Experts
@@ -50,7 +50,7 @@ class Gemma4(Gemma):
             width = config.num_layers * config.token_size
             self.embed_tokens_per_layer = Embedding(ops, config.token_vocab, width)
             self.per_layer_model_projection = Linear(
-                ops, config.hidden_size, {"per_layer_model_projection": width}
+                ops, config.hidden_size, {"per_layer_model_projection": width}, split=None
             )
             self.per_layer_projection_norm = make_norm(ops, config, config.token_size)
 
@@ -139,7 +139,9 @@ class Gemma4Attention(Attention):
             del parts["v_proj"]
         if self.source != layer:
             self.k_norm, parts = None, {"q_proj": parts["q_proj"]}
-        self.qkv_proj = Linear(ops, config.hidden_size, parts, bias=config.qkv_bias)
+        self.qkv_proj = Linear(
+            ops, config.hidden_size, parts, split=HEAD_SPLITS, bias=config.qkv_bias
+        )
 
     def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
         assert rope is not None
@@ -174,8 +176,12 @@ class Gemma4Layer(SandwichLayer):
                 self.add_module(name, make_norm(ops, config, config.hidden_size))
         if config.token_size:
             hidden, size = config.hidden_size, config.token_size
-            self.per_layer_input_gate = Linear(ops, hidden, {"per_layer_input_gate": size})
-            self.per_layer_projection = Linear(ops, size, {"per_layer_projection": hidden})
+            self.per_layer_input_gate = Linear(
+                ops, hidden, {"per_layer_input_gate": size}, split=None
+            )
+            self.per_layer_projection = Linear(
+                ops, size, {"per_layer_projection": hidden}, split=None
+            )
             self.post_per_layer_input_norm = make_norm(ops, config, hidden)
 
     def forward(  # type: ignore[override]
@@ -199,6 +205,8 @@ class Gemma4Layer(SandwichLayer):
 
 class Gemma4MoE(nn.Module):
     """Experts that are chosen by the stream as it is, and run on its norm."""
+
+    gives_term = True
 
     def __init__(self, ops: PortableOps, config: Gemma4Config) -> None:
         super().__init__()
@@ -226,7 +234,9 @@ class Gemma4Router(nn.Module):
         self.ops, self.eps = ops, config.rms_norm_eps
         self.routing = Routing(num_chosen=config.num_chosen, normalized=True)
         self.scale = unfilled(config.hidden_size)
-        self.proj = Linear(ops, config.hidden_size, {"proj": config.num_experts}, quantizable=False)
+        self.proj = Linear(
+            ops, config.hidden_size, {"proj": config.num_experts}, split=None, quantizable=False
+        )
         self.per_expert_scale = unfilled(config.num_experts)
 
     def forward(self, stream: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Phi(Decoder):
 
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
         super().__init__(config, ops, device)
-        self.lm_head = Head(ops, config.hidden_size, {"lm_head": config.vocab_size}, bias=True)
+        self.lm_head = Head(ops, config.hidden_size, config.vocab_size, bias=True)
 
     def checkpoint_names(self) -> CheckpointNames:
         renamed = (

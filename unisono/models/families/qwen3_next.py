@@ -17,7 +17,7 @@ from unisono.models.config import ModelConfig
 from unisono.models.expert_config import stepped_layers
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid, read_recurrent
-from unisono.models.layers.attention import Attention
+from unisono.models.layers.attention import HEAD_SPLITS, Attention
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.rope import Angles
@@ -39,6 +39,7 @@ class GatedAttention(Attention):
             ops,
             config.hidden_size,
             {**parts, "q_proj": 2 * parts["q_proj"]},
+            split=HEAD_SPLITS,
             bias=config.qkv_bias,
         )
 

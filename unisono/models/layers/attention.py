@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -10,9 +13,12 @@ from unisono.models.config import ModelConfig
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.norm import Norm, ProjectionNorm, RMSNorm, make_norm
 from unisono.models.layers.rope import Angles, in_halves
+from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
-__all__ = ["Attention"]
+__all__ = ["HEAD_SPLITS", "Attention"]
+
+HEAD_SPLITS: Mapping[str, Split] = {"q_proj": "out", "k_proj": "kv", "v_proj": "kv"}
 
 
 class Attention(nn.Module):
@@ -20,6 +26,8 @@ class Attention(nn.Module):
     key heads need more than the configuration says."""
 
     fusion_kind: str | None = "attention"
+    gives_term = True
+    splits: ClassVar[Mapping[str, Split]] = {"sinks": "out"}
 
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -34,11 +42,14 @@ class Attention(nn.Module):
             ops,
             config.hidden_size,
             {"q_proj": q_rows, "k_proj": kv_rows, "v_proj": kv_rows},
+            split=HEAD_SPLITS,
             bias=config.qkv_bias,
         )
-        self.o_proj = Linear(ops, q_rows, {"o_proj": config.hidden_size}, bias=config.output_bias)
-        self.q_norm = _head_norm(ops, config, config.num_heads)
-        self.k_norm = _head_norm(ops, config, config.num_kv_heads)
+        self.o_proj = Linear(
+            ops, q_rows, {"o_proj": config.hidden_size}, split="in", bias=config.output_bias
+        )
+        self.q_norm = _head_norm(ops, config, config.num_heads, "out")
+        self.k_norm = _head_norm(ops, config, config.num_kv_heads, "kv")
         self.sinks = unfilled(config.num_heads) if config.attention_sinks else None
         rope = config.ropes[layer]
         self.rotates_pairs = rope is not None and rope.interleaved
@@ -101,9 +112,9 @@ class Attention(nn.Module):
         return self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
 
 
-def _head_norm(ops: PortableOps, config: ModelConfig, num_heads: int) -> Norm | None:
+def _head_norm(ops: PortableOps, config: ModelConfig, num_heads: int, split: Split) -> Norm | None:
     if config.qk_norm is None:
         return None
     if config.qk_norm == "projection":
-        return ProjectionNorm(ops, num_heads * config.head_dim, config.rms_norm_eps)
+        return ProjectionNorm(ops, num_heads * config.head_dim, config.rms_norm_eps, split)
     return make_norm(ops, config, config.head_dim)

@@ -15,6 +15,7 @@ from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv
+from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
 __all__ = ["DeltaNetShape", "GatedDeltaNet"]
@@ -43,10 +44,6 @@ class DeltaNetShape:
     def qkv_rows(self) -> tuple[int, int, int]:
         """Query, key and value, as projection and convolution stack them."""
         return self.keys, self.keys, self.values
-
-    @property
-    def stacked(self) -> tuple[int, ...]:
-        return self.qkv_rows
 
     @property
     def flops(self) -> int:
@@ -87,6 +84,8 @@ class GatedDeltaNet(nn.Module):
     Its projections come grouped by key head: with each its query, key, values and gates.
     """
 
+    gives_term = True
+    splits: ClassVar[Mapping[str, Split]] = {"A_log": "out", "dt_bias": "out"}
     float32_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")
     """Kept as they are whatever the dtype of the others."""
 
@@ -97,13 +96,15 @@ class GatedDeltaNet(nn.Module):
         self.ops = ops
         self.layer = layer
         self.shape = shape
-        self.in_proj_qkvz = Linear(ops, hidden_size, self.qkvz_rows(shape))
-        self.in_proj_ba = Linear(ops, hidden_size, self.ba_rows(shape), quantizable=False)
-        self.conv1d = ShortConv(ops, sum(shape.qkv_rows), shape.conv_width)
+        self.in_proj_qkvz = Linear(ops, hidden_size, self.qkvz_rows(shape), split="out")
+        self.in_proj_ba = Linear(
+            ops, hidden_size, self.ba_rows(shape), split="out", quantizable=False
+        )
+        self.conv1d = ShortConv(ops, shape.qkv_rows, shape.conv_width)
         self.A_log = unfilled(shape.num_value_heads)
         self.dt_bias = unfilled(shape.num_value_heads)
         self.norm = GatedNorm(ops, shape.value_dim, eps)
-        self.out_proj = Linear(ops, shape.values, {"out_proj": hidden_size})
+        self.out_proj = Linear(ops, shape.values, {"out_proj": hidden_size}, split="in")
 
     @staticmethod
     def qkvz_rows(shape: DeltaNetShape) -> Mapping[str, int]:

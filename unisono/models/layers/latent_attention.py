@@ -30,7 +30,7 @@ class UpProjection(Linear):
 
     def __init__(self, ops: PortableOps, shape: LatentShape, num_heads: int) -> None:
         rows = num_heads * (shape.key_dim + shape.value_dim)
-        super().__init__(ops, shape.rank, {"kv_b_proj": rows}, quantizable=False)
+        super().__init__(ops, shape.rank, {"kv_b_proj": rows}, split="out", quantizable=False)
         self.num_heads, self.key_dim = num_heads, shape.key_dim
 
     def prepare(self, format: WeightFormat | None = None) -> None:
@@ -51,7 +51,10 @@ class UpProjection(Linear):
 
 
 class LatentAttention(nn.Module):
-    """DeepSeek-AI (2024), DeepSeek-V2, section 2.1."""
+    """DeepSeek-AI (2024), DeepSeek-V2, section 2.1. Ranks divide its heads; the latents that these
+    share are whole on each."""
+
+    gives_term = True
 
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -62,15 +65,23 @@ class LatentAttention(nn.Module):
         self.num_heads = config.num_heads
         query_rows = config.num_heads * (shape.key_dim + shape.rotated_dim)
         if shape.query_rank is None:
-            self.q_proj = Linear(ops, config.hidden_size, {"q_proj": query_rows})
+            self.q_proj = Linear(ops, config.hidden_size, {"q_proj": query_rows}, split="out")
         else:
             self.q_a_proj = Linear(
-                ops, config.hidden_size, {"q_a_proj": shape.query_rank}, bias=shape.bias
+                ops,
+                config.hidden_size,
+                {"q_a_proj": shape.query_rank},
+                split=None,
+                bias=shape.bias,
             )
             self.q_a_layernorm = RMSNorm(ops, shape.query_rank, _LATENT_NORM_EPS)
-            self.q_b_proj = Linear(ops, shape.query_rank, {"q_b_proj": query_rows})
+            self.q_b_proj = Linear(ops, shape.query_rank, {"q_b_proj": query_rows}, split="out")
         self.kv_a_proj_with_mqa = Linear(
-            ops, config.hidden_size, {"kv_a_proj_with_mqa": shape.cached_dim}, bias=shape.bias
+            ops,
+            config.hidden_size,
+            {"kv_a_proj_with_mqa": shape.cached_dim},
+            split=None,
+            bias=shape.bias,
         )
         self.kv_a_layernorm = RMSNorm(ops, shape.rank, _LATENT_NORM_EPS)
         self.kv_b_proj = UpProjection(ops, shape, config.num_heads)
@@ -78,6 +89,7 @@ class LatentAttention(nn.Module):
             ops,
             config.num_heads * shape.value_dim,
             {"o_proj": config.hidden_size},
+            split="in",
             bias=shape.bias,
         )
 

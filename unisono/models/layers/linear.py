@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight
+from unisono.models.layers.split import Split
 
 __all__ = ["Embedding", "Head", "Linear", "unfilled"]
 
@@ -24,6 +25,7 @@ class Linear(nn.Module):
     """y = x W^T + b. ``parts`` names the checkpoint's matrices stacked in W, with their rows.
 
     Args:
+        split: how W divides among ranks, or how each of its parts does; None: it is whole on each.
         quantizable: whether ``--weights`` may round W; small ones that decide much stay as they
             are, such as a router's.
     """
@@ -38,12 +40,14 @@ class Linear(nn.Module):
         num_inputs: int,
         parts: Mapping[str, int],
         *,
+        split: Split | Mapping[str, Split] | None,
         bias: bool = False,
         quantizable: bool = True,
     ) -> None:
         super().__init__()
         self.ops = ops
         self.parts = dict(parts)
+        self.splits = _by_part(self.parts, split)
         self.quantizable = quantizable
         self.shape = (sum(parts.values()), num_inputs)
         self.weight: Any = unfilled(*self.shape)
@@ -84,8 +88,27 @@ class Linear(nn.Module):
         return "weight" not in self._parameters
 
 
+def _by_part(
+    parts: Mapping[str, int], split: Split | Mapping[str, Split] | None
+) -> Mapping[str, Split]:
+    if split is None:
+        return {}
+    return dict.fromkeys(parts, split) if isinstance(split, str) else split
+
+
 class Head(Linear):
     """The layer whose outputs are logits, float32."""
+
+    def __init__(
+        self, ops: PortableOps, hidden_size: int, vocab_size: int, *, bias: bool = False
+    ) -> None:
+        super().__init__(ops, hidden_size, {"lm_head": vocab_size}, split="vocabulary", bias=bias)
+
+    def narrow(self, num_rows: int) -> None:
+        """Become a rank's, of so many logits. Called before there are weights."""
+        self.parts, self.shape = dict.fromkeys(self.parts, num_rows), (num_rows, self.shape[1])
+        self.weight = unfilled(*self.shape)
+        self.bias = None if self.bias is None else unfilled(num_rows)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ops.logits(x, self.weight, self.bias)

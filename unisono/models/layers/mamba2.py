@@ -4,6 +4,7 @@ a norm by groups of what was gated."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv
+from unisono.models.layers.split import Split
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
@@ -107,6 +109,8 @@ class Mamba2Shape:
 class GroupNorm(nn.Module):
     """RMS norm of x * silu(gate), group by group, in float32 inside."""
 
+    splits: ClassVar[Mapping[str, Split]] = {"weight": "out"}
+
     def __init__(self, size: int, num_groups: int, eps: float) -> None:
         super().__init__()
         self.num_groups, self.eps = num_groups, eps
@@ -120,6 +124,8 @@ class GroupNorm(nn.Module):
 
 
 class Mamba2(nn.Module):
+    gives_term = True
+    splits: ClassVar[Mapping[str, Split]] = {"A_log": "out", "D": "out", "dt_bias": "out"}
     float32_parameters: ClassVar[tuple[str, ...]] = ("A_log", "D", "dt_bias")
     """Kept as they are whatever the dtype of the others."""
 
@@ -130,13 +136,15 @@ class Mamba2(nn.Module):
         self.ops = ops
         self.layer = layer
         self.shape = shape
-        self.in_proj = Linear(ops, hidden_size, shape.rows, bias=shape.bias)
-        self.conv1d = ShortConv(ops, sum(shape.stacked), shape.conv_width, bias=shape.conv_bias)
+        self.in_proj = Linear(ops, hidden_size, shape.rows, split="out", bias=shape.bias)
+        self.conv1d = ShortConv(ops, shape.stacked, shape.conv_width, bias=shape.conv_bias)
         self.A_log = unfilled(shape.num_heads)
         self.D = unfilled(shape.num_heads)
         self.dt_bias = unfilled(shape.num_heads)
         self.group_norm = GroupNorm(shape.width, shape.num_groups, eps)
-        self.out_proj = Linear(ops, shape.width, {"out_proj": hidden_size}, bias=shape.bias)
+        self.out_proj = Linear(
+            ops, shape.width, {"out_proj": hidden_size}, split="in", bias=shape.bias
+        )
 
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; the states of this step go to the cache."""

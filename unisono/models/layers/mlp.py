@@ -15,6 +15,7 @@ class MLP(nn.Module):
     """down(act(gate x) * up x)."""
 
     fusion_kind: str | None = "mlp"
+    gives_term = True
 
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
@@ -24,9 +25,9 @@ class MLP(nn.Module):
             self.fusion_kind = None
         size, bias = config.intermediate_size, config.mlp_bias
         self.gate_up_proj = Linear(
-            ops, config.hidden_size, {"gate_proj": size, "up_proj": size}, bias=bias
+            ops, config.hidden_size, {"gate_proj": size, "up_proj": size}, split="out", bias=bias
         )
-        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, bias=bias)
+        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, split="in", bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.ops.act_mul(self.gate_up_proj(x), self.activation))
@@ -35,13 +36,15 @@ class MLP(nn.Module):
 class PlainMLP(nn.Module):
     """down(act(up x)), without a gate."""
 
+    gives_term = True
+
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
         self.ops = ops
         self.activation = config.activation
         size, bias = config.intermediate_size, config.mlp_bias
-        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size}, bias=bias)
-        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, bias=bias)
+        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size}, split="out", bias=bias)
+        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, split="in", bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.ops.act(self.up_proj(x), self.activation))

@@ -24,7 +24,12 @@ class Router(Linear):
 
     def __init__(self, ops: PortableOps, hidden_size: int, shape: ExpertShape) -> None:
         super().__init__(
-            ops, hidden_size, {"gate": shape.num_experts}, bias=shape.router_bias, quantizable=False
+            ops,
+            hidden_size,
+            {"gate": shape.num_experts},
+            split=None,
+            bias=shape.router_bias,
+            quantizable=False,
         )
         self.routing = shape.routing
         self.e_score_correction_bias = unfilled(shape.num_experts) if shape.corrected else None
@@ -44,9 +49,9 @@ class ExpertMLP(nn.Module):
     def __init__(self, ops: PortableOps, hidden_size: int, width: int, *, bias: bool) -> None:
         super().__init__()
         self.gate_up_proj = Linear(
-            ops, hidden_size, {"gate_proj": width, "up_proj": width}, bias=bias
+            ops, hidden_size, {"gate_proj": width, "up_proj": width}, split="out", bias=bias
         )
-        self.down_proj = Linear(ops, width, {"down_proj": hidden_size}, bias=bias)
+        self.down_proj = Linear(ops, width, {"down_proj": hidden_size}, split="in", bias=bias)
 
     @property
     def is_prepared(self) -> bool:
@@ -105,6 +110,8 @@ class MoE(nn.Module):
     """The experts that ``gate`` chooses, weighted, and one that every token takes, perhaps with a
     gate of its own: sigmoid(x w) times what it gives."""
 
+    gives_term = True
+
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
         shape, hidden = config.experts, config.hidden_size
@@ -115,7 +122,7 @@ class MoE(nn.Module):
         shared = replace(config, intermediate_size=shape.shared_size)
         self.shared_expert = MLP(ops, shared) if shape.shared_size else None
         self.shared_expert_gate = (
-            Linear(ops, hidden, {"shared_expert_gate": 1}, quantizable=False)
+            Linear(ops, hidden, {"shared_expert_gate": 1}, split=None, quantizable=False)
             if shape.shared_gate
             else None
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.layers.linear import unfilled
+from unisono.models.layers.split import Split
 
 __all__ = ["LayerNorm", "Norm", "ProjectionNorm", "RMSNorm", "ZeroCentredRMSNorm", "make_norm"]
 
@@ -84,6 +85,10 @@ class ProjectionNorm(RMSNorm):
 
     mean_of_ranks: Callable[[Tensor], Tensor] | None = None
     """Float32 [T, 1] -> its mean over the ranks."""
+
+    def __init__(self, ops: PortableOps, size: int, eps: float, split: Split) -> None:
+        super().__init__(ops, size, eps)
+        self.splits = {"weight": split}
 
     def forward(self, x: Tensor) -> Tensor:
         whole = x.flatten(1)

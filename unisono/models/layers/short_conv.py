@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +13,27 @@ from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import check_divides
 from unisono.models.layers.linear import Linear, unfilled
+from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
 __all__ = ["ConvShape", "GatedConv", "ShortConv"]
 
 
 class ShortConv(nn.Module):
-    """Depthwise causal convolution; the weight is [C, 1, W], as torch's Conv1d has it."""
+    """Depthwise causal convolution of what is stacked along C; the weight is [C, 1, W], as torch's
+    Conv1d has it."""
 
+    splits: ClassVar[Mapping[str, Split]] = {"weight": "out", "bias": "out"}
     bias: Tensor | None
 
-    def __init__(self, ops: PortableOps, channels: int, width: int, *, bias: bool = False) -> None:
+    def __init__(
+        self, ops: PortableOps, stacked: tuple[int, ...], width: int, *, bias: bool = False
+    ) -> None:
         super().__init__()
         self.ops = ops
-        self.weight = unfilled(channels, 1, width)
-        self.bias = unfilled(channels) if bias else None
+        self.stacked = stacked
+        self.weight = unfilled(sum(stacked), 1, width)
+        self.bias = unfilled(sum(stacked)) if bias else None
 
     def forward(self, x: Tensor, states: Tensor, step: StepContext, layer: int) -> Tensor:
         """x [T, C] -> [T, C], before an activation."""
@@ -38,7 +46,6 @@ class ConvShape:
     channels: int
     width: int
     bias: bool
-    stacked: tuple[int, ...] = ()
 
     @property
     def flops(self) -> int:
@@ -57,14 +64,16 @@ class ConvShape:
 class GatedConv(nn.Module):
     """c * conv(b * x), all three projected (Liquid AI's LFM2, 2025)."""
 
+    gives_term = True
+
     def __init__(self, ops: PortableOps, shape: ConvShape, hidden_size: int, layer: int) -> None:
         super().__init__()
         self.layer = layer
         channels, bias = shape.channels, shape.bias
         parts = dict.fromkeys(("in_proj_b", "in_proj_c", "in_proj_x"), channels)
-        self.in_proj = Linear(ops, hidden_size, parts, bias=bias)
-        self.conv1d = ShortConv(ops, channels, shape.width, bias=bias)
-        self.out_proj = Linear(ops, channels, {"out_proj": hidden_size}, bias=bias)
+        self.in_proj = Linear(ops, hidden_size, parts, split="out", bias=bias)
+        self.conv1d = ShortConv(ops, (channels,), shape.width, bias=bias)
+        self.out_proj = Linear(ops, channels, {"out_proj": hidden_size}, split="in", bias=bias)
 
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; the inputs of this step go to the cache."""

@@ -25,20 +25,22 @@ class HeadWeights(Linear):
     float32_parameters = ("weight",)
 
     def __init__(self, ops: PortableOps, num_inputs: int, num_heads: int) -> None:
-        super().__init__(ops, num_inputs, {"weights_proj": num_heads}, quantizable=False)
+        super().__init__(
+            ops, num_inputs, {"weights_proj": num_heads}, split=None, quantizable=False
+        )
 
 
 class Indexer(nn.Module):
     """Queries of several heads over one key of each token (DeepSeek-AI, 2025, DeepSeek-V3.2,
-    section 2.1)."""
+    section 2.1). Whole on every rank: it chooses for all heads at once."""
 
     def __init__(
         self, ops: PortableOps, config: ModelConfig, shape: IndexShape, query_rank: int
     ) -> None:
         super().__init__()
         self.ops, self.shape = ops, shape
-        self.wq_b = Linear(ops, query_rank, {"wq_b": shape.num_heads * shape.head_dim})
-        self.wk = Linear(ops, config.hidden_size, {"wk": shape.head_dim})
+        self.wq_b = Linear(ops, query_rank, {"wq_b": shape.num_heads * shape.head_dim}, split=None)
+        self.wk = Linear(ops, config.hidden_size, {"wk": shape.head_dim}, split=None)
         self.k_norm = LayerNorm(ops, shape.head_dim, _KEY_NORM_EPS, bias=True)
         self.weights_proj = HeadWeights(ops, config.hidden_size, shape.num_heads)
         self.scale = (shape.num_heads * shape.head_dim) ** -0.5

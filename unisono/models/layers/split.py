@@ -1,0 +1,50 @@
+"""How layers divide among the ranks of one model: what they say of themselves, as data.
+
+A layer says so in attributes of these names; ``models/parallel.py`` reads them here, and knows no
+layer by its name:
+
+- ``splits``: how each parameter, or part of a linear layer, divides. What is not named is whole on
+  every rank.
+- ``stacked``: this rank's lengths of the pieces along dimension 0, where each divides by itself.
+- ``gives_term``: the layer ends in a linear layer split by input, so that the output of a rank is
+  one term of a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import nn
+
+__all__ = ["Split", "gives_term", "split_of", "stacked_in", "terms_of"]
+
+Split = Literal["out", "kv", "in", "vocabulary"]
+"""``out``: along dimension 0, equally. ``kv``: the same by key-value head; where there are fewer of
+them than ranks, several ranks hold the same one. ``in``: along dimension 1; a bias is rank 0's.
+``vocabulary``: along dimension 0, the last rank may hold less."""
+
+
+def split_of(module: nn.Module, name: str) -> Split | None:
+    """The division of a parameter, or of a part of a linear layer; None: it is whole."""
+    split: Split | None = getattr(module, "splits", {}).get(name)
+    return split
+
+
+def stacked_in(module: nn.Module) -> tuple[int, ...]:
+    stacked: tuple[int, ...] = getattr(module, "stacked", ())
+    return stacked
+
+
+def gives_term(module: nn.Module) -> bool:
+    return getattr(module, "gives_term", False)
+
+
+def terms_of(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules in ``module`` whose outputs are terms. The sum is behind the module and
+    not behind its last linear layer, so that a hardware may run the module as one op."""
+    for child in module.children():
+        if gives_term(child):
+            yield child
+        else:
+            yield from terms_of(child)
