@@ -88,7 +88,7 @@ class Ours:
         num_first = 0
         while num_first < batch:
             num_first += len(self.engine.step())
-        self.engine.reset_timings()
+        self.engine.timings.reset()
         while self.engine.has_work:
             self.engine.step()
         return self.engine.timings.overhead_s / self.engine.timings.total_s

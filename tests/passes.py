@@ -12,9 +12,9 @@ from typing import TypeVar
 import torch
 
 from unisono.core import Batch, BatchRow, SamplingParams
-from unisono.engine.cache_memory import PageLayout
 from unisono.engine.memory_plan import layer_caches
-from unisono.engine.runner import Runner
+from unisono.engine.model_runner import ModelRunner
+from unisono.engine.pages import PageLayout
 from unisono.hardware import Hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group
@@ -45,14 +45,16 @@ def logits(
     """All logits of one sequence in one pass."""
     pages = PageLayout.of(layer_caches(loaded.model, loaded.dtype, kv_dtype), BLOCK_SIZE)
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
-    runner = Runner(loaded, hardware, pages=pages, num_blocks=1 + num_blocks * len(pages.groups))
+    runner = ModelRunner(
+        loaded, hardware, pages=pages, num_blocks=1 + num_blocks * len(pages.groups)
+    )
     blocks = iter(range(1, 1 + num_blocks * len(pages.groups)))
     row = BatchRow(
         request_id="0",
         token_ids=token_ids,
         start=0,
         block_tables=[list(islice(blocks, num_blocks)) for _ in pages.groups],
-        samples=False,
+        num_logits=0,
         params=SamplingParams(),
         seed=0,
         num_prompt_tokens=len(token_ids),

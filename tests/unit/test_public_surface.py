@@ -39,7 +39,9 @@ ROOMS = {
         *("WeightFormat", "derive_seed", "format_bytes", "group_layers"),
         *("parse_bytes", "parse_kv_memory", "uniform"),
     ],
-    "unisono.engine": ["Engine", "EngineInfo", "EngineStats", "Timings", "build_engine"],
+    "unisono.engine": [
+        *("Engine", "EngineInfo", "EngineStats", "Runner", "Timings", "build_engine"),
+    ],
     "unisono.gguf": [
         *("GgufFile", "Metadata", "TensorInfo", "is_gguf", "model_files", "only_model_of"),
     ],

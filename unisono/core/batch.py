@@ -20,8 +20,9 @@ class BatchRow:
     start: int
     block_tables: Sequence[Sequence[int]]
     """One list of block ids for each cache group."""
-    samples: bool
-    """Whether the last token's logits choose the next token (false inside a prompt)."""
+    num_logits: int
+    """Number of the last tokens whose logits choose a token: 0 inside a prompt, 1 where the next
+    token is sampled, one more for each drafted token."""
     params: SamplingParams
     seed: int
     num_prompt_tokens: int
@@ -41,8 +42,8 @@ class BatchRow:
 
     @property
     def sample_position(self) -> int:
-        """Position of the token to be sampled, counted from the start of the answer."""
-        return self.end - self.num_prompt_tokens
+        """Position of the first token to be sampled, counted from the start of the answer."""
+        return self.end - self.num_logits + 1 - self.num_prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Batch:
 class RowResult:
     """What the runner found for one row; ``error`` fails that request alone."""
 
-    token_id: int | None = None
-    logprob: TokenLogprob | None = None
+    token_ids: list[int] = field(default_factory=list)
+    """Accepted tokens: at most ``num_logits`` of the row, at least one where it has any."""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """One for each of ``token_ids`` where ``params.logprobs`` asks for them, else empty."""
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     error: str | None = None

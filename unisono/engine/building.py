@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import TypeVar
 
 import torch
@@ -15,12 +16,12 @@ from unisono.core.clock import MonotonicClock
 from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
-from unisono.engine.cache_memory import natural_block_size
 from unisono.engine.engine import Engine
 from unisono.engine.memory_plan import DEFAULT_KV_MEMORY, MemoryPlan, kv_memory_that_fits
+from unisono.engine.model_runner import ModelRunner
+from unisono.engine.pages import natural_block_size
 from unisono.engine.ranks.runner import LeadingRunner
 from unisono.engine.ranks.team import Ranks
-from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
 from unisono.hardware.base import Hardware
@@ -35,7 +36,9 @@ from unisono.models.parallel import Shard
 __all__ = ["Part", "build_engine"]
 
 
-def build_engine(folder: Path, config: EngineConfig, progress: Progress | None = None) -> Engine:
+def build_engine(
+    folder: Path, config: EngineConfig, progress: Progress | None = None
+) -> Engine[ModelRunner]:
     """Load the model in ``folder`` and set an engine up around it.
 
     Args:
@@ -51,21 +54,24 @@ def build_engine(folder: Path, config: EngineConfig, progress: Progress | None =
     hardware.use_threads(choose_threads(config.threads))
     if config.tensor_parallel == 1:
         part = Part.load(folder, config, hardware, progress=progress)
-        return _assemble(config, part, part.runner(Runner))
+        return _assemble(config, part, part.runner(ModelRunner))
     ranks = Ranks(folder, config, hardware)
     try:
         shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
         part = Part.load(folder, config, hardware, shard, progress)
         part = part.connect(ranks.meet())
         ranks.wait_until_ready()
-        return _assemble(config, part, part.runner(partial(LeadingRunner, ranks=ranks)))
+        runner = part.runner(partial(LeadingRunner, ranks=ranks))
+        return _assemble(config, part, runner, ranks.sockets)
     except BaseException:
         ranks.close()
         raise
 
 
-def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
-    loaded, memory = part.loaded, part.memory
+def _assemble(
+    config: EngineConfig, part: Part, runner: ModelRunner, alarms: Sequence[socket] = ()
+) -> Engine[ModelRunner]:
+    loaded, memory, clock = part.loaded, part.memory, MonotonicClock()
     scheduler = Scheduler(
         SchedulerConfig(
             groups=memory.pages.groups,
@@ -79,7 +85,7 @@ def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
             prefix_cache=config.prefix_cache,
             rope_length=loaded.model.rope_length,
         ),
-        MonotonicClock(),
+        clock,
     )
     info = EngineInfo(
         model_type=loaded.model_type,
@@ -99,7 +105,7 @@ def _assemble(config: EngineConfig, part: Part, runner: Runner) -> Engine:
         tensor_parallel=config.tensor_parallel,
         note=_note(part),
     )
-    return Engine(scheduler, runner, info)
+    return Engine(scheduler, runner, info, clock, timings=runner.timings, alarms=alarms)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -129,7 +135,7 @@ def _note(part: Part) -> str:
     return " ".join(notes)
 
 
-R = TypeVar("R", bound=Runner)
+R = TypeVar("R", bound=ModelRunner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from socket import socket
+from typing import Generic, TypeVar
 
+from unisono.core.clock import Clock
 from unisono.core.errors import EngineDeadError, InvalidRequestError
 from unisono.core.request import Request, RequestOutput
 from unisono.engine.kv_cache import peak_blocks
@@ -19,25 +20,39 @@ __all__ = ["Engine"]
 _log = logging.getLogger(__name__)
 
 
-class Engine:
-    """``add`` requests, then ``step`` while ``has_work``. Made by ``build_engine``."""
+R = TypeVar("R", bound=Runner)
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, info: EngineInfo) -> None:
+
+class Engine(Generic[R]):
+    """``add`` requests, then ``step`` while ``has_work``. ``build_engine`` makes one of a model.
+
+    Args:
+        clock: what the engine times itself with.
+        timings: where the runner adds its own parts of the steps, if it does.
+        alarms: readable when a part of the runner fails between two steps; ``check`` says what.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: R,
+        info: EngineInfo,
+        clock: Clock,
+        *,
+        timings: Timings | None = None,
+        alarms: Sequence[socket] = (),
+    ) -> None:
         self.scheduler = scheduler
         self.runner = runner
         self.info = info
+        self.clock = clock
+        self.timings = timings or Timings()
+        self.alarms = alarms
         self._num_steps = 0
 
     @property
     def has_work(self) -> bool:
         return self.scheduler.has_work
-
-    @property
-    def timings(self) -> Timings:
-        return self.runner.timings
-
-    def reset_timings(self) -> None:
-        self.runner.timings = Timings()
 
     def add(self, request: Request) -> None:
         """Take a request into the queue.
@@ -74,12 +89,13 @@ class Engine:
         Raises:
             EngineDeadError: a part of the engine is gone, and all requests with it.
         """
-        started = time.perf_counter()
+        started = self.clock.now()
         batch = self.scheduler.schedule()
-        scheduled = time.perf_counter()
+        scheduled = self.clock.now()
         if not batch.rows:
             return []
         self._num_steps += 1
+        self.timings.steps += 1
         try:
             results = self.runner.run(batch)
         except EngineDeadError:
@@ -87,16 +103,11 @@ class Engine:
         except Exception as error:
             _log.exception("a step of %d rows failed", len(batch.rows))
             return self.scheduler.step_failed(batch, f"{type(error).__name__}: {error}")
-        ran = time.perf_counter()
+        ran = self.clock.now()
         outputs = self.scheduler.complete(batch, results)
         self.timings.schedule_s += scheduled - started
-        self.timings.update_s += time.perf_counter() - ran
+        self.timings.update_s += self.clock.now() - ran
         return outputs
-
-    @property
-    def alarms(self) -> Sequence[socket]:
-        """Readable when a part of the engine fails while it has no work; ``check`` says what."""
-        return self.runner.alarms
 
     def check(self) -> None:
         """Raises:

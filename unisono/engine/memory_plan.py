@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from unisono.core.cache import KV_DTYPES, LayerCache
-from unisono.core.config import EngineConfig, format_bytes
-from unisono.core.errors import ConfigError, InsufficientMemoryError
-from unisono.engine.cache_memory import PageLayout, natural_block_size
-from unisono.engine.kv_cache import peak_blocks
-from unisono.engine.runner import SCORED_ROWS
+from unisono.core.config import EngineConfig
+from unisono.core.errors import ConfigError
+from unisono.engine.block_budget import BlockBudget
+from unisono.engine.model_runner import SCORED_ROWS
+from unisono.engine.pages import PageLayout, natural_block_size
 from unisono.hardware.base import Hardware
 from unisono.models.decoder import Decoder
 from unisono.models.loading import Reserve
@@ -25,8 +25,6 @@ __all__ = ["DEFAULT_KV_MEMORY", "MemoryPlan", "kv_memory_that_fits", "layer_cach
 
 DEFAULT_KV_MEMORY = 2 * 2**30
 """Bytes, where as much fits."""
-
-_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,9 @@ class MemoryPlan:
         natural = natural_block_size(caches, hardware.facts.kv_block_size)
         pages = PageLayout.of(caches, config.block_size or natural)
         _check_chunks(caches, pages.block_size)
-        blocks = _Blocks(pages, kv_memory // pages.bytes_per_block, config.max_num_batched_tokens)
+        blocks = BlockBudget(
+            pages, kv_memory // pages.bytes_per_block, config.max_num_batched_tokens
+        )
         blocks.check(kv_memory)
         length = blocks.max_model_len(config.max_model_len, model.config.max_position)
         largest = LargestStep(
@@ -111,61 +111,3 @@ def _check_chunks(layers: list[LayerCache], block_size: int) -> None:
                 f"not of {block_size} tokens.",
                 hint="Leave block_size out: without it they do.",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """How many blocks there are, and how long a request they hold."""
-
-    pages: PageLayout
-    count: int
-    chunk: int
-
-    def check(self, kv_memory: int) -> None:
-        if self.count < 2 or self._capacity(1) < 1:
-            raise InsufficientMemoryError(
-                f"{format_bytes(kv_memory)} of KV memory hold not even one token.",
-                hint=f"Give at least --kv-memory {_at_least(self._bytes_for(1))}.",
-            )
-
-    def max_model_len(self, wanted: int | None, max_position: int) -> int:
-        if wanted is None:
-            return self._capacity(max_position)
-        if wanted > max_position:
-            raise ConfigError(
-                f"max_model_len {wanted} is beyond the {max_position} positions the model knows.",
-                hint=f"Use --max-model-len {max_position} or less.",
-            )
-        if self._capacity(wanted) < wanted:
-            here = self.count * self.pages.bytes_per_block
-            raise InsufficientMemoryError(
-                f"One request of {wanted} tokens needs {format_bytes(self._bytes_for(wanted))} "
-                f"of KV memory; there are {format_bytes(here)}.",
-                hint=f"Raise --kv-memory, or lower --max-model-len to {self._capacity(wanted)}.",
-            )
-        return wanted
-
-    def _peak(self, num_tokens: int) -> int:
-        pages = self.pages
-        return peak_blocks(pages.groups, pages.block_size, num_tokens, self.chunk)
-
-    def _bytes_for(self, num_tokens: int) -> int:
-        """KV memory with which one request of that many tokens fits."""
-        return (self._peak(num_tokens) + 1) * self.pages.bytes_per_block
-
-    def _capacity(self, wanted: int) -> int:
-        """Most tokens, up to ``wanted``, that one request can have."""
-        low, high = 0, wanted
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._peak(middle) <= self.count - 1:
-                low = middle
-            else:
-                high = middle - 1
-        return low
-
-
-def _at_least(size: int) -> str:
-    """1000000 -> ``"977KiB"``: rounded up, in a unit that keeps the number short."""
-    unit, name = next((u for u in _UNITS if size < 2**14 * u[0]), _UNITS[-1])
-    return f"{-(-size // unit)}{name}"

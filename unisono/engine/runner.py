@@ -1,210 +1,32 @@
-"""Carries out a batch: tensors for the step, the forward pass, the sampler.
-
-Knows nothing of queues or requests beyond the rows it is given.
-"""
+"""What the engine asks of whoever carries its batches out: a model on a device, or a cost model in
+virtual time."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from socket import socket
-from typing import Any
+from typing import Protocol
 
-import torch
-from torch import Tensor
+from unisono.core.batch import Batch, RowResult
 
-from unisono.core.batch import Batch, BatchRow, RowResult
-from unisono.core.cache import CacheGroup
-from unisono.core.request import TokenLogprob
-from unisono.engine.cache_memory import PageLayout
-from unisono.engine.sampler import NOT_FINITE, Sampler, token_logprobs
-from unisono.engine.stats import Timings
-from unisono.hardware.base import Hardware
-from unisono.hardware.ops.attention import AttentionStep
-from unisono.models.loading import LoadedModel
-from unisono.models.step import StepContext
-
-__all__ = ["SCORED_ROWS", "Forwarded", "Runner"]
-
-SCORED_ROWS = 64
-"""Prompt positions whose logits are held at once."""
+__all__ = ["Runner"]
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarded:
-    """What a step computed, before tokens are chosen."""
+class Runner(Protocol):
+    """Any object with these methods."""
 
-    sampled: list[int]
-    """Indices of the rows that get a token."""
-    logits: Tensor | None
-    """Float32 [len(sampled), V]."""
-    scored: dict[int, list[TokenLogprob]]
-    """Log-probabilities of prompt tokens, by index of the row."""
-
-
-class Runner:
-    """A model and its KV memory on one device.
-
-    Args:
-        pages: how the cache is laid out.
-        num_blocks: of each buffer.
-    """
-
-    alarms: Sequence[socket] = ()
-    """Readable when a part of the runner has failed between two steps; ``check`` says what."""
-
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        hardware: Hardware,
-        *,
-        pages: PageLayout,
-        num_blocks: int,
-    ) -> None:
-        self.model = loaded.model
-        self.hardware = hardware
-        self.pages = pages
-        self.groups = pages.groups
-        self.block_size = pages.block_size
-        self.sampler = Sampler(hardware.ops, loaded.eos_token_ids)
-        self.timings = Timings()
-        self.kv = pages.allocate(num_blocks, hardware.device)
-        self._group_of = {
-            layer: g for g, group in enumerate(pages.groups) for layer in group.layers
-        }
-
-    @torch.inference_mode()
     def run(self, batch: Batch) -> list[RowResult]:
-        """One result a row, in order."""
-        with self.hardware.activate():
-            forwarded = self._forward(batch)
-            began = time.perf_counter()
-            results = self._sample(batch.rows, forwarded.sampled, forwarded.logits)
-            for i, scored in forwarded.scored.items():
-                results[i].prompt_logprobs = scored
-                if not all(math.isfinite(entry.logprob) for entry in scored):
-                    results[i].error = NOT_FINITE
-        self.timings.sample_s += time.perf_counter() - began
-        return results
+        """Carry out one step: one result per row, in order.
+
+        Raises:
+            EngineDeadError: a part of the runner is gone; any other error fails the step alone.
+        """
+        ...
 
     def check(self) -> None:
         """Raises:
-        EngineDeadError: a part of it has failed.
+        EngineDeadError: a part of the runner has failed between two steps.
         """
+        ...
 
     def close(self) -> None:
-        """Nothing is to be run any more."""
-
-    def _forward(self, batch: Batch) -> Forwarded:
-        """All of a step that the model computes."""
-        started = time.perf_counter()
-        token_ids, step = self.prepare(batch)
-        prepared = time.perf_counter()
-        hidden = self.model(token_ids, step)
-        ends = _ends(batch.rows)
-        sampled = [i for i, row in enumerate(batch.rows) if row.samples]
-        logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
-        scored = {
-            i: self._score(hidden[end - len(row.token_ids) : end], row)
-            for i, (row, end) in enumerate(zip(batch.rows, ends, strict=True))
-            if row.prompt_targets
-        }
-        self.hardware.end_step()
-        self.hardware.synchronize()
-        self.timings.steps += 1
-        self.timings.prepare_s += prepared - started
-        self.timings.forward_s += time.perf_counter() - prepared
-        return Forwarded(sampled, logits, scored)
-
-    def prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
-        """Token ids int64 [T], and what else a forward pass needs."""
-        rows, device = batch.rows, self.hardware.device
-        token_ids = [token_id for row in rows for token_id in row.token_ids]
-        positions = [position for row in rows for position in range(row.start, row.end)]
-        attention = [self._attention_step(rows, group) for group in range(len(self.groups))]
-        for group, attention_step in zip(self.groups, attention, strict=True):
-            attention_step.plan = self._plan(attention_step, group)
-        step = StepContext(
-            positions=torch.tensor(positions, device=device),
-            kv=self.kv,
-            attention=[attention[self._group_of[layer]] for layer in range(len(self.kv))],
-            rope_lengths=self._rope_lengths(rows),
-        )
-        return torch.tensor(token_ids, device=device), step
-
-    def _rope_lengths(self, rows: list[BatchRow]) -> Tensor | None:
-        if not any(row.rope_length for row in rows):
-            return None
-        lengths = [row.rope_length for row in rows for _ in row.token_ids]
-        return torch.tensor(lengths, device=self.hardware.device)
-
-    def _plan(self, step: AttentionStep, group: CacheGroup) -> Any:
-        """What the layers of a group share, as the op says that reads their kind of cache."""
-        ops, cache = self.hardware.ops, self.kv[group.layers[0]]
-        if group.kind in ("full", "window"):
-            return ops.plan_attention(step, cache)
-        first = cache[0] if isinstance(cache, tuple) else cache
-        if group.kind == "latent":
-            return ops.plan_latent_attention(step, first)
-        return ops.plan_states(step, first)
-
-    def _attention_step(self, rows: list[BatchRow], group: int) -> AttentionStep:
-        slots: list[int] = []
-        for row in rows:
-            slots.extend(_slots(row.block_tables[group], row.start, row.end, self.block_size))
-        return AttentionStep(
-            query_lens=[len(row.token_ids) for row in rows],
-            context_lens=[row.end for row in rows],
-            block_tables=[list(row.block_tables[group]) for row in rows],
-            slots=torch.tensor(slots, device=self.hardware.device),
-            block_size=self.block_size,
-            window=self.groups[group].window,
-        )
-
-    def _logits(self, hidden: Tensor, indices: list[int]) -> Tensor | None:
-        if not indices:
-            return None
-        if len(indices) == hidden.shape[0]:
-            return self.model.logits(hidden)
-        return self.model.logits(hidden[indices])
-
-    def _sample(
-        self, rows: list[BatchRow], sampled: list[int], logits: Tensor | None
-    ) -> list[RowResult]:
-        results = [RowResult() for _ in rows]
-        if logits is not None:
-            chosen = self.sampler(logits, [rows[i] for i in sampled])
-            for i, result in zip(sampled, chosen, strict=True):
-                results[i] = result
-        return results
-
-    def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
-        """Log-probabilities of the prompt tokens that follow this row's positions."""
-        scored: list[TokenLogprob] = []
-        for targets, logits in self._scored_logits(hidden, row):
-            logprobs = torch.log_softmax(logits, dim=-1)
-            scored += token_logprobs(logprobs, targets, row.params.prompt_logprobs or 0)
-        return scored
-
-    def _scored_logits(self, hidden: Tensor, row: BatchRow) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some targets [N] at a time, and the logits [N, V] before them."""
-        for at in range(0, len(row.prompt_targets), SCORED_ROWS):
-            targets = torch.tensor(row.prompt_targets[at : at + SCORED_ROWS], device=hidden.device)
-            yield targets, self.model.logits(hidden[at : at + len(targets)])
-
-
-def _ends(rows: list[BatchRow]) -> list[int]:
-    """Index behind each row's last token in the packed step."""
-    ends, at = [], 0
-    for row in rows:
-        at += len(row.token_ids)
-        ends.append(at)
-    return ends
-
-
-def _slots(table: Sequence[int], start: int, end: int, block_size: int) -> list[int]:
-    if end - start == 1:
-        return [table[start // block_size] * block_size + start % block_size]
-    return [table[p // block_size] * block_size + p % block_size for p in range(start, end)]
+        """Release what the runner holds; nothing is run any more."""
+        ...

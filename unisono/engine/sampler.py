@@ -135,10 +135,10 @@ def _penalise(logits: Tensor, row: BatchRow) -> None:
 
 
 def _result(token_id: int, logprobs: Tensor | None, row: BatchRow) -> RowResult:
-    result = RowResult(token_id)
+    result = RowResult([token_id])
     if logprobs is not None:
         target = torch.tensor([token_id], device=logprobs.device)
-        result.logprob = token_logprobs(logprobs.unsqueeze(0), target, row.params.logprobs or 0)[0]
+        result.logprobs = token_logprobs(logprobs.unsqueeze(0), target, row.params.logprobs or 0)
     return result
 
 

@@ -19,7 +19,7 @@ from unisono.core.batch import Batch, BatchRow, RowResult
 from unisono.core.cache import CacheGroup
 from unisono.core.clock import Clock
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
-from unisono.core.request import FinishReason, Request, RequestOutput
+from unisono.core.request import Request, RequestOutput
 from unisono.core.sampling import SamplingParams
 from unisono.engine.fairness import READ_COST, WRITE_COST, FairQueue
 from unisono.engine.kv_cache import KVCache, peak_blocks
@@ -349,7 +349,7 @@ class Scheduler:
             token_ids=sequence.token_ids[start:end],
             start=start,
             block_tables=self.kv.tables(sequence),
-            samples=end == len(sequence.token_ids) and sequence.max_tokens > 0,
+            num_logits=int(end == len(sequence.token_ids) and sequence.max_tokens > 0),
             params=request.params,
             seed=request.seed,
             num_prompt_tokens=sequence.num_prompt,
@@ -381,10 +381,11 @@ class Scheduler:
                     outputs.append(self._fail(sequence, result.error))
                 continue
             self.counters.prompt_tokens += max(0, min(end, sequence.num_prompt) - row.start)
-            sequence.num_computed = end
+            known = len(sequence.token_ids)
+            sequence.num_computed = min(end, known + max(0, len(result.token_ids) - 1))
             if sequence.wants_prompt_logprobs:
                 sequence.prompt_logprobs.extend(result.prompt_logprobs)
-            if end == len(sequence.token_ids):
+            if end >= known:
                 outputs.append(self._advance(sequence, result))
         return outputs
 
@@ -393,26 +394,30 @@ class Scheduler:
         if sequence.wants_prompt_logprobs:
             output.prompt_logprobs = sequence.prompt_logprobs
             sequence.wants_prompt_logprobs = False
-        if result.token_id is not None:
-            sequence.token_ids.append(result.token_id)
-            output.token_ids.append(result.token_id)
-            output.logprobs = [result.logprob] if result.logprob else None
-            self.counters.generated_tokens += 1
-            self._queue.charge(sequence.tenant, WRITE_COST)
-        output.finish_reason = self._finish_reason(sequence, result.token_id)
-        if output.finish_reason == "stop":
-            output.stop_token_id = result.token_id
+        for token_id in result.token_ids:
+            sequence.token_ids.append(token_id)
+            output.token_ids.append(token_id)
+            if self._stops(sequence, token_id):
+                output.finish_reason, output.stop_token_id = "stop", token_id
+                break
+            if sequence.num_answer >= sequence.max_tokens:
+                break
+        num_new = len(output.token_ids)
+        output.logprobs = result.logprobs[:num_new] or None
+        self.counters.generated_tokens += num_new
+        self._queue.charge(sequence.tenant, WRITE_COST * num_new)
+        if output.finish_reason is None and sequence.num_answer >= sequence.max_tokens:
+            output.finish_reason = "length"
         if output.finish_reason:
             self._remove(sequence)
         return output
 
-    def _finish_reason(self, sequence: Sequence, token_id: int | None) -> FinishReason | None:
+    def _stops(self, sequence: Sequence, token_id: int) -> bool:
         params = sequence.request.params
-        if token_id is not None and sequence.num_answer > params.min_tokens:
-            is_eos = token_id in self.config.eos_token_ids and not params.ignore_eos
-            if is_eos or token_id in params.stop_token_ids:
-                return "stop"
-        return "length" if sequence.num_answer >= sequence.max_tokens else None
+        if sequence.num_answer <= params.min_tokens:
+            return False
+        is_eos = token_id in self.config.eos_token_ids and not params.ignore_eos
+        return is_eos or token_id in params.stop_token_ids
 
     def _start_over(self, sequence: Sequence) -> None:
         """The fault may lie in blocks that another computed: try again without them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 __all__ = ["EngineInfo", "EngineStats", "Timings"]
 
@@ -64,6 +64,10 @@ class Timings:
     forward_s: float = 0.0
     sample_s: float = 0.0
     update_s: float = 0.0
+
+    def reset(self) -> None:
+        for part in fields(self):
+            setattr(self, part.name, part.default)
 
     @property
     def total_s(self) -> float:

@@ -18,7 +18,7 @@ from tests.families import CASES
 from unisono.core import Batch
 from unisono.core.errors import CheckpointError, InsufficientMemoryError, UnsupportedModelError
 from unisono.engine import Engine
-from unisono.engine.cache_memory import natural_block_size
+from unisono.engine.pages import natural_block_size
 from unisono.hardware import find_hardware
 from unisono.models import load_model
 from unisono.models.families.qwen3_5 import Qwen35

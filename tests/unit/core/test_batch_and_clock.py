@@ -13,7 +13,7 @@ def row(start: int, count: int) -> BatchRow:
         token_ids=list(range(start, start + count)),
         start=start,
         block_tables=[[]],
-        samples=True,
+        num_logits=1,
         params=SamplingParams(),
         seed=0,
         num_prompt_tokens=5,

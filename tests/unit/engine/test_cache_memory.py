@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from unisono.core import CacheTensor, LayerCache
-from unisono.engine.cache_memory import PageLayout, natural_block_size
+from unisono.engine.cache_memory import allocate
+from unisono.engine.pages import PageLayout, natural_block_size
 
 KV = CacheTensor(planes=2, shape=(2, 8), dtype="float32")
 WIDE = CacheTensor(planes=2, shape=(1, 24), dtype="float32")
@@ -33,14 +34,14 @@ def of_block(tensor: torch.Tensor, spec: CacheTensor, block: int) -> torch.Tenso
 
 
 def test_layers_that_are_alike_have_contiguous_tensors() -> None:
-    caches = PageLayout.of([FULL, FULL], 4).allocate(7, CPU)
+    caches = allocate(PageLayout.of([FULL, FULL], 4), 7, CPU)
     assert [tuple(cache.shape) for cache in caches] == [(2, 7, 4, 2, 8)] * 2
     assert all(cache.is_contiguous() for cache in caches)
 
 
 def test_windows_of_the_same_shape_share_contiguous_buffers() -> None:
     layers = [FULL, LayerCache(kind="window", window=4, tensors=(KV,))]
-    one, two = PageLayout.of(layers, 4).allocate(7, CPU)
+    one, two = allocate(PageLayout.of(layers, 4), 7, CPU)
     assert one.data_ptr() == two.data_ptr()
     assert one.is_contiguous()
 
@@ -49,7 +50,7 @@ def test_windows_of_the_same_shape_share_contiguous_buffers() -> None:
 def test_a_block_of_one_group_is_not_in_the_block_of_another(layers: list[LayerCache]) -> None:
     num_blocks = 6
     layout = PageLayout.of(layers, 4)
-    caches = layout.allocate(num_blocks, CPU)
+    caches = allocate(layout, num_blocks, CPU)
     owner = {b: layout.groups[b % len(layout.groups)] for b in range(num_blocks)}
 
     def visit(check: bool) -> None:

@@ -75,9 +75,9 @@ class Engine:
         for row in batch.rows:
             tenant = self._tenants[row.request_id]
             new = row.end - max(row.start, self._num_computed[row.request_id])
-            self.service[tenant] += max(0, new) + row.samples
+            self.service[tenant] += max(0, new) + row.num_logits
             self._num_computed[row.request_id] = max(row.end, self._num_computed[row.request_id])
-        results = [RowResult(token_id=1 if row.samples else None) for row in batch.rows]
+        results = [RowResult([1] * row.num_logits) for row in batch.rows]
         self.take(self.scheduler.complete(batch, results))
         self.scheduler.kv.pool.check()
 

@@ -35,7 +35,7 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         token_ids=[7, 8, 9],
         start=4,
         block_tables=[[1, 2], [0, 3]],
-        samples=False,
+        num_logits=0,
         params=SamplingParams(temperature=0.3),
         seed=5,
         num_prompt_tokens=9,
@@ -44,10 +44,10 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         rope_length=33,
     )
     message = over_the_wire(encode_step(Batch([row])))
-    assert message == ["step", [[[7, 8, 9], 4, [[1, 2], [0, 3]], False, 2, 33]]]
+    assert message == ["step", [[[7, 8, 9], 4, [[1, 2], [0, 3]], 0, 2, 33]]]
     (found,) = decode_step(message).rows
     assert (found.token_ids, found.start, found.end) == (row.token_ids, row.start, row.end)
-    assert (found.block_tables, found.samples) == (row.block_tables, row.samples)
+    assert (found.block_tables, found.num_logits) == (row.block_tables, row.num_logits)
     assert len(found.prompt_targets) == len(row.prompt_targets)
     assert found.rope_length == 33
 
@@ -58,7 +58,7 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         ["step"],
         ["step", 1],
         ["step", [1]],
-        ["step", [[[1], 0, [[1]], 1, 0, 0]]],
+        ["step", [[[1], 0, [[1]], "1", 0, 0]]],
         ["dance"],
         START.encode(),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -90,9 +91,7 @@ class Engine:
                     RowResult(error="not a number")
                     if row.request_id in fail
                     else RowResult(
-                        token_id=self.token(row.request_id, row.all_token_ids)
-                        if row.samples
-                        else None,
+                        [self.token(row.request_id, row.all_token_ids)] * row.num_logits,
                         prompt_logprobs=[TokenLogprob(t, -1.0, 1) for t in row.prompt_targets],
                     )
                     for row in batch.rows
@@ -338,6 +337,43 @@ def test_so_does_a_stop_token_but_not_an_ignored_end_of_sequence() -> None:
     assert engine.last["a"].stop_token_id == 7
 
 
+def drafted(engine: Engine, drafts: list[int], accepted: list[int]) -> Batch:
+    """A step whose only row also computes ``drafts``; of its tokens ``accepted`` are taken."""
+    (row,) = engine.scheduler.schedule().rows
+    token_ids = [*row.token_ids, *drafts]
+    batch = Batch([replace(row, token_ids=token_ids, num_logits=1 + len(drafts))])
+    engine.take(engine.scheduler.complete(batch, [RowResult(accepted)]))
+    return batch
+
+
+def test_accepted_drafts_are_in_the_cache_and_rejected_ones_are_computed_again() -> None:
+    engine = Engine()
+    engine.add("a", [1, 2, 3], max_tokens=9)
+    engine.step()
+    before = list(engine.tokens["a"])
+    row = drafted(engine, [5, 6, 7], [5, 6, 8]).rows[0]
+    assert row.sample_position == 1
+    assert engine.tokens["a"] == [*before, 5, 6, 8]
+    (following,) = engine.scheduler.schedule().rows
+    assert (following.token_ids, following.start, following.num_logits) == ([8], 6, 1)
+    assert engine.scheduler.counters.generated_tokens == 4
+
+
+def test_tokens_behind_a_stop_or_the_last_one_are_left_out() -> None:
+    engine = Engine()
+    engine.add("a", [1, 2, 3], max_tokens=9)
+    engine.step()
+    drafted(engine, [5, EOS, 7], [5, EOS, 7, 8])
+    assert engine.tokens["a"][1:] == [5, EOS]
+    assert (engine.last["a"].finish_reason, engine.last["a"].stop_token_id) == ("stop", EOS)
+    engine.add("b", [1, 2, 3], max_tokens=3)
+    engine.step()
+    drafted(engine, [5, 6], [5, 6, 7])
+    assert engine.tokens["b"][1:] == [5, 6]
+    assert engine.last["b"].finish_reason == "length"
+    assert not engine.scheduler.has_work
+
+
 def test_before_min_tokens_nothing_stops() -> None:
     engine = Engine()
     engine.add("a", [1], min_tokens=2)
@@ -345,7 +381,7 @@ def test_before_min_tokens_nothing_stops() -> None:
     for _ in range(3):
         batch = engine.scheduler.schedule()
         allowed.append(batch.rows[0].allow_stop)
-        engine.take(engine.scheduler.complete(batch, [RowResult(token_id=EOS)]))
+        engine.take(engine.scheduler.complete(batch, [RowResult([EOS])]))
     assert allowed == [False, False, True]
     assert engine.tokens["a"] == [EOS, EOS, EOS]
     assert engine.last["a"].finish_reason == "stop"
@@ -378,11 +414,7 @@ def test_prompt_logprobs_come_once_and_cover_each_position_in_spite_of_chunks_an
     while engine.scheduler.has_work:
         batch = engine.scheduler.schedule()
         targets.append(list(batch.rows[0].prompt_targets))
-        engine.take(
-            engine.scheduler.complete(
-                batch, [RowResult(token_id=5 if batch.rows[0].samples else None)]
-            )
-        )
+        engine.take(engine.scheduler.complete(batch, [RowResult([5] * batch.rows[0].num_logits)]))
     assert targets == [list(range(1, 17)), [17, 18, 19], []]
 
 
@@ -392,7 +424,7 @@ def test_a_resumed_answer_goes_on_behind_what_was_emitted() -> None:
     engine.add("a", [1, 2, 3], resumed=tuple(whole[:4]), max_tokens=6)
     batch = engine.scheduler.schedule()
     assert [(row.start, row.end, row.sample_position) for row in batch.rows] == [(0, 7, 4)]
-    engine.take(engine.scheduler.complete(batch, [RowResult(token_id=whole[4])]))
+    engine.take(engine.scheduler.complete(batch, [RowResult([whole[4]])]))
     engine.run()
     assert engine.tokens["a"] == whole[4:]
 
@@ -492,10 +524,7 @@ def test_the_request_at_fault_is_found_behind_its_first_chunk() -> None:
         if any(row.request_id == "bad" and row.end > 12 for row in batch.rows):
             engine.take(engine.scheduler.step_failed(batch, "the device failed"))
         else:
-            results = [
-                RowResult(token_id=next_token(r.all_token_ids) if r.samples else None)
-                for r in batch.rows
-            ]
+            results = [RowResult([next_token(r.all_token_ids)] * r.num_logits) for r in batch.rows]
             engine.take(engine.scheduler.complete(batch, results))
     assert engine.last["bad"].finish_reason == "error"
     assert engine.tokens["good"] == answer(range(100, 124), 4)
@@ -564,7 +593,17 @@ def test_counters() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["unisono", "unisono.engine.scheduler", "unisono.engine.kv_cache", "unisono.core"]
+    "module",
+    [
+        "unisono",
+        "unisono.core",
+        "unisono.engine",
+        "unisono.engine.block_budget",
+        "unisono.engine.engine",
+        "unisono.engine.kv_cache",
+        "unisono.engine.pages",
+        "unisono.engine.scheduler",
+    ],
 )
 def test_it_runs_without_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -385,9 +385,7 @@ class Engine(RuleBasedStateMachine):
 
     def result(self, row: BatchRow) -> RowResult:
         return RowResult(
-            token_id=next_token(row.all_token_ids, row.params, row.allow_stop)
-            if row.samples
-            else None,
+            [next_token(row.all_token_ids, row.params, row.allow_stop)] if row.num_logits else [],
             prompt_logprobs=[
                 prompt_logprob(position, token)
                 for position, token in enumerate(row.prompt_targets, row.start + 1)
@@ -423,8 +421,8 @@ class Engine(RuleBasedStateMachine):
         assert list(row.all_token_ids) == known
         assert row.start < row.end
         assert list(row.token_ids) == known[row.start : row.end]
-        assert row.samples == (row.end == len(known) and request.params.max_tokens != 0)
-        if row.samples:
+        assert row.num_logits == int(row.end == len(known) and request.params.max_tokens != 0)
+        if row.num_logits:
             assert row.sample_position == len(request.resumed_token_ids) + len(flight.tokens)
 
     def check_priorities(self, batch: Batch) -> None:

@@ -22,6 +22,7 @@ from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 from unisono.engine.building import build_engine
 from unisono.engine.engine import Engine
+from unisono.engine.model_runner import ModelRunner
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.threads import current_threads
 
@@ -107,7 +108,7 @@ def measure(
     }
 
 
-def _check_fits(engine: Engine, batch: int, workload: Workload) -> None:
+def _check_fits(engine: Engine[ModelRunner], batch: int, workload: Workload) -> None:
     info = engine.info
     length = workload.num_prompt_tokens + workload.num_generated_tokens
     if length > info.max_model_len:
@@ -125,7 +126,9 @@ def _check_fits(engine: Engine, batch: int, workload: Workload) -> None:
         )
 
 
-def _prompts(engine: Engine, batch: int, length: int, *, seed: int) -> list[tuple[int, ...]]:
+def _prompts(
+    engine: Engine[ModelRunner], batch: int, length: int, *, seed: int
+) -> list[tuple[int, ...]]:
     numbers = random.Random(seed)
     return [
         tuple(numbers.randrange(engine.info.vocab_size) for _ in range(length))
@@ -133,7 +136,9 @@ def _prompts(engine: Engine, batch: int, length: int, *, seed: int) -> list[tupl
     ]
 
 
-def _run_batch(engine: Engine, prompts: list[tuple[int, ...]], num_generated: int) -> Run:
+def _run_batch(
+    engine: Engine[ModelRunner], prompts: list[tuple[int, ...]], num_generated: int
+) -> Run:
     """All prompts at once, greedily, to the very last token."""
     params = SamplingParams(max_tokens=num_generated, temperature=0.0, ignore_eos=True)
     began = time.perf_counter()
@@ -157,7 +162,7 @@ def _run_batch(engine: Engine, prompts: list[tuple[int, ...]], num_generated: in
             decode_began = now
             predicted_prefill_s = _passed(predicted_began, predict())
             predicted_began = predict()
-            engine.reset_timings()
+            engine.timings.reset()
         elif not any(output.finish_reason for output in outputs):
             timings = engine.timings
             decode = {
@@ -179,7 +184,12 @@ def _passed(began: float | None, now: float | None) -> float | None:
 
 
 def _summary(
-    engine: Engine, batch: int, runs: list[Run], workload: Workload, roof: float, matmul: float
+    engine: Engine[ModelRunner],
+    batch: int,
+    runs: list[Run],
+    workload: Workload,
+    roof: float,
+    matmul: float,
 ) -> dict[str, Any]:
     prefill_s = median(run.prefill_s for run in runs)
     prefill_flops = count_prefill_flops(engine.runner, workload.num_prompt_tokens)

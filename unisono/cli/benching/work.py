@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from unisono.engine.runner import Runner
+from unisono.engine.model_runner import ModelRunner
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import MoE
@@ -15,7 +15,7 @@ from unisono.models.weight_bytes import step_bytes
 __all__ = ["count_kv_bytes", "count_prefill_flops", "count_weight_bytes"]
 
 
-def count_kv_bytes(runner: Runner, context: int) -> int:
+def count_kv_bytes(runner: ModelRunner, context: int) -> int:
     """What one request's decode step reads of the KV cache, behind ``context`` tokens."""
     total = 0
     for group in runner.groups:
@@ -28,12 +28,12 @@ def count_kv_bytes(runner: Runner, context: int) -> int:
     return total
 
 
-def count_weight_bytes(runner: Runner, num_tokens: int) -> int:
+def count_weight_bytes(runner: ModelRunner, num_tokens: int) -> int:
     """What a step of so many tokens reads of the weights."""
     return step_bytes(runner.model, num_tokens)
 
 
-def count_prefill_flops(runner: Runner, length: int) -> int:
+def count_prefill_flops(runner: ModelRunner, length: int) -> int:
     """Operations of a prompt of ``length`` tokens: two for each linear weight that a token is
     multiplied with, the head's for one token alone, and those of the attention between them."""
     model = runner.model

@@ -25,6 +25,7 @@ from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 from unisono.engine.building import build_engine
 from unisono.engine.engine import Engine
+from unisono.engine.model_runner import ModelRunner
 from unisono.models.loading import LoadedModel, load_model
 from unisono.models.step import StepContext
 
@@ -118,7 +119,7 @@ class Served:
 
     answers: list[list[int]]
     cached: list[int]
-    engine: Engine
+    engine: Engine[ModelRunner]
 
 
 def serve(
@@ -161,7 +162,7 @@ def _request(number: int, token_ids: list[int], seeds: Sequence[int], count: int
     return Request(id=str(number), prompt_token_ids=tuple(token_ids), params=params, seed=seed)
 
 
-def _take(engine: Engine, served: Served) -> None:
+def _take(engine: Engine[ModelRunner], served: Served) -> None:
     for output in engine.step():
         if output.error is not None:
             raise Mismatch(f"request {output.request_id} fails: {output.error}")

@@ -24,6 +24,7 @@ from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 from unisono.engine.building import build_engine
 from unisono.engine.engine import Engine
+from unisono.engine.model_runner import ModelRunner
 
 __all__ = ["Load", "drift", "load"]
 
@@ -37,7 +38,7 @@ class Load:
         Mismatch: a probe's answer is not the one it should be.
     """
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine[ModelRunner], context: Context) -> None:
         self.engine = engine
         self.random = random.Random(0)
         self.context = context
@@ -119,7 +120,7 @@ def load(context: Context) -> None:
                 _check_memory(context, before, warm=words == "again")
 
 
-def _soak(context: Context, engine: Engine, seconds: float) -> None:
+def _soak(context: Context, engine: Engine[ModelRunner], seconds: float) -> None:
     free = engine.stats().num_free_blocks
     traffic = Load(engine, context)
     end = time.perf_counter() + seconds

@@ -13,20 +13,19 @@ from torch import Tensor
 from unisono.core.batch import Batch, BatchRow
 from unisono.core.errors import EngineDeadError
 from unisono.core.request import TokenLogprob
+from unisono.engine.model_runner import Forwarded, ModelRunner
 from unisono.engine.ranks.team import Ranks
-from unisono.engine.runner import Forwarded, Runner
 
 __all__ = ["FollowingRunner", "LeadingRunner"]
 
 
-class LeadingRunner(Runner):
+class LeadingRunner(ModelRunner):
     """Rank 0's. An error of the forward pass leaves the ranks out of step and ends the engine; one
     behind it, in choosing tokens, is handled as everywhere."""
 
     def __init__(self, *args: Any, ranks: Ranks, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ranks = ranks
-        self.alarms = ranks.sockets
 
     def _forward(self, batch: Batch) -> Forwarded:
         """Raises:
@@ -50,7 +49,7 @@ class LeadingRunner(Runner):
         self.ranks.close()
 
 
-class FollowingRunner(Runner):
+class FollowingRunner(ModelRunner):
     """Any other rank's."""
 
     @torch.inference_mode()

@@ -83,7 +83,7 @@ def encode_step(batch: Batch) -> list[Any]:
                 row.token_ids,
                 row.start,
                 row.block_tables,
-                row.samples,
+                row.num_logits,
                 len(row.prompt_targets),
                 row.rope_length,
             ]
@@ -110,7 +110,7 @@ def _decode_row(fields: Any) -> BatchRow:
             list(token_ids),
             int(start),
             list(block_tables),
-            bool(samples),
+            int(num_logits),
             int(num_targets),
             int(rope_length),
         ]:
@@ -119,7 +119,7 @@ def _decode_row(fields: Any) -> BatchRow:
                 token_ids=token_ids,
                 start=start,
                 block_tables=block_tables,
-                samples=samples,
+                num_logits=num_logits,
                 params=_NO_PARAMS,
                 seed=0,
                 num_prompt_tokens=0,
