@@ -12,6 +12,7 @@ from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.base import Hardware
+from unisono.hardware.ops.training import TrainingOps
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
@@ -23,6 +24,7 @@ from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Plan, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
+from unisono.models.training import check_trainable, let_train
 from unisono.models.weight_bytes import (
     are_looked_up,
     held_bytes,
@@ -76,6 +78,7 @@ def load_model(
     weights: str = "auto",
     weight_cache: bool = True,
     progress: Progress | None = None,
+    trainable: bool = False,
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
@@ -90,11 +93,14 @@ def load_model(
         weight_cache: keep weights that are quantised here on the disk, and use those that are
             there.
         progress: told which share of the weights has been quantised.
+        trainable: parameters require gradients and stay as they are loaded, nothing is packed or
+            fused, and ops are differentiable. ``without_cache`` makes the steps of such a model.
 
     Raises:
         ModelError: the folder cannot be used.
         ConfigError: the model does not divide among so many ranks; or a quantised checkpoint is
-            asked for in a format that it cannot have.
+            asked for in a format that it cannot have; or a trainable model is to be quantised or
+            divided.
         InsufficientMemoryError: weights and reserve do not fit.
     """
     checkpoint = open_checkpoint(folder)
@@ -103,14 +109,17 @@ def load_model(
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
     plan = None if shard is None else Plan(config, shard)
+    ops = TrainingOps(hardware.ops) if trainable else hardware.ops
     with making_sense_of(raw):
-        whole = family(config, hardware.ops, hardware.device)
+        whole = family(config, ops, hardware.device)
     num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
     quantized = checkpoint.quantized(whole, weights, torch_dtype)
     if quantized is not None:
         format = quantized.of_others
+    if trainable:
+        check_trainable(folder, is_quantized=quantized is not None, format=format, shard=shard)
     filling = Filling(
-        family, config, plan, hardware, checkpoint, torch_dtype, format, quantized, progress
+        family, config, plan, hardware, ops, checkpoint, torch_dtype, format, quantized, progress
     )
     model = filling.empty_model()
     quantises = format is not None and (quantized is None or quantized.converts)
@@ -121,14 +130,16 @@ def load_model(
     _check_memory(num_bytes, None, hardware, shard)
     _check_memory(num_bytes, reserve(model, torch_dtype, num_bytes), hardware, shard)
     form = hardware.ops.packed_form if weight_cache and quantises else None
-    with hardware.activate(), torch.inference_mode():
+    with hardware.activate(), torch.inference_mode(not trainable):
         if format is None or form is None:
             filling.fill(model)
         else:
             cache = WeightCache(folder, checkpoint.files, form, format, torch_dtype, shard)
             model = filling.cached_model(cache)
     weight_bytes, step_weight_bytes = held_bytes(model) + table_bytes(model), step_bytes(model)
-    fuse(model, hardware.ops, divided=plan is not None)
+    fuse(model, ops, divided=plan is not None)
+    if trainable:
+        let_train(model)
     hardware.settle()
     return LoadedModel(
         model=model,

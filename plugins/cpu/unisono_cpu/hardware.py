@@ -261,7 +261,7 @@ def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
     stack = native.NativeDecoder(shape, layers, _float(decoder.norm.weight))
 
     def forward(token_ids: Tensor, step: Any) -> Tensor:
-        if any(isinstance(kv, QuantizedKV) for kv in step.kv):
+        if step.kv is None or any(isinstance(kv, QuantizedKV) for kv in step.kv):
             return type(decoder).forward(decoder, token_ids, step)
         plans = [attention.plan for attention in step.attention]
         table, rope = decoder.embed_tokens.weight, decoder.rope

@@ -13,23 +13,21 @@ from torch import Tensor
 
 from unisono.conformance import inputs
 from unisono.conformance.checks.model import prompt
-from unisono.conformance.checks.training_ops import TrainingOps
 from unisono.conformance.context import Context
 from unisono.conformance.expected.bounds import U32
 from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.expected.oracle import Oracle
-from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, write_checkpoint
-from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.training import TrainingOps
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.weights import load_weights
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import find_family
-from unisono.models.step import StepContext
+from unisono.models.training import without_cache
 
 __all__ = ["autocast", "optimizers", "step", "structure", "tied_training"]
 
@@ -49,10 +47,8 @@ def step(context: Context) -> None:
             names = sorted(wanted)
             want = tuple(wanted[one] for one in names)
 
-            def run(
-                model: Decoder = model, shape: Shape = shape, names: list[str] = names
-            ) -> tuple[Tensor, ...]:
-                found = _backward(context, model, shape)
+            def run(model: Decoder = model, names: list[str] = names) -> tuple[Tensor, ...]:
+                found = _backward(context, model)
                 return tuple(found[one] for one in names)
 
             try:
@@ -80,22 +76,13 @@ def _trainable(context: Context, folder: Path, shape: Shape) -> Decoder:
     return model
 
 
-def _backward(context: Context, model: Decoder, shape: Shape) -> dict[str, Tensor]:
+def _backward(context: Context, model: Decoder) -> dict[str, Tensor]:
     model.zero_grad()
     ids = context.put(torch.tensor(prompt(_TOKENS)))
-    loss = F.cross_entropy(_logits(context, model, shape, ids)[:-1], ids[1:])
+    logits = model.logits(model(ids, without_cache(model, [_TOKENS], context.device)))
+    loss = F.cross_entropy(logits[:-1], ids[1:])
     loss.backward()  # type: ignore[no-untyped-call]
     return {"loss": loss.detach(), **dict(_gradients(model))}
-
-
-def _logits(context: Context, model: Decoder, shape: Shape, ids: Tensor) -> Tensor:
-    steps, num_blocks = make_step([(_TOKENS, _TOKENS)], block_size=16, window=shape.window)
-    steps.slots = context.put(steps.slots)
-    size = (2, num_blocks, 16, shape.num_kv_heads, shape.head_dim)
-    caches = [torch.zeros(size, device=context.device) for _ in range(shape.num_layers)]
-    steps.plan = PortableOps().plan_attention(steps, caches[0])
-    positions = torch.arange(_TOKENS, device=context.device)
-    return model.logits(model(ids, StepContext(positions, caches, [steps] * shape.num_layers)))
 
 
 def _gradients(model: Decoder) -> Iterator[tuple[str, Tensor]]:

@@ -27,22 +27,10 @@ from unisono.conformance.expected.bounds import (
 from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
-from unisono.hardware.ops.portable import PortableOps
 
-__all__ = ["DIFFERENTIABLE", "TrainingOps", "ops"]
+__all__ = ["ops"]
 
-DIFFERENTIABLE = (
-    *("linear", "embedding", "rms_norm", "add_rms_norm", "silu_mul", "rope", "rotary_heads"),
-)
 _EPS = 1e-6
-
-
-class TrainingOps(PortableOps):
-    """The device's own ops where training needs their gradients; cache and attention portable."""
-
-    def __init__(self, own: PortableOps) -> None:
-        for name in DIFFERENTIABLE:
-            setattr(self, name, getattr(own, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import torch
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.base import Hardware
+from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
 from unisono.models.checkpoint.packed_file import PackedFileError
@@ -40,6 +41,7 @@ class Filling:
     config: ModelConfig
     plan: Plan | None
     hardware: Hardware
+    ops: PortableOps
     checkpoint: Checkpoint
     dtype: torch.dtype
     format: WeightFormat | None
@@ -49,7 +51,7 @@ class Filling:
     def empty_model(self) -> Decoder:
         """Without weights, the whole or a rank's part."""
         config = self.config if self.plan is None else self.plan.config
-        model = self.family(config, self.hardware.ops, self.hardware.device)
+        model = self.family(config, self.ops, self.hardware.device)
         if self.plan is not None:
             self.plan.narrow(model)
         return model.eval()

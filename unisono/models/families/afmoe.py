@@ -87,9 +87,8 @@ class GatedAttention(Attention):
         gate_rows = self.qkv_proj.parts["gate_proj"]
         both = self.qkv_proj(x)
         query, key, value = self.heads(both[:, :-gate_rows], rope, step)
-        kv, attention = step.kv[self.layer], step.attention[self.layer]
-        self.ops.kv_write(kv, key, value, attention.slots)
-        out = self.ops.attention(query, kv, attention, scale=self.scale)
+        kv = step.keys_and_values(self.ops, self.layer, key, value)
+        out = self.ops.attention(query, kv, step.attention[self.layer], scale=self.scale)
         return self.o_proj(out.flatten(1) * torch.sigmoid(both[:, -gate_rows:]))
 
 

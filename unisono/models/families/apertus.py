@@ -66,6 +66,8 @@ class XieluMLP(nn.Module):
 class Xielu(nn.Module):
     """The integral of an ELU, with learned slopes (Huang and Schlag, 2024)."""
 
+    constants = ("beta", "eps")
+
     def __init__(self) -> None:
         super().__init__()
         self.alpha_p, self.alpha_n = unfilled(1), unfilled(1)

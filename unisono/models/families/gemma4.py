@@ -148,13 +148,15 @@ class Gemma4Attention(Attention):
         assert self.q_norm is not None
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
         query = self.rotate(self.q_norm(heads[:, : self.num_heads]), rope)
-        kv, attention = step.kv[self.source], step.attention[self.source]
         if self.k_norm is not None:
             key = heads[:, self.num_heads : self.num_heads + self.num_kv_heads]
             value = heads[:, -self.num_kv_heads :]
             value = self.ops.rms_norm(value, value.new_ones(self.head_dim), self.k_norm.eps)
             key = self.rotate(self.k_norm(key), rope)
-            self.ops.kv_write(kv, key, value, attention.slots)
+            kv = step.keys_and_values(self.ops, self.source, key, value)
+            step.shared[f"keys and values of layer {self.source}"] = kv
+        kv = step.shared[f"keys and values of layer {self.source}"]
+        attention = step.attention[self.source]
         out = self.ops.attention(query, kv, attention, scale=self.scale)
         return self.o_proj(out.flatten(1))
 
@@ -162,6 +164,8 @@ class Gemma4Attention(Attention):
 class Gemma4Layer(SandwichLayer):
     """Experts may stand beside the MLP. After both branches, the token's own embedding, gated by
     the stream; all times a scalar."""
+
+    constants = ("layer_scalar",)
 
     def __init__(
         self, ops: PortableOps, config: Gemma4Config, attention: nn.Module, mlp: nn.Module

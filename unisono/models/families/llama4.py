@@ -95,9 +95,6 @@ class Llama4(Decoder):
             size = self.config.windows[layer]
             if id(attention) not in made:
                 made[id(attention)] = attention if size is None else in_chunks(attention, size)
-                if size is not None:
-                    own, kv = made[id(attention)], step.kv[layer]
-                    own.plan = self.embed_tokens.ops.plan_attention(own, kv)
         return [made[id(attention)] for attention in step.attention]
 
 

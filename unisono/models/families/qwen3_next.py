@@ -48,9 +48,8 @@ class GatedAttention(Attention):
         both, key_value = self.qkv_proj(x).split((rows["q_proj"], 2 * rows["k_proj"]), dim=1)
         query, gate = both.unflatten(1, (self.num_heads, -1)).chunk(2, dim=-1)
         query, key, value = self.heads(torch.cat((query.flatten(1), key_value), 1), rope, step)
-        kv, attention = step.kv[self.layer], step.attention[self.layer]
-        self.ops.kv_write(kv, key, value, attention.slots)
-        out = self.ops.attention(query, kv, attention, scale=self.scale)
+        kv = step.keys_and_values(self.ops, self.layer, key, value)
+        out = self.ops.attention(query, kv, step.attention[self.layer], scale=self.scale)
         return self.o_proj((out * gate.sigmoid()).flatten(1))
 
 

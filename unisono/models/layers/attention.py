@@ -66,10 +66,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's keys and values go to the cache."""
         query, key, value = self.heads(self.qkv_proj(x), rope, step)
-        kv, attention = step.kv[self.layer], step.attention[self.layer]
-        self.ops.kv_write(kv, key, value, attention.slots)
+        kv = step.keys_and_values(self.ops, self.layer, key, value)
         out = self.ops.attention(
-            query, kv, attention, scale=self.scale, softcap=self.softcap, sinks=self.sinks
+            query,
+            kv,
+            step.attention[self.layer],
+            scale=self.scale,
+            softcap=self.softcap,
+            sinks=self.sinks,
         )
         return self.o_proj(out.flatten(1))
 

@@ -118,7 +118,7 @@ class GatedDeltaNet(nn.Module):
 
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; the states of this step go to the cache."""
-        inputs, states = step.kv[self.layer]
+        inputs, states = step.states(self.ops, self.layer, self.shape.cache, x)
         qkv, gate, b, a = self.project(x)
         qkv = F.silu(self.conv1d(qkv, inputs, step, self.layer))
         parts = torch.split(qkv, list(self.shape.qkv_rows), dim=1)

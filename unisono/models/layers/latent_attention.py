@@ -96,24 +96,21 @@ class LatentAttention(nn.Module):
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents go to the cache."""
         source = self.query_source(x)
-        self.ops.latent_write(self.latents(step), self.cached(x, rope), self.attention(step).slots)
+        latents = step.latents(self.ops, self.layer, self.cached(x, rope))
         query = self.placed(self.query(source, rope), step.positions)
-        return self.attend(query, step)
-
-    def latents(self, step: StepContext) -> Tensor:
-        """This layer's latents in the cache, [blocks, block_size, R + P]."""
-        cache = step.kv[self.layer]
-        latents: Tensor = cache[0] if isinstance(cache, tuple) else cache
-        return latents
+        return self.attend(query, latents, step)
 
     def attention(self, step: StepContext) -> AttentionStep:
         return step.attention[self.layer]
 
-    def attend(self, query: Tensor, step: StepContext, selected: Tensor | None = None) -> Tensor:
-        """query [T, heads, N + P] -> [T, H], from what ``selected`` [T, S] names of the context."""
+    def attend(
+        self, query: Tensor, latents: Tensor, step: StepContext, selected: Tensor | None = None
+    ) -> Tensor:
+        """query [T, heads, N + P] over latents [blocks, block_size, R + P] -> [T, H], from what
+        ``selected`` [T, S] names of the context."""
         out = self.ops.latent_attention(
             query,
-            self.latents(step),
+            latents,
             self.kv_b_proj.parts_by_head(),
             self.attention(step),
             scale=self.shape.scale,

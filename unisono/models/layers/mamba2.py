@@ -148,7 +148,7 @@ class Mamba2(nn.Module):
 
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; the states of this step go to the cache."""
-        inputs, states = step.kv[self.layer]
+        inputs, states = step.states(self.ops, self.layer, self.shape.cache, x)
         shape = self.shape
         sizes = [shape.width, sum(shape.stacked), shape.num_heads]
         gate, mixed, dt = torch.split(self.in_proj(x), sizes, dim=1)

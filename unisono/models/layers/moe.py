@@ -22,6 +22,9 @@ __all__ = ["Experts", "MoE", "Router"]
 class Router(Linear):
     """The experts of each token and their weights; called, the logits [T, E] behind that."""
 
+    constants = ("e_score_correction_bias",)
+    """Moved by what balances the load, not by gradients."""
+
     def __init__(self, ops: PortableOps, hidden_size: int, shape: ExpertShape) -> None:
         super().__init__(
             ops,

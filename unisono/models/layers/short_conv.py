@@ -68,7 +68,7 @@ class GatedConv(nn.Module):
 
     def __init__(self, ops: PortableOps, shape: ConvShape, hidden_size: int, layer: int) -> None:
         super().__init__()
-        self.layer = layer
+        self.ops, self.layer, self.shape = ops, layer, shape
         channels, bias = shape.channels, shape.bias
         parts = dict.fromkeys(("in_proj_b", "in_proj_c", "in_proj_x"), channels)
         self.in_proj = Linear(ops, hidden_size, parts, split="out", bias=bias)
@@ -78,4 +78,5 @@ class GatedConv(nn.Module):
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; the inputs of this step go to the cache."""
         b, c, own = torch.chunk(self.in_proj(x), 3, dim=1)
-        return self.out_proj(c * self.conv1d(b * own, step.kv[self.layer], step, self.layer))
+        (inputs,) = step.states(self.ops, self.layer, self.shape.cache, x)
+        return self.out_proj(c * self.conv1d(b * own, inputs, step, self.layer))

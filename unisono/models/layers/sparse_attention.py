@@ -80,18 +80,18 @@ class SparseLatentAttention(LatentAttention):
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents and index keys go to the cache."""
         source = self.query_source(x)
-        self.ops.latent_write(self.latents(step), self.cached(x, rope), self.attention(step).slots)
+        latents = step.latents(self.ops, self.layer, self.cached(x, rope))
         if self.indexer is not None:
             step.shared[_SELECTED] = self.select(self.indexer, x, source, rope, step)
-        return self.attend(self.query(source, rope), step, step.shared[_SELECTED])
+        return self.attend(self.query(source, rope), latents, step, step.shared[_SELECTED])
 
     def select(
         self, indexer: Indexer, x: Tensor, source: Tensor, rope: Angles, step: StepContext
     ) -> Tensor:
         """Positions that each token sees, int64 [T, S]; S is no more than there are."""
-        keys, attention = step.kv[self.layer][1], self.attention(step)
+        attention = self.attention(step)
         longest = max(attention.context_lens, default=0)
-        self.ops.latent_write(keys, indexer.key(x, rope), attention.slots)
+        keys = step.latents(self.ops, self.layer, indexer.key(x, rope), part=1)
         return self.ops.select_keys(
             indexer.query(source, rope),
             indexer.weights(x),
