@@ -20,6 +20,9 @@ from unisono.text.vocabulary.spelling import Spelling, read_spelling
 
 __all__ = ["Tokenizer"]
 
+_SLICE_CHARS = 1 << 18
+"""Characters looked at in one piece, so that no copy of a long text is made."""
+
 
 class Tokenizer:
     """Made by :meth:`load`. Safe to use from several threads.
@@ -244,8 +247,11 @@ def check_text(text: str) -> None:
     """
     if not isinstance(text, str):
         raise InvalidRequestError(f"expected text, not {type(text).__name__}.")
+    if text.isascii():
+        return
     try:
-        text.encode()
+        for start in range(0, len(text), _SLICE_CHARS):
+            text[start : start + _SLICE_CHARS].encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
             "the text holds half a surrogate pair, which is no character.",

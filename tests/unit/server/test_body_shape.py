@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import json
-import os
-import signal
 import time
 import tracemalloc
-from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unisono.server.api_error import ApiError
-from unisono.server.http.body_shape import ShapeLimits, check_shape
-from unisono.server.http.shape_checker import ShapeChecker
+from unisono.server.http.body_shape import BodyShape
+from unisono.server.openai.message_schema import ChatMessage
+from unisono.server.openai.plain_messages import plain_messages
 
-LIMITS = ShapeLimits(depth=64, context=4096)
 SIZE = 8 << 20
 
 WORST = {
@@ -39,18 +38,24 @@ WORST = {
 }
 
 
+def check(body: bytes) -> None:
+    shape = BodyShape(max_depth=64, context=4096)
+    shape.feed_all(body)
+    shape.check()
+
+
 @pytest.mark.parametrize("name", WORST)
 def test_the_worst_bodies_are_refused_for_little(name: str) -> None:
     body, says = WORST[name]
     started_s = time.process_time()
     with pytest.raises(ApiError, match=says) as caught:
-        check_shape(body, LIMITS)
+        check(body)
     assert time.process_time() - started_s < 3  # made into objects, some of these take longer
     assert caught.value.status == 400
     tracemalloc.start()
     with pytest.raises(ApiError):
-        check_shape(body, LIMITS)
-    assert tracemalloc.get_traced_memory()[1] < 4 * len(body) + (1 << 20)
+        check(body)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
 
 
@@ -66,47 +71,73 @@ def test_the_worst_bodies_are_refused_for_little(name: str) -> None:
     ],
 )
 def test_what_clients_send_passes(value: object) -> None:
-    check_shape(json.dumps(value).encode(), LIMITS)
+    check(json.dumps(value).encode())
 
 
 def test_the_error_of_a_long_list_says_how_long_the_context_is() -> None:
     with pytest.raises(ApiError, match="maximum context length is 4096 tokens") as caught:
-        check_shape(b"[" + b"1," * 5000 + b"1]", LIMITS)
+        check(b"[" + b"1," * 5000 + b"1]")
     assert caught.value.code == "context_length_exceeded"
 
 
-@pytest.fixture
-def checker() -> Iterator[ShapeChecker]:
-    found = ShapeChecker()
-    yield found
-    found.close()
+def say(body: bytes, *cuts: int) -> str:
+    """What is said of a body that arrives in pieces."""
+    shape = BodyShape(max_depth=3, context=5)
+    ends = sorted({min(cut, len(body)) for cut in cuts})
+    for start, end in itertools.pairwise([0, *ends, len(body)]):
+        shape.feed(body[start:end])
+    try:
+        shape.check()
+    except ApiError as error:
+        return error.message
+    return ""
 
 
-async def test_large_bodies_are_looked_at_elsewhere(checker: ShapeChecker) -> None:
-    good = json.dumps({"prompt": "a" * 200_000}).encode()
-    bad, says = WORST["token ids"]
-    await asyncio.gather(*(checker.check(good, LIMITS) for _ in range(6)))
-    for _ in range(2):
-        with pytest.raises(ApiError, match=says) as caught:
-            await checker.check(bad, LIMITS)
-        assert caught.value.code == "context_length_exceeded"
+JSON_BYTES = st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b",", b'"', b"\\", b"a", b"1,1"]))
 
 
-async def test_a_process_that_was_killed_is_replaced(checker: ShapeChecker) -> None:
-    body = json.dumps({"prompt": "a" * 200_000}).encode()
-    await checker.check(body, LIMITS)
-    started = [process for process in (checker._idle.get(), checker._idle.get()) if process]
-    for process in started:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        checker._idle.put(process)
-    await checker.check(body, LIMITS)
+@given(JSON_BYTES.map(b"".join), st.lists(st.integers(0, 40), max_size=6))
+def test_where_a_body_is_cut_changes_nothing(body: bytes, cuts: list[int]) -> None:
+    assert say(body, *cuts) == say(body)
 
 
-async def test_one_that_dies_over_a_body_twice_is_no_fault_of_the_client(
-    checker: ShapeChecker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unisono.server.http.shape_checker._COMMAND", ("/bin/false",))
-    with pytest.raises(ApiError) as caught:
-        await checker.check(b" " * 200_000, LIMITS)
-    assert (caught.value.status, caught.value.code) == (503, "body_check_failed")
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'["\\\\", "[[[[[[["]', ""),
+        (b'["\\"[[[[[[", 1]', ""),
+        (b'["\\\\"[[[[]]]]]', "3 levels"),
+        (b"[[[]]][[[]]]", ""),
+        (b"[1,1,1,1,1]", ""),
+        (b"[1,1,1,1,1,1]", "6 items"),
+        (b'{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}', ""),
+        (b"[[1,1,1,1],1,1,1,1]", ""),
+        (b'["1,1,1,1,1,1",1]', ""),
+    ],
+)
+def test_what_is_text_is_told_from_what_is_not(body: bytes, says: str) -> None:
+    for cuts in ([], [1], range(len(body))):
+        found = say(body, *cuts)
+        assert says in found
+        assert bool(says) == bool(found)
+
+
+def test_what_is_refused_is_no_longer_needed() -> None:
+    shape = BodyShape(max_depth=64, context=4096)
+    shape.feed(b"[" * 65536)
+    assert not shape.is_refused
+    shape.feed(b"[")
+    assert shape.is_refused
+
+
+def test_arguments_of_tool_calls_are_counted_before_they_are_made() -> None:
+    def message(arguments: str, num_calls: int = 1) -> ChatMessage:
+        call = {"function": {"name": "f", "arguments": arguments}}
+        return ChatMessage.model_validate({"role": "assistant", "tool_calls": [call] * num_calls})
+
+    plain = plain_messages([message('{"a": [[], "' + "[," * 100_000 + '"]}')])
+    assert plain[0]["tool_calls"][0]["function"]["arguments"]["a"][0] == []
+    for arguments, num_calls in (("[" + "[]," * 70_000 + "1]", 1), ("[" + "[]," * 700 + "1]", 100)):
+        with pytest.raises(ApiError, match="arguments of tool calls") as caught:
+            plain_messages([message(arguments, num_calls)])
+        assert caught.value.status == 400

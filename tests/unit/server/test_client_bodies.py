@@ -10,7 +10,7 @@ from server_fakes import LocalHost
 
 from unisono.server.api_error import ApiError
 from unisono.server.http.json_body import validate
-from unisono.server.openai.prompts import plain_message
+from unisono.server.openai.plain_messages import plain_messages
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
@@ -95,14 +95,14 @@ async def test_what_a_template_sees_of_a_history(client: httpx.AsyncClient) -> N
 def test_thoughts_among_the_parts_of_an_answer_are_reasoning(thought: dict[str, Any]) -> None:
     parts = [thought, {"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}]
     body = read({"messages": [USER, {"role": "assistant", "content": parts}]})
-    plain = plain_message(body.messages[1])
+    (plain,) = plain_messages(body.messages[1:])
     assert plain == {"role": "assistant", "content": ["a"], "reasoning_content": "so"}
 
 
 def test_reasoning_goes_by_several_names() -> None:
     for name in ("reasoning", "reasoning_content", "thinking"):
         body = read({"messages": [USER, {"role": "assistant", "content": "a", name: "so"}]})
-        assert plain_message(body.messages[1])["reasoning_content"] == "so"
+        assert plain_messages(body.messages[1:])[0]["reasoning_content"] == "so"
 
 
 @pytest.mark.parametrize("value", [5, {}, [5], [{"type": "image"}], None])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unisono.server.api_error import ApiError
-from unisono.server.http.body_shape import ShapeLimits, check_shape
+from unisono.server.http.body_shape import BodyShape
 from unisono.server.http.json_body import parse_json, validate
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 from unisono.server.openai.unknown_fields import UnknownFields
@@ -18,8 +18,10 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def read(body: bytes) -> object:
-    check_shape(body, ShapeLimits(depth=64, context=10_000))
-    return parse_json(body)
+    shape = BodyShape(max_depth=64, context=10_000)
+    shape.feed_all(body)
+    shape.check()
+    return parse_json(bytearray(body))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.http.body_budget import BodyAccount, BodyBudget
-from unisono.server.http.body_shape import ShapeLimits
+from unisono.server.http.body_shape import PIECE_BYTES, BodyShape
 from unisono.server.http.content_encoding import TooLargeError, check_encoding, decoded
 from unisono.server.http.json_body import (
     Model,
@@ -23,13 +23,13 @@ from unisono.server.http.json_body import (
     parse_json,
     validate,
 )
-from unisono.server.http.shape_checker import ShapeChecker
 from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.settings import Limits
 
 __all__ = ["BodyReader"]
 
-_INLINE_BYTES = 64 * 2**10
+_INLINE_BYTES = 16 * 2**10
+"""A larger body is parsed away from the event loop."""
 _RETRY_AFTER_S = 2
 
 
@@ -45,11 +45,9 @@ class BodyReader:
         self._unknown_fields = unknown_fields
         self._context = context
         self._budget = BodyBudget(limits.bodies_bytes)
-        self._checker = ShapeChecker()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="json")
 
     def close(self) -> None:
-        self._checker.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def read(self, request: Request, model: type[Model]) -> Model:
@@ -62,20 +60,23 @@ class BodyReader:
             ClientDisconnect: the client left before the body was complete.
         """
         request.state.body = account = self._budget.account(request.state.tenant)
-        body = await self._receive(request, account)
         encoding = check_encoding(request.headers.get("content-encoding"))
+        shape = BodyShape(self._limits.json_depth, self._context())
+        body = await self._receive(request, account, None if encoding else shape)
         if encoding is not None:
-            sent, body = body, await asyncio.to_thread(self._decoded, body, encoding)
-            if len(body) > len(sent) and not account.take(len(body) - len(sent)):
+            num_sent = len(body)
+            body = await asyncio.to_thread(self._decoded, body, encoding, shape)
+            if len(body) > num_sent and not account.take(len(body) - num_sent):
                 raise _no_room()
-        await self._checker.check(body, ShapeLimits(self._limits.json_depth, self._context()))
-        if len(body) <= _INLINE_BYTES:
-            return self._parsed(body, model)
+        if len(body) <= _INLINE_BYTES and not shape.is_refused:
+            return self._parsed(body, shape, model)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._parsed, body, model)
+        return await loop.run_in_executor(self._thread, self._parsed, body, shape, model)
 
-    async def _receive(self, request: Request, account: BodyAccount) -> bytes:
-        arrival = asyncio.create_task(self._collect(request, account))
+    async def _receive(
+        self, request: Request, account: BodyAccount, shape: BodyShape | None
+    ) -> bytearray:
+        arrival = asyncio.create_task(self._collect(request, account, shape))
         account.drop_body = arrival.cancel
         try:
             await asyncio.wait({arrival}, timeout=self._limits.body_timeout_s)
@@ -89,25 +90,39 @@ class BodyReader:
             account.drop_body = None
             arrival.cancel()
 
-    async def _collect(self, request: Request, account: BodyAccount) -> bytes:
+    async def _collect(
+        self, request: Request, account: BodyAccount, shape: BodyShape | None
+    ) -> bytearray:
+        """The bytes of the body; none of one that ``shape`` refuses."""
         body = bytearray()
+        num_bytes = 0
         async for chunk in request.stream():
-            if len(body) + len(chunk) > self._limits.body_bytes:
+            num_bytes += len(chunk)
+            if num_bytes > self._limits.body_bytes:
                 await discard_body(request.receive)
                 raise body_too_large(self._limits)
             if not account.take(len(chunk)):
                 await discard_body(request.receive)
                 raise _no_room()
             body += chunk
-        return bytes(body)
+            if shape is not None:
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    shape.feed(chunk[start : start + PIECE_BYTES])
+                    await asyncio.sleep(0)
+                if shape.is_refused:
+                    body.clear()
+        return body
 
-    def _decoded(self, body: bytes, encoding: str) -> bytes:
+    def _decoded(self, body: bytearray, encoding: str, shape: BodyShape) -> bytearray:
         try:
-            return decoded(body, encoding, self._limits.body_bytes)
+            found = decoded(body, encoding, self._limits.body_bytes)
         except TooLargeError as error:
             raise body_too_large(self._limits) from error
+        shape.feed_all(found)
+        return found
 
-    def _parsed(self, body: bytes, model: type[Model]) -> Model:
+    def _parsed(self, body: bytearray, shape: BodyShape, model: type[Model]) -> Model:
+        shape.check()
         value = parse_json(body)
         if not isinstance(value, dict):
             raise bad_request("The body must be a JSON object.")

@@ -36,7 +36,7 @@ def check_encoding(header: str | None) -> str | None:
     return name
 
 
-def decoded(body: bytes, name: str, max_bytes: int) -> bytes:
+def decoded(body: bytes | bytearray, name: str, max_bytes: int) -> bytearray:
     """The body as it was before the client compressed it; no more than that is ever held.
 
     Raises:
@@ -52,25 +52,25 @@ def decoded(body: bytes, name: str, max_bytes: int) -> bytes:
         raise _broken(name) from error
 
 
-def _inflated(body: bytes, bits: int, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
+def _inflated(body: bytes | bytearray, bits: int, max_bytes: int) -> bytearray:
+    inflated = bytearray()
     left = max_bytes
     for _ in range(_MAX_MEMBERS):
         member = zlib.decompressobj(bits)
         part = member.decompress(body, left + 1)
         if len(part) > left:
             raise TooLargeError
-        parts.append(part)
+        inflated += part
         left -= len(part)
         if not member.eof:
             raise zlib.error("incomplete")
         body = member.unused_data
         if not body:
-            return b"".join(parts)
+            return inflated
     raise zlib.error("too many members")
 
 
-def _has_zlib_header(body: bytes) -> bool:
+def _has_zlib_header(body: bytes | bytearray) -> bool:
     return len(body) >= 2 and body[0] & 15 == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
 
 

@@ -55,22 +55,28 @@ def body_too_large(limits: Limits) -> ApiError:
     return ApiError(413, message, code="body_too_large", close=True)
 
 
-def parse_json(body: bytes) -> Any:
-    """Of a body whose shape has been checked, so that it is not nested too deep.
+def parse_json(body: bytearray) -> Any:
+    """The value of a body whose shape has been checked, so that it is not nested too deep.
+
+    ``body`` is emptied on the way: a large one is never held as bytes, text and value at once.
 
     Raises:
         ApiError: not strict JSON.
     """
-    if not body.strip():
+    if not body or body.isspace():
         raise bad_request("The body is empty: send a JSON object.", code="invalid_json")
     try:
+        text = body.decode("utf-8-sig")
+        has_surrogates = _SURROGATE.search(body) is not None
+        body.clear()
         value = json.loads(
-            body.decode("utf-8-sig"),
+            text,
             object_pairs_hook=_unique_keys,
             parse_float=_finite,
             parse_constant=_no_constant,
         )
-        if _SURROGATE.search(body):
+        del text
+        if has_surrogates:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
         raise bad_request("The body is not valid UTF-8.", code="invalid_utf8") from error

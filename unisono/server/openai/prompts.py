@@ -9,7 +9,6 @@ Knows request bodies and the tokenizer; nothing of engines or responses.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,12 +17,13 @@ from typing import Any, TypeVar, cast
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.server.api_error import bad_request, not_supported
-from unisono.server.openai.message_schema import ROLES, ChatMessage, TextPart, ToolCall
+from unisono.server.openai.message_schema import ROLES, ChatMessage
+from unisono.server.openai.plain_messages import num_characters, plain_messages
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Prompt", "PromptEncoder", "plain_message"]
+__all__ = ["Prompt", "PromptEncoder"]
 
 _NUM_THREADS = 2
 _LONG_CHARACTERS = 32 * 2**10
@@ -108,8 +108,8 @@ class PromptEncoder:
         """Raises:
         ApiError, InvalidRequestError: messages that this server or the template refuses.
         """
-        self._check_roles(body.messages or ())
-        plain = [plain_message(message) for message in body.messages or ()]
+        messages = body.messages or ()
+        self._check_roles(messages)
         is_cut = getattr(body, "truncate_prompt_tokens", None) is not None
         continues = bool(body.continue_final_message)
         generation_prompt = body.add_generation_prompt
@@ -125,7 +125,7 @@ class PromptEncoder:
         def encode() -> list[int]:
             with self._length_errors("messages", is_cut=is_cut):
                 return self._tokenizer.encode_chat(
-                    plain,
+                    plain_messages(messages),
                     tools=tools,
                     documents=documents,
                     add_generation_prompt=generation_prompt,
@@ -135,7 +135,7 @@ class PromptEncoder:
                 )
 
         try:
-            return await self._in_thread(encode, _num_characters(plain))
+            return await self._in_thread(encode, sum(map(num_characters, messages)))
         except InvalidRequestError as error:
             if error.param != "template_kwargs":
                 raise
@@ -204,13 +204,6 @@ class PromptEncoder:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-def _num_characters(messages: Sequence[dict[str, Any]]) -> int:
-    contents = (message["content"] or "" for message in messages)
-    return sum(
-        len(content) if isinstance(content, str) else sum(map(len, content)) for content in contents
-    )
-
-
 def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
     """The four forms of ``prompt`` as one: a list of texts or token ids."""
     if isinstance(given, str) or isinstance(given[0], int):
@@ -221,52 +214,3 @@ def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[st
 def _plain_tools(body: ChatRequest | TokenizeRequest) -> list[dict[str, Any]] | None:
     """Without a tool there are none: templates tell an empty list from that."""
     return [tool.model_dump(exclude_unset=True) for tool in body.tools or ()] or None
-
-
-def plain_message(message: ChatMessage) -> dict[str, Any]:
-    """The message as chat templates expect it: arguments as an object. A tool may say nothing."""
-    content: str | list[str] | None = "" if message.role == "tool" else None
-    if message.content is not None:
-        given = message.content
-        content = given if isinstance(given, str) else _texts(given, are_thoughts=False)
-    plain: dict[str, Any] = {
-        "role": "system" if message.role == "developer" else message.role,
-        "content": content or message.refusal or content,
-    }
-    for name in ("name", "tool_call_id"):
-        if (value := getattr(message, name)) is not None:
-            plain[name] = value
-    if reasoning := _reasoning(message):
-        plain["reasoning_content"] = reasoning
-    if message.tool_calls:
-        plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
-    return plain
-
-
-def _reasoning(message: ChatMessage) -> str | None:
-    """What an assistant thought, by the field or the parts in which its server told it."""
-    said = message.reasoning_content or message.reasoning or message.thinking
-    if said or not isinstance(message.content, list):
-        return said
-    return "\n".join(filter(None, _texts(message.content, are_thoughts=True)))
-
-
-def _texts(parts: Sequence[TextPart], *, are_thoughts: bool) -> list[str]:
-    return [part.text for part in parts if (part.type == "thinking") == are_thoughts]
-
-
-def _plain_call(call: ToolCall) -> dict[str, Any]:
-    arguments = call.function.arguments
-    if not isinstance(arguments, dict):
-        arguments = _parsed(arguments or "{}")
-    plain = {"type": "function", "function": {"name": call.function.name, "arguments": arguments}}
-    return plain if call.id is None else {"id": call.id, **plain}
-
-
-def _parsed(arguments: str) -> Any:
-    """The object that the text says; the text itself where a model has written none."""
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    return value if isinstance(value, dict) else arguments
