@@ -120,7 +120,7 @@ class DrainingServer(uvicorn.Server):
         assert sockets
         sockets[0].listen(_BACKLOG)
         print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
-        if note := self._engine.facts.description.get("note"):
+        if note := self._engine.facts.note:
             print(f"note: {note}", file=sys.stderr, flush=True)  # noqa: T201
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

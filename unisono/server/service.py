@@ -18,7 +18,7 @@ from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.engine.answers import Answers
-from unisono.server.engine.outputs import EngineFacts
+from unisono.server.engine.wire import EngineFacts
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
 from unisono.server.http.json_body import Model

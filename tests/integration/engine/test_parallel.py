@@ -314,10 +314,11 @@ def test_a_rank_that_ends_while_it_loads(folder: Path, monkeypatch: pytest.Monke
 FAILING = """
 import socket, sys, time
 from unisono.core.errors import InsufficientMemoryError
-from unisono.core.frames import Link, encode_error
-link = Link(socket.socket(fileno=int(sys.argv[2])))
+from unisono.core.frames import Link
+from unisono.engine.ranks.wire import TO_RANK, Failed
+link = Link(socket.socket(fileno=int(sys.argv[2])), *TO_RANK)
 link.receive_one()
-link.send(["failed", encode_error(InsufficientMemoryError("No room.", hint="Less.")), 1.0])
+link.send(Failed(InsufficientMemoryError("No room.", hint="Less."), 1.0))
 """
 
 

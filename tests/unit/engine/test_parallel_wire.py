@@ -1,17 +1,20 @@
-"""The messages between the ranks of an engine."""
+"""What the ranks of an engine say to one another."""
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from unisono.core import Batch, BatchRow, EngineConfig, SamplingParams
-from unisono.core.frames import FrameBuffer, ProtocolError, encode_frame
-from unisono.engine.ranks.wire import RankStart, decode_step, encode_step
+from unisono.core.codec import ProtocolError
+from unisono.core.frames import FrameBuffer, encode_frame
+from unisono.engine.ranks.wire import TO_RANK, Start, Step
 
-START = RankStart(
+START = Start(
     folder=Path("/m"),
     config=EngineConfig(device="cpu", tensor_parallel=2, max_model_len=64),
     device="cpu",
@@ -20,13 +23,19 @@ START = RankStart(
 )
 
 
-def over_the_wire(message: list[Any]) -> list[Any]:
-    (found,) = FrameBuffer().feed(encode_frame(message))
+def raw(message: object) -> list[Any]:
+    fields: list[Any] = msgpack.unpackb(encode_frame(message)[4:])
+    return fields
+
+
+def read(fields: list[Any]) -> Any:
+    body = msgpack.packb(fields)
+    (found,) = FrameBuffer(*TO_RANK).feed(struct.pack("<I", len(body)) + body)
     return found
 
 
 def test_a_start_survives_the_wire() -> None:
-    assert RankStart.decode(over_the_wire(START.encode())) == START
+    assert read(raw(START)) == START
 
 
 def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
@@ -43,9 +52,9 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         prompt_targets=[8, 9],
         rope_length=33,
     )
-    message = over_the_wire(encode_step(Batch([row])))
-    assert message == ["step", [[[7, 8, 9], 4, [[1, 2], [0, 3]], 0, 2, 33]]]
-    (found,) = decode_step(message).rows
+    message = raw(Step.of(Batch([row])))
+    assert message == ["Step", [[[7, 8, 9], 4, [[1, 2], [0, 3]], 0, 2, 33]]]
+    (found,) = read(message).batch().rows
     assert (found.token_ids, found.start, found.end) == (row.token_ids, row.start, row.end)
     assert (found.block_tables, found.num_logits) == (row.block_tables, row.num_logits)
     assert len(found.prompt_targets) == len(row.prompt_targets)
@@ -55,29 +64,35 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        ["step"],
-        ["step", 1],
-        ["step", [1]],
-        ["step", [[[1], 0, [[1]], "1", 0, 0]]],
-        ["dance"],
-        START.encode(),
+        ["Step"],
+        ["Step", 1],
+        ["Step", [1]],
+        ["Step", [[[1], 0, [[1]], "1", 0, 0]]],
+        ["Step", [[[1.5], 0, [[1]], 1, 0, 0]]],
+        ["Step", [[[1], 0, [["1"]], 1, 0, 0]]],
+        ["Dance"],
     ],
 )
 def test_a_message_that_is_no_step(message: list[Any]) -> None:
     with pytest.raises(ProtocolError):
-        decode_step(message)
+        read(message)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        ["start"],
-        [*START.encode(), 1],
-        ["start", "/m", {"tensor_parallel": 0}, "cpu", 1, "/t"],
-        ["start", "/m", {"unknown": 0}, "cpu", 1, "/t"],
-        ["start", "/m", {}, "cpu", "1", "/t"],
-    ],
-)
+def wrong_starts() -> list[list[Any]]:
+    kind, folder, config, *rest = raw(START)
+    ranks = config.index(2)
+    without = [*config[:ranks], 0, *config[ranks + 1 :]]
+    return [
+        ["Start"],
+        [kind, folder, config, *rest, 1],
+        [kind, folder, without, *rest],
+        [kind, folder, [*config, 0], *rest],
+        [kind, folder, {}, *rest],
+        [kind, folder, config, "cpu", "1", "/t"],
+    ]
+
+
+@pytest.mark.parametrize("message", wrong_starts())
 def test_a_message_that_is_no_start(message: list[Any]) -> None:
     with pytest.raises(ProtocolError):
-        RankStart.decode(message)
+        read(message)

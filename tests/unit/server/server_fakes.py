@@ -11,7 +11,7 @@ from typing import Any
 from unisono.core import EngineConfig, Request, RequestOutput, TokenLogprob
 from unisono.core.errors import ContextLengthError, QueueFullError
 from unisono.server.engine.answers import Answers
-from unisono.server.engine.outputs import EngineFacts
+from unisono.server.engine.wire import EngineFacts
 
 KEY = "key-of-the-test-0001"
 CONTEXT = 256
@@ -24,6 +24,7 @@ class EchoInfo:
     max_model_len: int = CONTEXT
     vocab_size: int = VOCAB
     device: str = "none"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class LocalHost:
     routes: dict[str, Answers] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
-    facts = EngineFacts(max_model_len=CONTEXT, vocab_size=VOCAB, description={})
+    facts = EngineFacts(max_model_len=CONTEXT, vocab_size=VOCAB)
 
     @property
     def stats(self) -> dict[str, float]:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from unisono.core import Request, RequestOutput, SamplingParams
+from unisono.core.frames import encode_frame
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
-from unisono.server.engine.outputs import encode_output
-from unisono.server.engine.wire import encode_frame
+from unisono.server.engine.wire import Step
 
 
 def submit(link: EngineLink, name: str) -> Answers:
@@ -19,7 +19,7 @@ def submit(link: EngineLink, name: str) -> Answers:
 
 def step(*tokens: tuple[str, int], finish: Any = None) -> bytes:
     outputs = [RequestOutput(name, [token], finish_reason=finish) for name, token in tokens]
-    return encode_frame(["step", [encode_output(output) for output in outputs], [], None])
+    return encode_frame(Step(outputs, [], None))
 
 
 async def tokens(answers: Answers) -> list[int]:

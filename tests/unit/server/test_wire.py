@@ -3,8 +3,9 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -12,17 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams, TokenLogprob, errors
-from unisono.server.engine.outputs import decode_facts, decode_step, encode_output
+from unisono.core.codec import ProtocolError
+from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.server.engine.wire import (
-    FrameBuffer,
-    ProtocolError,
-    decode_error,
-    decode_requests,
-    decode_start,
-    encode_error,
-    encode_frame,
-    encode_requests,
-    encode_start,
+    FROM_ENGINE,
+    TO_ENGINE,
+    Abort,
+    Add,
+    Beat,
+    EngineFacts,
+    Failed,
+    Ready,
+    Start,
+    Step,
 )
 
 REQUEST = Request(
@@ -35,6 +38,20 @@ REQUEST = Request(
         logit_bias={7: -1.5},
         stop_token_ids=(4,),
         logprobs=2,
+        min_tokens=1,
+        temperature=0.5,
+        top_k=3,
+        top_p=0.9,
+        min_p=0.1,
+        repetition_penalty=2,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        include_stop_str_in_output=True,
+        skip_special_tokens=False,
+        ignore_eos=True,
+        n=2,
+        seed=8,
+        prompt_logprobs=1,
     ),
     seed=(1 << 63) - 1,
     priority=-3,
@@ -53,38 +70,63 @@ OUTPUT = RequestOutput(
 )
 
 
-def over_the_wire(message: list[object]) -> list[object]:
-    (found,) = FrameBuffer().feed(encode_frame(message))
+STEP = Step([OUTPUT], [("x", errors.InvalidRequestError("No.", param="n"))], {"steps": 3})
+START = Start(Path("/m"), EngineConfig(max_num_seqs=3, max_model_len=77), 0.5)
+READY = Ready(EngineFacts(max_model_len=5, vocab_size=7, note="slow"))
+
+
+def over_the_wire(message: object) -> Any:
+    (found,) = FrameBuffer(*TO_ENGINE, *FROM_ENGINE).feed(encode_frame(message))
+    return found
+
+
+def raw(message: object) -> list[Any]:
+    fields: list[Any] = msgpack.unpackb(encode_frame(message)[4:], strict_map_key=False)
+    return fields
+
+
+def read(fields: list[Any]) -> Any:
+    body = msgpack.packb(fields)
+    (found,) = FrameBuffer(*TO_ENGINE, *FROM_ENGINE).feed(struct.pack("<I", len(body)) + body)
     return found
 
 
 def test_a_request_survives_the_wire() -> None:
     other = replace(REQUEST, id="s", prompt_token_ids=(4,))
     requests = [REQUEST, replace(REQUEST, id="q"), other, replace(REQUEST, id="p")]
-    assert decode_requests(over_the_wire(encode_requests(requests))) == requests
+    assert over_the_wire(Add.of(requests)).whole_requests() == requests
+
+
+def test_every_field_of_a_request_crosses() -> None:
+    """Whatever fields there are: none has its default here."""
+    for record in (REQUEST, REQUEST.params):
+        for field in fields(record):
+            if field.default is not MISSING:
+                assert getattr(record, field.name) != field.default, field.name
+    assert over_the_wire(Add.of([REQUEST])).whole_requests() == [REQUEST]
 
 
 def test_answers_to_one_prompt_carry_it_once() -> None:
     prompt = tuple(range(10_000))
     alone = [replace(REQUEST, prompt_token_ids=prompt)]
     many = [replace(REQUEST, prompt_token_ids=prompt, id=str(i)) for i in range(32)]
-    size = len(encode_frame(encode_requests(many)))
-    assert size < len(encode_frame(encode_requests(alone))) + 32 * 1000
-    found = decode_requests(over_the_wire(encode_requests(many)))
+    size = len(encode_frame(Add.of(many)))
+    assert size < len(encode_frame(Add.of(alone))) + 32 * 1000
+    found = over_the_wire(Add.of(many)).whole_requests()
     assert all(one.prompt_token_ids is found[0].prompt_token_ids for one in found)
 
 
 def test_a_prompt_that_is_not_there_is_refused() -> None:
-    _, _, (fields,) = encode_requests([REQUEST])
-    for index in (-1, 1):
+    message = Add.of([REQUEST])
+    for indices in ([-1], [1], [], [0, 0]):
+        wrong = over_the_wire(replace(message, prompt_indices=indices))
         with pytest.raises(ProtocolError):
-            decode_requests(["add", [[1]], [[fields[0], index, *fields[2:]]]])
+            wrong.whole_requests()
 
 
 def test_an_output_survives_the_wire() -> None:
-    rejection = ["x", encode_error(errors.QueueFullError("Full.", retry_after_s=9, hint="Wait."))]
-    message = ["step", [encode_output(OUTPUT)], [rejection], {"steps": 3, "oldest_wait_s": 0.5}]
-    step = decode_step(over_the_wire(message))
+    rejection = ("x", errors.QueueFullError("Full.", retry_after_s=9, hint="Wait."))
+    step = over_the_wire(Step([OUTPUT], [rejection], {"steps": 3, "oldest_wait_s": 0.5}))
     assert step.outputs == [OUTPUT]
     assert step.stats == {"steps": 3, "oldest_wait_s": 0.5}
     ((name, error),) = step.rejected
@@ -93,82 +135,65 @@ def test_an_output_survives_the_wire() -> None:
     assert (error.message, error.hint, error.retry_after_s) == ("Full.", "Wait.", 9)
 
 
-def test_the_start_survives_the_wire() -> None:
-    config = EngineConfig(max_num_seqs=3, max_model_len=77)
-    assert decode_start(over_the_wire(encode_start(Path("/m"), config, 0.5))) == (
-        Path("/m"),
-        config,
-        0.5,
-    )
+@pytest.mark.parametrize("message", [START, READY, Abort(["a", "b"]), Beat()])
+def test_other_messages_survive_the_wire(message: object) -> None:
+    assert over_the_wire(message) == message
 
 
-@pytest.mark.parametrize("name", sorted(errors.__all__))
-def test_every_error_survives_the_wire(name: str) -> None:
-    kind = getattr(errors, name)
-    extra = {"retry_after_s": 2} if name == "QueueFullError" else {}
-    found = decode_error(encode_error(kind("What.", hint="Do.", **extra)))
-    assert type(found) is kind
-    assert str(found) == "What. Do."
-
-
-def test_the_wrong_field_survives_the_wire() -> None:
-    found = decode_error(encode_error(errors.ContextLengthError("Long.", param="prompt")))
-    assert isinstance(found, errors.ContextLengthError)
-    assert found.param == "prompt"
-
-
-def test_an_error_of_a_kind_of_its_own_becomes_its_base() -> None:
-    class Special(errors.EngineDeadError):
-        pass
-
-    assert type(decode_error(encode_error(Special("Gone.")))) is errors.EngineDeadError
-
-
-@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 7))
-def test_frames_come_out_however_they_are_cut(parts: list[bytes], size: int) -> None:
-    messages = [["m", part] for part in parts]
-    stream = b"".join(encode_frame(message) for message in messages)
-    buffer = FrameBuffer()
-    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    assert [message for piece in pieces for message in buffer.feed(piece)] == messages
-
-
-@given(st.binary(max_size=200))
-def test_random_bytes_are_refused_or_wait_for_more(content: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        list(FrameBuffer().feed(content))
+def test_what_kept_the_engine_from_loading_survives_the_wire() -> None:
+    found = over_the_wire(Failed(errors.CheckpointError("Cut.", hint="Fetch.")))
+    assert type(found.error) is errors.CheckpointError
+    assert str(found.error) == "Cut. Fetch."
 
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=3), inner),
 )
+KINDS = [kind.__name__ for kind in (*TO_ENGINE, *FROM_ENGINE)]
 
 
-@given(st.lists(json_like, max_size=8), st.sampled_from(["start", "step", "ready", "add"]))
+@given(st.lists(json_like, max_size=8), st.sampled_from(KINDS))
 def test_messages_of_a_wrong_shape_are_refused(rest: list[object], kind: str) -> None:
-    for decode in (decode_start, decode_step, decode_facts, decode_requests, decode_error):
-        with contextlib.suppress(ProtocolError):
-            decode([kind, *rest])
+    with contextlib.suppress(ProtocolError):
+        read([kind, *rest])
 
 
-def test_a_huge_frame_is_refused_before_it_is_read() -> None:
-    with pytest.raises(ProtocolError, match="larger"):
-        list(FrameBuffer().feed(struct.pack("<I", 0xFFFFFFFF)))
+@given(st.data())
+def test_a_message_with_something_else_in_it_is_refused_or_read(data: st.DataObject) -> None:
+    """Each value of a message, however deep, is replaced by any other."""
+    message = raw(data.draw(st.sampled_from([START, READY, STEP, Add.of([REQUEST])])))
+    place: Any = message
+    index: Any = data.draw(st.integers(1, len(message) - 1))
+    while (inner := place[index]) and isinstance(inner, list | dict) and data.draw(st.booleans()):
+        place = inner
+        index = data.draw(
+            st.sampled_from(list(inner if isinstance(inner, dict) else range(len(inner))))
+        )
+    place[index] = data.draw(json_like)
+    with contextlib.suppress(ProtocolError):
+        read(message)
 
 
-@pytest.mark.parametrize("value", [b"", {"a": 1}, [], [1], 5, "text"])
-def test_a_frame_that_is_no_message_is_refused(value: object) -> None:
-    body = msgpack.packb(value)
-    with pytest.raises(ProtocolError):
-        list(FrameBuffer().feed(struct.pack("<I", len(body)) + body))
+@pytest.mark.parametrize(
+    ("params", "says"), [({"n": 0}, "out of range"), ({"stop": ["a"] * 65}, "out of range")]
+)
+def test_parameters_out_of_range_are_refused(params: dict[str, Any], says: str) -> None:
+    message = raw(Add.of([REQUEST]))
+    fields_of_params = message[3][0][2]
+    for name, value in params.items():
+        fields_of_params[[field.name for field in fields(SamplingParams)].index(name)] = value
+    with pytest.raises(ProtocolError, match=says):
+        read(message)
 
 
 def test_nothing_here_can_unpickle() -> None:
+    import unisono.core
     import unisono.server
 
     forbidden = re.compile(
         r"^\s*(import|from) (pickle|cloudpickle|dill|marshal|shelve|torch)\b", re.M
     )
-    for file in Path(unisono.server.__file__).parent.rglob("*.py"):
-        assert not forbidden.search(file.read_text(encoding="utf-8")), file.name
+    for room in (unisono.core, unisono.server):
+        for file in Path(room.__path__[0]).rglob("*.py"):
+            assert not forbidden.search(file.read_text(encoding="utf-8")), file.name

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,13 @@ import pytest
 from server_fakes import EchoEngine, build_echo
 
 from tests.waiting import PATIENCE_S
-from unisono.core import EngineConfig, Request, SamplingParams
-from unisono.server.engine import wire
-from unisono.server.engine.outputs import StepMessage, decode_facts, decode_step
-from unisono.server.engine.wire import (
-    FrameBuffer,
-    ProtocolError,
-    encode_frame,
-    encode_requests,
-    encode_start,
-)
+from unisono.core import EngineConfig, Request, SamplingParams, frames
+from unisono.core.codec import ProtocolError
+from unisono.core.frames import FrameBuffer, encode_frame
+from unisono.server.engine.wire import FROM_ENGINE, Abort, Add, Ready, Start, Step
 from unisono.server.engine.worker import run
+
+START = Start(Path("/m"), EngineConfig(), 1.0)
 
 
 class Peer:
@@ -28,23 +25,23 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._buffer = FrameBuffer()
+        self._buffer = FrameBuffer(*FROM_ENGINE)
         self._messages: list[Any] = []
 
-    def send(self, message: list[Any]) -> None:
+    def send(self, message: Any) -> None:
         self.sock.sendall(encode_frame(message))
 
-    def receive(self) -> list[Any]:
+    def receive(self) -> Any:
         while not self._messages:
             data = self.sock.recv(65536)
             assert data, "the worker has gone"
             self._messages += self._buffer.feed(data)
-        message: list[Any] = self._messages.pop(0)
-        return message
+        return self._messages.pop(0)
 
-    def steps_until_done(self, num_requests: int) -> Iterator[StepMessage]:
+    def steps_until_done(self, num_requests: int) -> Iterator[Step]:
         while num_requests:
-            step = decode_step(self.receive())
+            step = self.receive()
+            assert isinstance(step, Step)
             num_requests -= len(step.rejected)
             num_requests -= sum(output.finish_reason is not None for output in step.outputs)
             yield step
@@ -58,16 +55,18 @@ def peer() -> Iterator[Peer]:
     thread.start()
     with ours, theirs:
         found = Peer(ours)
-        found.send(encode_start(Path("/m"), EngineConfig(), 1.0))
-        assert decode_facts(found.receive()).vocab_size == 259
+        found.send(START)
+        ready = found.receive()
+        assert isinstance(ready, Ready)
+        assert ready.facts.vocab_size == 259
         yield found
         ours.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
-def add(*requests: Request) -> list[Any]:
-    return encode_requests(requests)
+def add(*requests: Request) -> Add:
+    return Add.of(requests)
 
 
 def request(name: str, prompt: tuple[int, ...] = (1, 2), **params: Any) -> Request:
@@ -91,7 +90,7 @@ def test_a_refused_request_is_named(peer: Peer) -> None:
 def test_an_answer_that_fits_no_frame_fails_alone(
     peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 1500)
+    monkeypatch.setattr(frames, "MAX_FRAME_BYTES", 1500)
     large = request("large", tuple(range(100)), prompt_logprobs=20, max_tokens=2)
     peer.send(add(large, request("small", max_tokens=2)))
     steps = list(peer.steps_until_done(2))
@@ -101,19 +100,32 @@ def test_an_answer_that_fits_no_frame_fails_alone(
 
 def test_aborted_requests_say_no_more(peer: Peer) -> None:
     peer.send(add(request("a", max_tokens=200), request("b", max_tokens=3)))
-    peer.send(["abort", ["a"]])
+    peer.send(Abort(["a"]))
     peer.send(add(request("c", max_tokens=1)))
     list(peer.steps_until_done(2))
 
 
+@dataclass
+class Dance:
+    """No message of ours."""
+
+
 @pytest.mark.parametrize(
-    "message", [["add", 5], ["add", [5]], ["dance"], ["add", [["a", [1.5], {}, 0, 0, "", []]]]]
+    "message", [START, Step([], [], None), Dance(), Add([], [], [request("a")]), Add([()], [1], [])]
 )
-def test_a_message_that_is_none_ends_the_worker(message: list[Any]) -> None:
+def test_a_message_that_is_none_ends_the_worker(message: object) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.sendall(encode_frame(encode_start(Path("/m"), EngineConfig(), 1.0)))
+        ours.sendall(encode_frame(START))
         ours.sendall(encode_frame(message))
+        with pytest.raises(ProtocolError):
+            run(theirs, build_echo)
+
+
+def test_the_first_message_is_the_start() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(encode_frame(add(request("a"))))
         with pytest.raises(ProtocolError):
             run(theirs, build_echo)
 

@@ -19,10 +19,11 @@ import threading
 import time
 
 from unisono.core import errors
-from unisono.core.frames import Link, encode_error
+from unisono.core.codec import ProtocolError
+from unisono.core.frames import Link
 from unisono.engine.building import Part
 from unisono.engine.ranks.runner import FollowingRunner
-from unisono.engine.ranks.wire import RankStart, decode_step
+from unisono.engine.ranks.wire import TO_RANK, Failed, Loaded, Ready, Start, Step
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group
 from unisono.models.parallel import Shard
@@ -36,11 +37,12 @@ _log = logging.getLogger("unisono.engine.ranks.rank")
 
 def run(sock: socket.socket) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
-    link = Link(sock)
-    message = link.receive_one()
-    if message is None:
+    link = Link(sock, *TO_RANK)
+    start = link.receive_one()
+    if start is None:
         return 0
-    start = RankStart.decode(message)
+    if not isinstance(start, Start):
+        raise ProtocolError("the first message is not a start message")
     owned = contextlib.ExitStack()
     owned.callback(shutil.rmtree, start.meeting_place, ignore_errors=True)
     try:
@@ -51,30 +53,32 @@ def run(sock: socket.socket) -> int:
         if not isinstance(error, errors.UnisonoError):
             _log.exception("Rank %d failed.", start.rank)
             error = errors.UnisonoError(f"{type(error).__name__}: {error}")
-        link.send(["failed", encode_error(error), time.monotonic()])
+        link.send(Failed(error, time.monotonic()))
         return 1
     finally:
         owned.close()
     return 0
 
 
-def _build(link: Link, start: RankStart, owned: contextlib.ExitStack) -> FollowingRunner:
+def _build(link: Link, start: Start, owned: contextlib.ExitStack) -> FollowingRunner:
     config = start.config
     hardware = find_hardware(start.device)
     shard = Shard(rank=start.rank, size=config.tensor_parallel)
     part = Part.load(start.folder, config, hardware, shard)
-    link.send(["loaded"])
+    link.send(Loaded())
     group = join_group(hardware, start.meeting_place, rank=shard.rank, size=shard.size)
     owned.callback(group.leave)
     part = part.connect(group)
     runner = part.runner(FollowingRunner)
-    link.send(["ready"])
+    link.send(Ready())
     return runner
 
 
 def _follow(link: Link, runner: FollowingRunner) -> None:
     while (message := link.receive_one()) is not None:
-        runner.follow(decode_step(message))
+        if not isinstance(message, Step):
+            raise ProtocolError("the rank has been started already")
+        runner.follow(message.batch())
 
 
 def _hung_up(sock: socket.socket, timeout_s: float | None) -> bool:

@@ -19,10 +19,11 @@ import weakref
 from pathlib import Path
 
 from unisono.core.batch import Batch
+from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.errors import EngineDeadError
-from unisono.core.frames import Link, ProtocolError, decode_error
-from unisono.engine.ranks.wire import RankStart, encode_step
+from unisono.core.frames import Link
+from unisono.engine.ranks.wire import FROM_RANK, Failed, Loaded, Ready, Start, Step
 from unisono.hardware.base import Hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
@@ -55,7 +56,7 @@ class Ranks:
         self._owned = _Owned(size, hardware)
         self._end = weakref.finalize(self, self._owned.release)
         for rank in range(1, size):
-            start = RankStart(
+            start = Start(
                 folder=folder.absolute(),
                 config=config,
                 device=devices[rank],
@@ -77,7 +78,7 @@ class Ranks:
         """
         members, owned = self._owned.members, self._owned
         for member in members:
-            member.expect("loaded")
+            member.expect(Loaded)
         owned.group = join_group(self._hardware, owned.meeting_place, rank=0, size=self.size)
         return owned.group
 
@@ -88,7 +89,7 @@ class Ranks:
             UnisonoError: why a rank could not.
         """
         for member in self._owned.members:
-            member.expect("ready")
+            member.expect(Ready)
 
     def send(self, batch: Batch) -> None:
         """Raises:
@@ -96,7 +97,7 @@ class Ranks:
         """
         if self._dead is not None:
             raise self._dead
-        message = encode_step(batch)
+        message = Step.of(batch)
         for member in self._owned.members:
             member.link.send(message)
             if member.link.closed:
@@ -152,10 +153,10 @@ class _Owned:
         self._num_threads = share_threads(size)
         hardware.use_threads(self._num_threads)
 
-    def spawn(self, start: RankStart) -> None:
+    def spawn(self, start: Start) -> None:
         member = _Member(start.rank, self._num_threads)
         self.members.append(member)
-        member.link.send(start.encode())
+        member.link.send(start)
 
     def release(self) -> None:
         for member in self.members:
@@ -174,7 +175,7 @@ class _Member:
     def __init__(self, rank: int, num_threads: int) -> None:
         self.rank = rank
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.link = Link(self.sock)
+        self.link = Link(self.sock, *FROM_RANK)
         self._failure: tuple[float, str] | None = None
         with theirs:
             self._process = subprocess.Popen(
@@ -186,23 +187,23 @@ class _Member:
                 start_new_session=True,
             )
 
-    def expect(self, kind: str) -> None:
-        """Wait for the one word that says how far the rank is.
+    def expect(self, kind: type) -> None:
+        """Wait for the one message that says how far the rank is.
 
         Raises:
             UnisonoError: it failed instead.
         """
         match self.link.receive_one():
-            case [str(said)] if said == kind:
+            case message if isinstance(message, kind):
                 return
-            case ["failed", error, float()]:
-                raise decode_error(error)
+            case Failed(error):
+                raise error
             case None:
                 raise EngineDeadError(
                     f"{self._ended()} It was loading its part of the model.",
                     hint="If memory ran out, lower --kv-memory or take a smaller model.",
                 )
-        raise ProtocolError(f"rank {self.rank} did not say {kind!r}")
+        raise ProtocolError(f"rank {self.rank} did not say {kind.__name__}")
 
     def failure(self) -> tuple[float, str] | None:
         """When and why the rank failed; None while it lives. One that is gone without a word was
@@ -217,9 +218,8 @@ class _Member:
         except (OSError, ProtocolError):
             messages = []
         for message in messages:
-            match message:
-                case ["failed", error, float(when_s)]:
-                    return when_s, f"Rank {self.rank} failed: {decode_error(error).message}"
+            if isinstance(message, Failed):
+                return message.when_s, f"Rank {self.rank} failed: {message.error.message}"
         return (0.0, self._ended()) if self.link.closed else None
 
     def _ended(self) -> str:

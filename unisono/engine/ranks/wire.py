@@ -1,31 +1,26 @@
-"""What rank 0 and the other ranks of an engine say to one another, in frames.
-
-To a rank:    ``["start", folder, config, device, rank, meeting place]``,
-              ``["step", [row...]]``
-From a rank:  ``["loaded"]``, ``["ready"]``, ``["failed", error, monotonic time in s]``
+"""What rank 0 and the other ranks of an engine say to one another, in frames (``core.frames``).
 
 A row of a step is what the forward pass needs of it; how tokens are chosen stays with rank 0.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from unisono.core import errors
 from unisono.core.batch import Batch, BatchRow
 from unisono.core.config import EngineConfig
-from unisono.core.frames import ProtocolError
+from unisono.core.errors import UnisonoError
 from unisono.core.sampling import SamplingParams
 
-__all__ = ["RankStart", "decode_step", "encode_step"]
+__all__ = ["FROM_RANK", "TO_RANK", "Failed", "Loaded", "Ready", "Start", "Step"]
 
 _NO_PARAMS = SamplingParams()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class RankStart:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
     """What a rank has to know before it can load its part."""
 
     folder: Path
@@ -34,97 +29,78 @@ class RankStart:
     rank: int
     meeting_place: Path
 
-    def encode(self) -> list[Any]:
-        return [
-            "start",
-            str(self.folder),
-            dataclasses.asdict(self.config),
-            self.device,
-            self.rank,
-            str(self.meeting_place),
-        ]
+
+@dataclass(slots=True)
+class Row:
+    """What the forward pass needs of a :class:`BatchRow`."""
+
+    token_ids: Sequence[int]
+    start: int
+    block_tables: Sequence[Sequence[int]]
+    num_logits: int
+    num_targets: int
+    rope_length: int
+
+
+@dataclass(slots=True)
+class Step:
+    """Work for one forward pass."""
+
+    rows: list[Row]
 
     @classmethod
-    def decode(cls, message: list[Any]) -> RankStart:
-        """Raises:
-        ProtocolError: not a ``start`` message.
-        """
-        match message:
-            case [
-                "start",
-                str(folder),
-                dict(config),
-                str(device),
-                int(rank),
-                str(meeting_place),
-            ]:
-                return cls(
-                    folder=Path(folder),
-                    config=_config(config),
-                    device=device,
-                    rank=rank,
-                    meeting_place=Path(meeting_place),
-                )
-        raise ProtocolError("the first message is not a start message")
-
-
-def _config(fields: dict[Any, Any]) -> EngineConfig:
-    try:
-        return EngineConfig(**fields)
-    except (TypeError, errors.ConfigError) as error:
-        raise ProtocolError("a start message with a wrong configuration") from error
-
-
-def encode_step(batch: Batch) -> list[Any]:
-    return [
-        "step",
-        [
+    def of(cls, batch: Batch) -> Step:
+        return cls(
             [
-                row.token_ids,
-                row.start,
-                row.block_tables,
-                row.num_logits,
-                len(row.prompt_targets),
-                row.rope_length,
+                Row(
+                    row.token_ids,
+                    row.start,
+                    row.block_tables,
+                    row.num_logits,
+                    len(row.prompt_targets),
+                    row.rope_length,
+                )
+                for row in batch.rows
             ]
-            for row in batch.rows
-        ],
-    ]
+        )
+
+    def batch(self) -> Batch:
+        """With dummies for what concerns rank 0 alone."""
+        return Batch([_batch_row(row) for row in self.rows])
 
 
-def decode_step(message: list[Any]) -> Batch:
-    """The batch, with dummies for what concerns rank 0 alone.
+def _batch_row(row: Row) -> BatchRow:
+    return BatchRow(
+        request_id="",
+        token_ids=row.token_ids,
+        start=row.start,
+        block_tables=row.block_tables,
+        num_logits=row.num_logits,
+        params=_NO_PARAMS,
+        seed=0,
+        num_prompt_tokens=0,
+        all_token_ids=(),
+        prompt_targets=[0] * row.num_targets,
+        rope_length=row.rope_length,
+    )
 
-    Raises:
-        ProtocolError: not a ``step`` message.
-    """
-    match message:
-        case ["step", list(rows)]:
-            return Batch([_decode_row(fields) for fields in rows])
-    raise ProtocolError("an unknown message")
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The rank has its part of the weights."""
 
 
-def _decode_row(fields: Any) -> BatchRow:
-    match fields:
-        case [
-            list(token_ids),
-            int(start),
-            list(block_tables),
-            int(num_logits),
-            int(num_targets),
-            int(rope_length),
-        ]:
-            return BatchRow(
-                request_id="",
-                token_ids=token_ids,
-                start=start,
-                block_tables=block_tables,
-                num_logits=num_logits,
-                params=_NO_PARAMS,
-                seed=0,
-                num_prompt_tokens=0,
-                all_token_ids=(),
-                prompt_targets=[0] * num_targets,
-                rope_length=rope_length,
-            )
-    raise ProtocolError("a row has six fields")
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The rank has its memory: steps may come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: UnisonoError
+    when_s: float
+    """On the monotonic clock, which all processes share."""
+
+
+TO_RANK = (Start, Step)
+FROM_RANK = (Loaded, Ready, Failed)

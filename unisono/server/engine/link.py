@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from unisono.core import errors
+from unisono.core.codec import ProtocolError
+from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.core.request import Request
 from unisono.server.engine.answers import Answers
-from unisono.server.engine.outputs import EngineFacts, decode_facts, decode_step
 from unisono.server.engine.wire import (
-    FrameBuffer,
-    ProtocolError,
-    decode_error,
-    encode_frame,
-    encode_requests,
+    FROM_ENGINE,
+    Abort,
+    Add,
+    Beat,
+    EngineFacts,
+    Failed,
+    Ready,
+    Step,
 )
 
 __all__ = ["EngineLink"]
@@ -46,7 +50,7 @@ class EngineLink(asyncio.Protocol):
         self.stats: dict[str, float] = {}
         self.last_frame_s = loop.time()
         self._loop = loop
-        self._buffer = FrameBuffer()
+        self._buffer = FrameBuffer(*FROM_ENGINE)
         self._routes: dict[str, tuple[Answers, str]] = {}
         self._num_of: Counter[str] = Counter()
         self._unread: dict[Answers, None] = {}
@@ -66,7 +70,7 @@ class EngineLink(asyncio.Protocol):
         """Tenants that have requests in flight, ``besides`` among them in any case."""
         return len(self._num_of.keys() | {besides})
 
-    def send(self, message: list[Any]) -> None:
+    def send(self, message: Any) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_frame(message))
 
@@ -79,7 +83,7 @@ class EngineLink(asyncio.Protocol):
         if self.lost.is_set():
             raise engine_died()
         answers = Answers([request.id for request in requests], self._release)
-        self.send(encode_requests(requests))
+        self.send(Add.of(requests))
         if not self._routes:
             self.last_frame_s = self._loop.time()
         for request in requests:
@@ -110,7 +114,7 @@ class EngineLink(asyncio.Protocol):
     def _release(self, names: list[str]) -> None:
         known = [name for name in names if self._forget(name)]
         if known:
-            self.send(["abort", known])
+            self.send(Abort(known))
 
     # asyncio.Protocol
 
@@ -136,20 +140,20 @@ class EngineLink(asyncio.Protocol):
             self.ready.exception()  # marks it as seen: the launch may have been given up
         self.fail_all(engine_died())
 
-    def _handle(self, message: list[Any]) -> None:
-        if message[0] == "step":
-            self._handle_step(message)
-        elif message == ["beat"]:
-            pass  # that it came is what it says
-        elif message[0] == "ready" and not self.ready.done():
-            self.ready.set_result(decode_facts(message))
-        elif message[0] == "failed" and len(message) == 2 and not self.ready.done():
-            self.ready.set_exception(decode_error(message[1]))
-        else:
-            raise ProtocolError("an unknown message")
+    def _handle(self, message: Any) -> None:
+        match message:
+            case Step():
+                self._handle_step(message)
+            case Beat():
+                pass  # that it came is what it says
+            case Ready(facts) if not self.ready.done():
+                self.ready.set_result(facts)
+            case Failed(error) if not self.ready.done():
+                self.ready.set_exception(error)
+            case _:
+                raise ProtocolError("the engine is ready already")
 
-    def _handle_step(self, message: list[Any]) -> None:
-        step = decode_step(message)
+    def _handle_step(self, step: Step) -> None:
         if step.stats is not None:
             self.stats = step.stats
         for output in step.outputs:

@@ -20,8 +20,7 @@ from unisono.core import errors
 from unisono.core.request import Request
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
-from unisono.server.engine.outputs import EngineFacts
-from unisono.server.engine.wire import encode_start
+from unisono.server.engine.wire import EngineFacts, Start
 from unisono.server.settings import KEY_VARIABLE, ServerSettings
 
 __all__ = ["EngineRestartingError", "EngineState", "EngineSupervisor"]
@@ -141,7 +140,7 @@ class EngineSupervisor:
         self._link = link
         await loop.create_unix_connection(lambda: link, sock=ours)
         beat_s = min(_BEAT_S, self._settings.watchdog_s / 4)
-        link.send(encode_start(self._settings.model_folder, self._settings.engine, beat_s))
+        link.send(Start(self._settings.model_folder, self._settings.engine, beat_s))
         try:
             self._facts = await link.ready
         except errors.EngineDeadError as error:

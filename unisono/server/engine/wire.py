@@ -1,146 +1,119 @@
-"""The language between the API process and the engine process, in frames (``engine.frames``).
+"""What the API process and the engine process say to one another, in frames (``core.frames``).
 
-Knows messages, nothing of sockets, processes or HTTP. What is read is checked field by field, so a
-peer gone wrong shows as a ``ProtocolError`` and never as a strange object further in. No pickle.
-
-To the engine:    ``["start", folder, config, beat_s]``, ``["add", [prompt...], [request...]]``,
-                  ``["abort", [id...]]``
-From the engine:  ``["ready", info]``, ``["failed", error]``,
-                  ``["step", [output...], [[id, error]...], stats or nil]``,
-                  ``["beat"]`` about every ``beat_s`` of a step that is still computed
+Knows messages, nothing of sockets, processes or HTTP.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from unisono.core import errors, frames
+from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
-from unisono.core.frames import (
-    MAX_FRAME_BYTES,
-    FrameBuffer,
-    ProtocolError,
-    decode_error,
-    encode_error,
-)
-from unisono.core.request import Request
-from unisono.core.sampling import SamplingParams
+from unisono.core.errors import UnisonoError
+from unisono.core.request import Request, RequestOutput
 
 __all__ = [
-    "MAX_FRAME_BYTES",
-    "FrameBuffer",
-    "ProtocolError",
-    "decode_error",
-    "decode_requests",
-    "decode_start",
-    "encode_error",
-    "encode_frame",
-    "encode_requests",
-    "encode_start",
+    "FROM_ENGINE",
+    "TO_ENGINE",
+    "Abort",
+    "Add",
+    "Beat",
+    "EngineFacts",
+    "Failed",
+    "Ready",
+    "Start",
+    "Step",
 ]
 
-_PARAM_NAMES = tuple(field.name for field in dataclasses.fields(SamplingParams))
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message: what to load, and how often to say that a step is still computed."""
+
+    folder: Path
+    config: EngineConfig
+    beat_s: float
 
 
-def encode_frame(message: list[Any]) -> bytes:
-    """Raises:
-    ProtocolError: the message is larger than a frame may be.
-    """
-    return frames.encode_frame(message, MAX_FRAME_BYTES)
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Requests without their prompts, and which of ``prompts`` each has: answers to one prompt,
+    which follow one another, carry it once."""
+
+    prompts: list[tuple[int, ...]]
+    prompt_indices: list[int]
+    requests: list[Request]
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> Add:
+        """The message that adds ``requests``."""
+        message = cls([], [], [])
+        for request in requests:
+            if not message.prompts or message.prompts[-1] is not request.prompt_token_ids:
+                message.prompts.append(request.prompt_token_ids)
+            message.prompt_indices.append(len(message.prompts) - 1)
+            message.requests.append(replace(request, prompt_token_ids=()))
+        return message
+
+    def whole_requests(self) -> list[Request]:
+        """Raises:
+        ProtocolError: a prompt is missing.
+        """
+        if len(self.prompt_indices) != len(self.requests) or not all(
+            0 <= index < len(self.prompts) for index in self.prompt_indices
+        ):
+            raise ProtocolError("a request without a prompt")
+        return [
+            replace(request, prompt_token_ids=self.prompts[index])
+            for request, index in zip(self.requests, self.prompt_indices, strict=True)
+        ]
 
 
-def encode_start(folder: Path, config: EngineConfig, beat_s: float) -> list[Any]:
-    return ["start", str(folder), dataclasses.asdict(config), beat_s]
+@dataclass(frozen=True, slots=True)
+class Abort:
+    request_ids: list[str]
 
 
-def decode_start(message: list[Any]) -> tuple[Path, EngineConfig, float]:
-    """Raises:
-    ProtocolError: not a ``start`` message.
-    """
-    match message:
-        case ["start", str(folder), dict(config), float(beat_s)]:
-            try:
-                return Path(folder), EngineConfig(**config), beat_s
-            except (TypeError, errors.ConfigError) as error:
-                raise ProtocolError("a start message with a wrong configuration") from error
-    raise ProtocolError("the first message is not a start message")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineFacts:
+    """What the API process needs to know of the engine that is running."""
+
+    max_model_len: int
+    vocab_size: int
+    note: str = ""
+    """What could be better about the device's set-up."""
 
 
-def encode_requests(requests: Sequence[Request]) -> list[Any]:
-    """An ``add`` message. Answers to one prompt, which follow one another, carry it once."""
-    prompts: list[tuple[int, ...]] = []
-    fields = []
-    for request in requests:
-        if not prompts or prompts[-1] is not request.prompt_token_ids:
-            prompts.append(request.prompt_token_ids)
-        fields.append(_encode_request(request, len(prompts) - 1))
-    return ["add", prompts, fields]
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded."""
+
+    facts: EngineFacts
 
 
-def decode_requests(message: list[Any]) -> list[Request]:
-    """Raises:
-    ProtocolError: not an ``add`` message.
-    """
-    match message:
-        case ["add", list(prompts), list(requests)]:
-            ids = [_ids(prompt) for prompt in prompts]
-            return [_decode_request(fields, ids) for fields in requests]
-    raise ProtocolError("not an add message")
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why the model could not be loaded."""
+
+    error: UnisonoError
 
 
-def _encode_request(request: Request, prompt_index: int) -> list[Any]:
-    params = {name: getattr(request.params, name) for name in _PARAM_NAMES}
-    return [
-        request.id,
-        prompt_index,
-        params,
-        request.seed,
-        request.priority,
-        request.tenant,
-        request.resumed_token_ids,
-        request.cache_salt,
-    ]
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one engine step brought for all requests."""
+
+    outputs: list[RequestOutput]
+    rejected: list[tuple[str, UnisonoError]]
+    """Ids of requests that were not taken, and why."""
+    stats: dict[str, float] | None
 
 
-def _decode_request(fields: Any, prompts: list[tuple[int, ...]]) -> Request:
-    match fields:
-        case [
-            str(name),
-            int(prompt_index),
-            dict(params),
-            int(seed),
-            int(priority),
-            str(tenant),
-            list(resumed),
-            str(cache_salt),
-        ] if 0 <= prompt_index < len(prompts):
-            return Request(
-                id=name,
-                prompt_token_ids=prompts[prompt_index],
-                params=_params(params),
-                seed=seed,
-                priority=priority,
-                tenant=tenant,
-                resumed_token_ids=_ids(resumed),
-                cache_salt=cache_salt,
-            )
-    raise ProtocolError("a request has eight fields")
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A step is still computed; about every ``beat_s``."""
 
 
-def _params(fields: dict[Any, Any]) -> SamplingParams:
-    try:
-        return SamplingParams(**fields)
-    except (TypeError, errors.InvalidRequestError) as error:
-        raise ProtocolError("sampling parameters out of range") from error
-
-
-def _ids(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list):
-        raise ProtocolError("token ids are a list")
-    ids = tuple(values)
-    if any(type(value) is not int for value in ids):
-        raise ProtocolError("token ids are integers")
-    return ids
+TO_ENGINE = (Start, Add, Abort)
+FROM_ENGINE = (Ready, Failed, Step, Beat)

@@ -19,17 +19,21 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from unisono.core import errors
+from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.frames import Link
 from unisono.core.request import Request, RequestOutput
-from unisono.server.engine.outputs import encode_output
 from unisono.server.engine.pulse import Pulse
 from unisono.server.engine.wire import (
-    ProtocolError,
-    decode_requests,
-    decode_start,
-    encode_error,
-    encode_frame,
+    TO_ENGINE,
+    Abort,
+    Add,
+    Beat,
+    EngineFacts,
+    Failed,
+    Ready,
+    Start,
+    Step,
 )
 
 __all__ = ["main", "run"]
@@ -67,7 +71,7 @@ class Worker:
         self._engine = engine
         self._link = link
         self._pulse = pulse
-        self._rejected: list[list[Any]] = []
+        self._rejected: list[tuple[str, errors.UnisonoError]] = []
         self._stats_due_s = 0.0
 
     def run(self) -> None:
@@ -80,7 +84,7 @@ class Worker:
         with self._pulse.step():
             return self._engine.step()
 
-    def _receive(self) -> list[list[Any]]:
+    def _receive(self) -> list[Any]:
         """Waits for messages where there is nothing else to do."""
         if self._engine.has_work:
             return self._link.receive(block=False)
@@ -91,43 +95,44 @@ class Worker:
             self._engine.check()
         return messages
 
-    def _handle(self, message: list[Any]) -> None:
+    def _handle(self, message: Any) -> None:
         match message:
-            case ["add", *_]:
-                for request in decode_requests(message):
+            case Add():
+                for request in message.whole_requests():
                     self._add(request)
-            case ["abort", list(names)]:
+            case Abort(names):
                 for name in names:
-                    self._engine.abort(str(name))
+                    self._engine.abort(name)
             case _:
-                raise ProtocolError("an unknown message")
+                raise ProtocolError("the engine has been started already")
 
     def _add(self, request: Request) -> None:
         try:
             self._engine.add(request)
         except errors.RequestError as error:
-            self._rejected.append([request.id, encode_error(error)])
+            self._rejected.append((request.id, error))
 
     def _report(self, outputs: list[RequestOutput]) -> None:
         """One frame a step, also an empty one: it shows that the engine is alive."""
         rejected, self._rejected = self._rejected, []
-        message = ["step", [encode_output(output) for output in outputs], rejected, self._stats()]
         try:
-            self._link.send(message)
+            self._link.send(Step(outputs, rejected, self._stats()))
         except ProtocolError:
             self._report_too_large(outputs, rejected)
 
-    def _report_too_large(self, outputs: list[RequestOutput], rejected: list[Any]) -> None:
+    def _report_too_large(
+        self, outputs: list[RequestOutput], rejected: list[tuple[str, errors.UnisonoError]]
+    ) -> None:
         failure = errors.RequestFailedError(
             "The answer is too large to be handed over.", hint="Ask for fewer log-probabilities."
         )
         for output in outputs:
             try:
-                self._link.send(["step", [encode_output(output)], [], None])
+                self._link.send(Step([output], [], None))
             except ProtocolError:
                 self._engine.abort(output.request_id)
-                rejected.append([output.request_id, encode_error(failure)])
-        self._link.send(["step", [], rejected, None])
+                rejected.append((output.request_id, failure))
+        self._link.send(Step([], rejected, None))
 
     def _stats(self) -> dict[str, float] | None:
         now_s = time.monotonic()
@@ -139,23 +144,24 @@ class Worker:
 
 def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
-    link = Link(sock, encode_frame)
-    message = link.receive_one()
-    if message is None:
+    link = Link(sock, *TO_ENGINE)
+    start = link.receive_one()
+    if start is None:
         return 0
-    folder, config, beat_s = decode_start(message)
+    if not isinstance(start, Start):
+        raise ProtocolError("the first message is not a start message")
     try:
-        engine = build(folder, config)
+        engine = build(start.folder, start.config)
     except errors.UnisonoError as error:
-        link.send(["failed", encode_error(error)])
+        link.send(Failed(error))
         return 1
     except Exception as error:
         _log.exception("The engine could not be built.")
-        reason = errors.UnisonoError(f"The engine could not start ({type(error).__name__}).")
-        link.send(["failed", encode_error(reason)])
+        reason = f"The engine could not start ({type(error).__name__})."
+        link.send(Failed(errors.UnisonoError(reason)))
         return 1
-    link.send(["ready", dataclasses.asdict(engine.info)])
-    pulse = Pulse(lambda: link.send(["beat"]), beat_s, config.max_num_batched_tokens)
+    link.send(Ready(_facts(engine.info)))
+    pulse = Pulse(lambda: link.send(Beat()), start.beat_s, start.config.max_num_batched_tokens)
     try:
         Worker(engine, link, pulse).run()
     except errors.EngineDeadError as error:
@@ -164,6 +170,11 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) 
     finally:
         pulse.close()
     return 0
+
+
+def _facts(info: Any) -> EngineFacts:
+    names = [field.name for field in dataclasses.fields(EngineFacts)]
+    return EngineFacts(**{name: getattr(info, name) for name in names})
 
 
 def ignore_stop_signals() -> None:
