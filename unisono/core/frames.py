@@ -55,10 +55,10 @@ class FrameBuffer:
         return frame
 
     def _decode(self, frame: bytes) -> Any:
-        match _unpack(frame):
-            case [str(name), *fields] if name in self._kinds:
-                return decode(self._kinds[name], fields)
-        raise ProtocolError("a message is a list that starts with the name of its kind")
+        name, *fields = _unpack(frame)
+        if name not in self._kinds:
+            raise ProtocolError("an unknown message")
+        return decode(self._kinds[name], fields)
 
 
 def encode_frame(message: Any) -> bytes:
@@ -71,11 +71,14 @@ def encode_frame(message: Any) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _unpack(frame: bytes) -> Any:
+def _unpack(frame: bytes) -> list[Any]:
     try:
-        return msgpack.unpackb(frame, strict_map_key=False)
+        message = msgpack.unpackb(frame, strict_map_key=False)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise ProtocolError("a frame is not msgpack") from error
+    if not isinstance(message, list) or not message or not isinstance(message[0], str):
+        raise ProtocolError("a message is a list that starts with its kind")
+    return message
 
 
 class Link:

@@ -23,6 +23,7 @@ from unisono.core import EngineConfig, SamplingParams
 from unisono.core.errors import ConfigError, EngineDeadError, InsufficientMemoryError
 from unisono.engine import Engine
 from unisono.engine.ranks import team as ranks
+from unisono.engine.ranks.wire import Ready
 
 WINDOWED = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -181,7 +182,7 @@ def test_a_rank_that_is_killed_ends_the_engine(started: Callable[..., Engine]) -
 def test_a_rank_that_fails_says_why(started: Callable[..., Engine]) -> None:
     each = started()
     each.check()
-    each.runner.ranks._owned.members[0].link.send(["nonsense"])  # type: ignore[attr-defined]
+    each.runner.ranks._owned.members[0].link.send(Ready())  # type: ignore[attr-defined]
     until(lambda: not alive(rank_of(each)))
     assert select.select(each.alarms, [], [], 0)[0]
     reason = "Rank 1 failed: ProtocolError: an unknown message"
