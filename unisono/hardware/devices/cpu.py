@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
@@ -62,11 +61,6 @@ class CpuOps(PortableOps):
         if isinstance(weight, PackedWeight):
             return torch.ops.mkldnn._linear_pointwise(x, weight.data, bias, "none", [], "")
         return super().linear(x, weight, bias)
-
-    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        if weight.dtype != x.dtype:
-            return super().rms_norm(x, weight, eps)
-        return F.rms_norm(x, (x.shape[-1],), weight, eps)
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         half = cos.shape[-1]

@@ -5,13 +5,14 @@ Made once a step and cache group by the runner; every layer of the group reads i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["AttentionSize", "AttentionStep", "visible", "write_slots"]
+__all__ = ["AttentionSize", "AttentionStep", "visible", "write_planes"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,13 +62,16 @@ class AttentionSize:
         return min(self.context, window)
 
 
-def write_slots(cache: Tensor, rows: Tensor, slots: Tensor) -> None:
-    """Put ``rows`` [T, ...] at ``slots`` [T] of a cache [blocks, block_size, ...]."""
+def write_planes(cache: Tensor, planes: Sequence[Tensor], slots: Tensor) -> None:
+    """Put each of P ``planes`` [T, ...] at ``slots`` [T] of its part of a cache [P, blocks,
+    block_size, ...]."""
     if cache.is_contiguous():
-        cache.flatten(0, 1).index_copy_(0, slots, rows)
+        for part, rows in zip(cache.flatten(1, 2), planes, strict=True):
+            part.index_copy_(0, slots, rows)
     else:
-        size = cache.shape[1]
-        cache[slots // size, slots % size] = rows
+        block, offset = slots // cache.shape[2], slots % cache.shape[2]
+        for part, rows in zip(cache, planes, strict=True):
+            part[block, offset] = rows
 
 
 def visible(num_queries: int, context: int, window: int | None, device: torch.device) -> Tensor:

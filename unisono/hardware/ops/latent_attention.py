@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.hardware.ops.attention import AttentionStep, visible, write_slots
+from unisono.hardware.ops.attention import AttentionStep, visible, write_planes
 
 __all__ = ["LatentAttentionOps", "LatentAttentionSize"]
 
@@ -76,7 +76,7 @@ class LatentAttentionOps:
     def latent_write(self, cache: Tensor, rows: Tensor, slots: Tensor) -> None:
         """Put rows [T, D] at ``slots`` [T] of a cache [blocks, block_size, D], whose blocks may lie
         apart (a strided view)."""
-        write_slots(cache, rows, slots)
+        write_planes(cache.unsqueeze(0), (rows,), slots)
 
     def plan_latent_attention(self, step: AttentionStep, cache: Tensor) -> object:
         """Anything all layers of a group can share in this step; kept in ``step.plan``."""

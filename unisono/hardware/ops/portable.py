@@ -21,10 +21,9 @@ from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.activations import ACTIVATIONS, clamped_swiglu
-from unisono.hardware.ops.attention import AttentionSize, AttentionStep, visible, write_slots
 from unisono.hardware.ops.experts import Expert, Routing, choose_experts, run_experts
 from unisono.hardware.ops.latent_attention import LatentAttentionOps
-from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV, quantize_heads
+from unisono.hardware.ops.paged_attention import PagedAttentionOps
 from unisono.hardware.ops.recurrent_ops import RecurrentOps
 from unisono.hardware.ranks import collectives
 from unisono.hardware.ranks.collectives import Group
@@ -37,11 +36,9 @@ __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
 OP_TABLE_VERSION = 2
 _SPAN = 512
-_SCORES_AT_ONCE = 1 << 25
-"""Of a row's queries and its context, in memory at a time."""
 
 
-class PortableOps(LatentAttentionOps, RecurrentOps):
+class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
     """The op table. Differentiable where training needs it; no op changes its inputs but
     those that write the cache (``kv_write``, ``latent_write``, those of ``recurrent_ops.py``) and
     ``all_reduce``."""
@@ -109,13 +106,15 @@ class PortableOps(LatentAttentionOps, RecurrentOps):
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float32 inside
         (Zhang and Sennrich, 2019). The weight may be float32 where x is not."""
-        x32 = x.float()
-        scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps)
-        return (weight * (x32 * scale).to(weight.dtype)).to(x.dtype)
+        if weight.dtype == x.dtype:
+            return F.rms_norm(x, (x.shape[-1],), weight, eps)
+        return F.rms_norm(x.float(), (x.shape[-1],), weight.float(), eps).to(x.dtype)
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
         """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias over the last dimension, in float32
         inside (Ba et al., 2016). Weight and bias may be float32 where x is not."""
+        if weight.dtype == x.dtype:
+            return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
         bias = None if bias is None else bias.float()
         return F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias, eps).to(x.dtype)
 
@@ -134,86 +133,11 @@ class PortableOps(LatentAttentionOps, RecurrentOps):
         cos, sin: float32 [T, P], the attention scale of the rope variant in them.
         """
         half = cos.shape[-1]
-        both_cos, both_sin = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
-        turning = x[..., : 2 * half]
-        swapped = turning.roll(half, dims=-1).float()
-        rotated = turning.float() * both_cos.unsqueeze(1) + swapped * both_sin.unsqueeze(1)
-        rotated = rotated.to(x.dtype)
-        return rotated if x.shape[-1] == 2 * half else torch.cat((rotated, x[..., 2 * half :]), -1)
-
-    # -- attention over the paged cache -----------------------------------------------------
-
-    def kv_write(self, kv: LayerKV, key: Tensor, value: Tensor, slots: Tensor) -> None:
-        """Put key, value [T, Hk, D] at ``slots`` [T] of kv [2, blocks, block_size, Hk, D], whose
-        blocks may lie apart (a strided view); rounded to 8 bits where the cache is so."""
-        for plane, rows in enumerate((key, value)):
-            if isinstance(kv, QuantizedKV):
-                levels, scales = quantize_heads(rows, kv.levels.dtype)
-                write_slots(kv.as_bytes[plane], levels.view(torch.int8), slots)
-                write_slots(kv.scales[plane], scales, slots)
-            else:
-                write_slots(kv[plane], rows, slots)
-
-    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> Any:
-        """Anything all layers of a group can share in this step; kept in ``step.plan``."""
-        return [torch.tensor(table, device=kv.device) for table in step.block_tables]
-
-    def attention(
-        self,
-        query: Tensor,
-        kv: LayerKV,
-        step: AttentionStep,
-        *,
-        scale: float,
-        softcap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        """Causal attention of query [T, Hq, D] over each row's own blocks -> [T, Hq, D].
-
-        One op for prefill, chunks of it, and decode. Query i of a row with context C and n
-        queries stands at position C - n + i and sees positions up to its own, at most
-        ``step.window`` of them. ``softcap`` c maps scores s to c * tanh(s / c); ``sinks`` [Hq]
-        adds a score without a value to each softmax.
-        """
-        out = torch.empty_like(query)
-        at = 0
-        for row, num_queries in enumerate(step.query_lens):
-            context = step.context_lens[row]
-            keys, values = self._gather(kv, step.plan[row], context)
-            at_once = _queries_at_once(num_queries, query.shape[1], context)
-            for start in range(at, at + num_queries, at_once):
-                rows = slice(start, min(start + at_once, at + num_queries))
-                seen = slice(context - num_queries + rows.stop - at)
-                out[rows] = _attend(
-                    query[rows],
-                    keys[seen],
-                    values[seen],
-                    scale,
-                    step.window,
-                    softcap=softcap,
-                    sinks=sinks,
-                )
-            at += num_queries
-        return out
-
-    def _gather(self, kv: LayerKV, blocks: Tensor, context: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [context, Hk, D] of one row."""
-        if isinstance(kv, QuantizedKV):
-            levels, scales = (_of_blocks(x, blocks, context) for x in (kv.as_bytes, kv.scales))
-            both = kv.from_bytes(levels, scales)
-        else:
-            both = _of_blocks(kv, blocks, context)
-        return both[0], both[1]
-
-    def attention_bytes(self, size: AttentionSize) -> int:
-        """The most that ``attention`` takes at once for a row, beside its query and its result."""
-        head, context = size.head_dim, size.context
-        queries = _queries_at_once(size.num_queries, size.num_heads, context)
-        scores = (
-            size.num_score_copies + 1
-        ) * queries * size.num_heads * context + 2 * queries * context
-        gathered = 8 * size.num_kv_heads * context * head
-        return 4 * (scores + gathered + 3 * size.num_queries * size.num_heads * head)
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        first, second, rest = torch.split(x.float(), [half, half, x.shape[-1] - 2 * half], -1)
+        turned = torch.addcmul(first * cos, second, sin, value=-1)
+        other = torch.addcmul(second * cos, first, sin)
+        return torch.cat((turned, other, rest), -1).to(x.dtype)
 
     # -- mixtures of experts ----------------------------------------------------------------
 
@@ -370,11 +294,6 @@ class PortableOps(LatentAttentionOps, RecurrentOps):
         return None
 
 
-def _of_blocks(cache: Tensor, blocks: Tensor, context: int) -> Tensor:
-    """The first ``context`` tokens in ``blocks`` of a cache [2, blocks, block_size, ...]."""
-    return cache[:, blocks].flatten(1, 2)[:, :context]
-
-
 def _in_spans(x: Tensor, *, fill: float) -> Tensor:
     """[R, V] -> [R, V / _SPAN rounded up, _SPAN]."""
     missing = -x.shape[1] % _SPAN
@@ -416,36 +335,3 @@ def nucleus_threshold(
     cumulative = before + (ordered - log_total).exp().double().cumsum(0)
     index = int((cumulative < top_p).sum())
     return ordered[min(index, ordered.numel() - 1)]
-
-
-def _queries_at_once(num_queries: int, num_heads: int, context: int) -> int:
-    return max(1, min(num_queries, _SCORES_AT_ONCE // (num_heads * context)))
-
-
-def _attend(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    scale: float,
-    window: int | None,
-    *,
-    softcap: float | None,
-    sinks: Tensor | None,
-) -> Tensor:
-    """One row: query [n, Hq, D], keys and values [C, Hk, D] -> [n, Hq, D], in float32 inside."""
-    num_queries, num_heads, _ = query.shape
-    context, num_kv_heads, _ = keys.shape
-    groups = num_heads // num_kv_heads
-    q = query.float().view(num_queries, num_kv_heads, groups, -1)
-    scores = torch.einsum("nhgd,chd->hgnc", q, keys.float()) * scale
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    hidden = ~visible(num_queries, context, window, query.device)
-    scores = scores.masked_fill(hidden, float("-inf"))
-    if sinks is not None:
-        sink = sinks.float().view(num_kv_heads, groups, 1, 1).expand(-1, -1, num_queries, 1)
-        scores = torch.cat((scores, sink), dim=-1)
-    weights = torch.softmax(scores, dim=-1)[..., :context]
-    # Blocks that a window left may hold anything, also NaN, and 0 * NaN is not 0.
-    values = values.float().masked_fill(hidden.all(0).view(-1, 1, 1), 0.0)
-    return torch.einsum("hgnc,chd->nhgd", weights, values).flatten(1, 2).to(query.dtype)
