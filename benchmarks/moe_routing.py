@@ -72,7 +72,7 @@ def make_layer(hardware: Hardware, weights: str) -> MoE:
         if module.shape not in levels:
             levels[module.shape] = quantize(weight, format)
         one = levels[module.shape]
-        module.prepare_quantized(replace(one, levels=one.levels.clone()))
+        module.hold(hardware.ops.prepare_quantized(replace(one, levels=one.levels.clone())))
     return layer.eval()
 
 

@@ -29,7 +29,7 @@ from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.threads import choose_threads
 from unisono.models.checkpoint.filling import Progress
-from unisono.models.decoder import Decoder
+from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.loading import LoadedModel, Reserve, load_model
 from unisono.models.parallel import Shard
 
@@ -165,11 +165,11 @@ class Part:
         sharing = 1 if shard is None else shard.sharing
         kv_memory = config.kv_memory or 0
 
-        def reserve(model: Decoder, dtype: torch.dtype, weight_bytes: int) -> Reserve:
+        def reserve(plan: WeightPlan) -> Reserve:
             nonlocal kv_memory
             if config.kv_memory is None:
-                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, weight_bytes)
-            return MemoryPlan.of(model, dtype, config, hardware, kv_memory).reserve
+                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, plan.num_bytes)
+            return MemoryPlan.of(plan.model, plan.dtype, config, hardware, kv_memory).reserve
 
         with without_collector():
             loaded = load_model(

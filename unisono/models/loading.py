@@ -10,17 +10,17 @@ import torch
 
 from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
-from unisono.core.weight_format import WeightFormat
 from unisono.hardware.base import Hardware
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.training import TrainingOps
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
 from unisono.models.checkpoint.opening import open_checkpoint
-from unisono.models.checkpoint.weights import num_parameters
+from unisono.models.checkpoint.plan import WeightPlan
+from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
-from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Plan, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
@@ -30,7 +30,6 @@ from unisono.models.weight_bytes import (
     held_bytes,
     step_bytes,
     table_bytes,
-    tables_of,
 )
 
 __all__ = ["LoadedModel", "Reserve", "load_model"]
@@ -73,7 +72,7 @@ def load_model(
     hardware: Hardware,
     *,
     dtype: str = "auto",
-    reserve: Callable[[Decoder, torch.dtype, int], Reserve] = lambda *_: Reserve(),
+    reserve: Callable[[WeightPlan], Reserve] = lambda _: Reserve(),
     shard: Shard | None = None,
     weights: str = "auto",
     weight_cache: bool = True,
@@ -85,8 +84,7 @@ def load_model(
     Args:
         folder: a checkpoint's, or a GGUF file.
         dtype: ``auto`` is the checkpoint's own, where the device has it.
-        reserve: asked, before any weight is loaded, what memory must be left beside them; given
-            the model without weights, its dtype, and the bytes of the weights.
+        reserve: asked, before any weight is loaded, what memory must be left beside them.
         shard: load the part of this rank alone.
         weights: how linear weights are held, as ``WeightFormat.parse`` reads it; those of a
             quantised checkpoint stay as they are, but codes can become levels.
@@ -108,36 +106,24 @@ def load_model(
     family, config = read_family(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
-    plan = None if shard is None else Plan(config, shard)
+    division = None if shard is None else Plan(config, shard)
     ops = TrainingOps(hardware.ops) if trainable else hardware.ops
     with making_sense_of(raw):
-        whole = family(config, ops, hardware.device)
-    num_whole, format = num_parameters(whole), WeightFormat.parse(weights)
-    quantized = checkpoint.quantized(whole, weights, torch_dtype)
-    if quantized is not None:
-        format = quantized.of_others
+        model = _skeleton(family, config, division, ops, hardware.device)
+    plan = WeightPlan(model, checkpoint, torch_dtype, weights, division)
     if trainable:
-        check_trainable(folder, is_quantized=quantized is not None, format=format, shard=shard)
-    filling = Filling(
-        family, config, plan, hardware, ops, checkpoint, torch_dtype, format, quantized, progress
-    )
-    model = filling.empty_model()
-    quantises = format is not None and (quantized is None or quantized.converts)
-    if quantized is None or quantized.converts:
-        num_bytes = _expected_bytes(model, torch_dtype, format)
-    else:
-        num_bytes = quantized.num_bytes(model, torch_dtype)
-    _check_memory(num_bytes, None, hardware, shard)
-    _check_memory(num_bytes, reserve(model, torch_dtype, num_bytes), hardware, shard)
-    form = hardware.ops.packed_form if weight_cache and quantises else None
+        check_trainable(folder, plan, shard)
+    _check_memory(plan.num_bytes, None, hardware, shard)
+    _check_memory(plan.num_bytes, reserve(plan), hardware, shard)
+    form = hardware.ops.packed_form if weight_cache and plan.quantizes else None
+    filling = Filling(plan, checkpoint, hardware, progress)
     with hardware.activate(), torch.inference_mode(not trainable):
-        if format is None or form is None:
-            filling.fill(model)
+        if form is None:
+            filling.fill()
         else:
-            cache = WeightCache(folder, checkpoint.files, form, format, torch_dtype, shard)
-            model = filling.cached_model(cache)
+            filling.fill_with(WeightCache(folder, checkpoint.files, form, plan, shard))
     weight_bytes, step_weight_bytes = held_bytes(model) + table_bytes(model), step_bytes(model)
-    fuse(model, ops, divided=plan is not None)
+    fuse(model, ops, divided=division is not None)
     if trainable:
         let_train(model)
     hardware.settle()
@@ -145,14 +131,28 @@ def load_model(
         model=model,
         model_type=str(raw.get("model_type", family.__name__.lower())),
         dtype=torch_dtype,
-        num_parameters=num_whole,
-        weight_format=str((format if quantized is None else quantized.format) or "auto"),
+        num_parameters=plan.num_parameters,
+        weight_format=str(plan.format or "auto"),
         are_looked_up=are_looked_up(model),
         weight_bytes=weight_bytes,
         step_weight_bytes=step_weight_bytes,
         eos_token_ids=eos_token_ids,
-        plan=plan,
+        plan=division,
     )
+
+
+def _skeleton(
+    family: type[Decoder],
+    config: ModelConfig,
+    division: Plan | None,
+    ops: PortableOps,
+    device: torch.device,
+) -> Decoder:
+    """The model without weights, the whole or a rank's part: all of a start is made around it."""
+    model = family(config if division is None else division.config, ops, device)
+    if division is not None:
+        division.narrow(model)
+    return model.eval()
 
 
 def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype:
@@ -175,17 +175,6 @@ def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype
     dtype = getattr(torch, wanted)
     assert isinstance(dtype, torch.dtype)
     return dtype
-
-
-def _expected_bytes(model: Decoder, dtype: torch.dtype, format: WeightFormat | None) -> int:
-    """Of the weights, before any is loaded."""
-    if format is None:
-        return num_parameters(model) * dtype.itemsize
-    head = model.lm_head.weight.numel()
-    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, Linear)) - head
-    bits = linear * format.bits_per_weight + head * format.of_head.bits_per_weight
-    tables = sum(table.weight.numel() for table in tables_of(model))
-    return int(bits / 8) + tables * dtype.itemsize
 
 
 def _check_memory(

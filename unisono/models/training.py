@@ -9,8 +9,8 @@ import torch
 
 from unisono.core.cache import LayerCache
 from unisono.core.errors import ConfigError
-from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.attention import AttentionStep
+from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding
 from unisono.models.parallel import Shard
@@ -19,18 +19,16 @@ from unisono.models.step import StepContext
 __all__ = ["check_trainable", "let_train", "without_cache"]
 
 
-def check_trainable(
-    folder: Path, *, is_quantized: bool, format: WeightFormat | None, shard: Shard | None
-) -> None:
+def check_trainable(folder: Path, plan: WeightPlan, shard: Shard | None) -> None:
     """Raises ConfigError: weights that have no gradients, or a rank's part."""
-    if is_quantized:
+    if plan.stored is not None:
         raise ConfigError(
             f"{folder} has quantised weights, which cannot be trained.",
             hint="Train the model that they were made from, in bfloat16 or float32.",
         )
-    if format is not None:
+    if plan.format is not None:
         raise ConfigError(
-            f"Weights in {format} cannot be trained.",
+            f"Weights in {plan.format} cannot be trained.",
             hint="Leave weights at auto, and choose a dtype of 16 or 32 bits.",
         )
     if shard is not None:

@@ -26,7 +26,7 @@ from unisono.models import (
     load_model,
     parallel,
 )
-from unisono.models.checkpoint.weights import _slots, tensor_shapes
+from unisono.models.checkpoint.slots import find_slots
 from unisono.models.layers import Linear, split
 from unisono.models.loading import Reserve
 from unisono.models.parallel import Plan, Shard
@@ -179,7 +179,7 @@ def empty(case: Case, shard: Shard | None) -> tuple[Decoder, Plan | None]:
 def test_layers_say_how_they_divide(case: Case) -> None:
     """Of every tensor of the whole model each rank knows which part it takes."""
     whole, _ = empty(case, None)
-    expected = tensor_shapes(whole)
+    expected = {name: slot.shape for name, slot in find_slots(whole, None).items()}
     try:
         whole.config.divided(2)
     except ConfigError:
@@ -187,7 +187,7 @@ def test_layers_say_how_they_divide(case: Case) -> None:
         pytest.skip("its sizes are odd")
     for rank in range(2):
         model, plan = empty(case, Shard(rank=rank, size=2))
-        found = {name: slot.checkpoint_shape for name, slot in _slots(model, plan).items()}
+        found = {name: slot.whole_shape for name, slot in find_slots(model, plan).items()}
         assert found == expected
 
 

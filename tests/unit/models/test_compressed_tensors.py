@@ -10,11 +10,12 @@ import torch
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
+from unisono.hardware.weights.joining import join
 from unisono.hardware.weights.quantized import QuantizedWeight, quantize
 from unisono.models import RawConfig
 from unisono.models.checkpoint.formats.compressed_tensors import CompressedTensors
 from unisono.models.checkpoint.formats.pack_quantized import pack, quantization_config
-from unisono.models.checkpoint.formats.stored_values import StoredLevels, join
+from unisono.models.checkpoint.formats.stored_values import StoredLevels
 from unisono.models.checkpoint.formats.stored_weights import find_stored_format
 from unisono.models.parallel import Cut
 

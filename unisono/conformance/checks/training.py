@@ -21,8 +21,9 @@ from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, write_checkpoint
 from unisono.hardware.ops.training import TrainingOps
+from unisono.models.checkpoint.filling import Filling
 from unisono.models.checkpoint.opening import CheckpointFolder
-from unisono.models.checkpoint.weights import load_weights
+from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.raw_config import RawConfig
@@ -70,7 +71,8 @@ def _trainable(context: Context, folder: Path, shape: Shape) -> Decoder:
     raw = RawConfig(shape.config())
     family = find_family(raw)
     model = family(family.read_config(raw), TrainingOps(context.hardware.ops), context.device)
-    load_weights(model, CheckpointFolder(folder), torch.float32, context.hardware)
+    checkpoint = CheckpointFolder(folder)
+    Filling(WeightPlan(model, checkpoint, torch.float32), checkpoint, context.hardware).fill()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from unisono.core.weight_format import WeightFormat
 from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.names import StoredPart
+from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
@@ -23,19 +23,13 @@ class QuantizedWeights(Protocol):
     """Weights that are in the files in fewer bits than they are multiplied in."""
 
     @property
-    def converts(self) -> bool:
-        """Whether weights become another format than the checkpoint's."""
+    def formats(self) -> Mapping[str, HeldFormat | None]:
+        """What each can be held as, by the weight's name; None: numbers, multiplied with some that
+        are quantised."""
 
     @property
     def format(self) -> HeldFormat:
-        """What most weights are held as."""
-
-    @property
-    def of_others(self) -> WeightFormat | None:
-        """The format of weights that are not quantised in the checkpoint, but are to be."""
-
-    def num_bytes(self, model: Decoder, dtype: torch.dtype) -> int:
-        """Of the weights of ``model`` or of a rank's part of it, before any is loaded."""
+        """What most of them can be held as."""
 
     def owner(self, tensor_name: str) -> str | None:
         """The quantised weight to which a tensor belongs."""
@@ -67,7 +61,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def quantized(
-        self, model: Decoder, weights: str, dtype: torch.dtype
+        self, model: Decoder, slots: Mapping[str, Slot], dtype: torch.dtype
     ) -> QuantizedWeights | None:
-        """Its quantised weights, to be held as ``WeightFormat.parse`` reads ``weights``; None where
-        there are none. ``dtype`` is the model's."""
+        """Its quantised weights among those that ``model``, of ``dtype``, needs; None where there
+        are none."""

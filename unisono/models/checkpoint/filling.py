@@ -1,127 +1,207 @@
-"""From an empty model to one with weights: from the checkpoint, or from what an earlier start kept.
+"""From a planned model to one with weights: from the checkpoint, and from what an earlier start
+kept.
 
-Whatever is wrong with the kept weights, the checkpoint is read instead, and a line in the log says
-why.
+Every tensor exists once, where it is going to be used. Whatever is wrong with the kept weights, the
+checkpoint is read instead, and a line in the log says why.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from functools import cached_property
+from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from unisono.core.weight_format import WeightFormat
+from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware.base import Hardware
-from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.weights.ggml_blocks import BlockWeight
 from unisono.models.checkpoint.cache import WeightCache
-from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
+from unisono.models.checkpoint.checkpoint import Checkpoint
+from unisono.models.checkpoint.formats.stored_values import StoredWeight
+from unisono.models.checkpoint.names import StoredPart
 from unisono.models.checkpoint.packed_file import PackedFileError
-from unisono.models.checkpoint.weights import load_weights
-from unisono.models.config import ModelConfig
-from unisono.models.decoder import Decoder
+from unisono.models.checkpoint.plan import WeightPlan
+from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.slots import TABLE, Slot
+from unisono.models.checkpoint.sources import Sources, find_sources
 from unisono.models.layers.linear import Linear
-from unisono.models.parallel import Plan
+from unisono.models.layers.norm import Norm
 
 __all__ = ["Filling", "Progress"]
 
 Progress = Callable[[float], None]
 """Told which share of the weights has been quantised."""
+Take = Callable[[str, Linear], None]
+"""Told each linear layer, and its name, whose weight has been quantised."""
 
 _log = logging.getLogger(__name__)
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_COMPARED_ROWS = 64
 
 
-@dataclass(frozen=True, slots=True)
 class Filling:
-    """All that an empty model needs to get its weights; ``plan`` is of a rank's part."""
+    """Fills the model of ``plan`` from ``checkpoint``.
 
-    family: type[Decoder]
-    config: ModelConfig
-    plan: Plan | None
-    hardware: Hardware
-    ops: PortableOps
-    checkpoint: Checkpoint
-    dtype: torch.dtype
-    format: WeightFormat | None
-    quantized: QuantizedWeights | None
-    progress: Progress | None
+    Raises:
+        CheckpointError: (all methods) a tensor is missing, unexpected, or has another shape than
+            the configuration says; a file is truncated.
+        UnsupportedModelError: (all methods) a tensor has a dtype that is not read.
+    """
 
-    def empty_model(self) -> Decoder:
-        """Without weights, the whole or a rank's part."""
-        config = self.config if self.plan is None else self.plan.config
-        model = self.family(config, self.ops, self.hardware.device)
-        if self.plan is not None:
-            self.plan.narrow(model)
-        return model.eval()
+    def __init__(
+        self,
+        plan: WeightPlan,
+        checkpoint: Checkpoint,
+        hardware: Hardware,
+        progress: Progress | None = None,
+    ) -> None:
+        self._plan, self._checkpoint, self._hardware = plan, checkpoint, hardware
+        self._progress = progress
 
-    def fill(self, model: Decoder, take: Callable[[Linear], None] | None = None) -> None:
-        """Read what ``model`` lacks from the checkpoint; raises what ``load_weights`` raises.
-        ``take`` gets each linear layer as soon as its weight is in its final form."""
-        load_weights(
-            model,
-            self.checkpoint,
-            self.dtype,
-            self.hardware,
-            self.plan,
-            self.format,
-            self.quantized,
-            on_prepared=self._reported(take, model),
+    @cached_property
+    def _sources(self) -> Sources:
+        return find_sources(self._checkpoint, self._plan)
+
+    def fill(self) -> None:
+        """Read what the model lacks; weights that it holds already stay as they are."""
+        plan, model = self._plan, self._plan.model
+        held = (
+            name for name, slot in plan.slots.items() if slot.linear and slot.linear.is_prepared
         )
+        self._read(plan.slots.keys() - held, self._told())
+        if self._sources.spare_head is not None:
+            self._check_tied(*self._sources.spare_head)
+        if model.config.tie_embeddings and not model.lm_head.is_prepared:
+            self._tie(self._told())
+        for module in model.modules():
+            if isinstance(module, Norm):
+                module.prepare()
 
-    def cached_model(self, cache: WeightCache) -> Decoder:
-        """With its quantised weights in the mapped file of ``cache``, which is made where there is
-        none; in memory where it cannot be made."""
+    def fill_with(self, cache: WeightCache) -> None:
+        """The same with quantised weights in the mapped file of ``cache``, which is made where
+        there is none; in memory where it cannot be made."""
         try:
-            model = self._model_from(cache)
-            if model is None:
+            if not self._is_mapped(cache):
                 self._keep(cache)
-                model = self._model_from(cache)
-            if model is not None:
-                return model
-            reason = "the file just made cannot be used"
+                if not self._is_mapped(cache):
+                    raise PackedFileError("the file just made cannot be used")
         except PackedFileError as error:
-            reason = str(error)
-        _log.warning("Quantised weights are not kept in %s: %s.", cache.path.parent, reason)
-        model = self.empty_model()
-        self.fill(model)
-        return model
+            _log.warning("Quantised weights are not kept in %s: %s.", cache.path.parent, error)
+        self.fill()
 
-    def _model_from(self, cache: WeightCache) -> Decoder | None:
-        """None where there is no file that could be used."""
-        model = self.empty_model()
+    def _is_mapped(self, cache: WeightCache) -> bool:
+        """Whether the model now has its quantised weights in the file."""
         try:
-            if not cache.load(model):
-                return None
+            return cache.load(self._plan)
         except PackedFileError as error:
             _log.warning("%s cannot be used: %s. It is made anew.", cache.path, error)
-            return None
-        self.fill(model)
-        return model
+            return False
 
     def _keep(self, cache: WeightCache) -> None:
-        """Make the file. The model that is filled for it goes: with it, the pages of the checkpoint
-        that quantising has touched."""
-        model = self.empty_model()
-        with cache.draft(model) as draft:
-            self.fill(model, draft.take)
+        """Make the file; the model has no weights then, as before."""
+        plan = self._plan
+        needed = {name for name, slot in plan.slots.items() if slot.path in plan.rounded}
+        try:
+            with cache.draft(plan) as take:
+                tell = self._told(take)
+                if plan.tied_format is None:
+                    self._read(needed, tell)
+                else:
+                    self._read({*needed, TABLE}, tell)
+                    self._tie(tell)
+        finally:
+            plan.model.embed_tokens.release()
+            for path in plan.rounded:
+                plan.linear(path).release()
 
-    def _reported(
-        self, take: Callable[[Linear], None] | None, model: Decoder
-    ) -> Callable[[Linear], None] | None:
-        """``take``, with a word on how much of the model has been quantised."""
-        if self.progress is None or self.format is None:
-            return take
-        progress, done = self.progress, 0
-        linears = [module for module in model.modules() if isinstance(module, Linear)]
-        total = sum(math.prod(linear.shape) for linear in linears if linear.quantizable)
+    def _told(self, take: Take | None = None) -> Take:
+        """``take``, and a word on how much of the model has been quantised."""
+        plan, progress, done = self._plan, self._progress, 0
+        total = sum(math.prod(plan.linear(path).shape) for path in plan.rounded)
 
-        def take_and_tell(linear: Linear) -> None:
+        def tell(path: str, linear: Linear) -> None:
             nonlocal done
-            if take is not None:
-                take(linear)
             done += math.prod(linear.shape)
-            progress(done / total)
+            if take is not None:
+                take(path, linear)
+            if progress is not None:
+                progress(done / total)
 
-        return take_and_tell
+        return tell
+
+    def _read(self, names: Collection[str], tell: Take) -> None:
+        """Give the model the weights ``names``."""
+        plan, stored = self._plan, self._plan.stored
+        for path, parts in self._sources.parts.items():
+            wanted = [part for part in parts if plan.owner(part.name) in names]
+            for part, tensor in self._checkpoint.tensors(path, wanted):
+                name = plan.owner(part.name)
+                weight: Tensor | StoredWeight | None = tensor
+                if stored is not None and stored.owner(part.name) is not None:
+                    weight = stored.add(part.name, tensor)
+                if weight is not None:
+                    self._put(name, part.label, weight)
+                    self._finish(plan.slots[name], tell)
+
+    def _put(self, name: str, label: str, weight: Tensor | StoredWeight) -> None:
+        """Give a module a weight that it needs; ``label`` is what messages call it."""
+        plan, slot, device = self._plan, self._plan.slots[name], self._hardware.device
+        if isinstance(weight, StoredWeight):
+            if plan.held[name].as_stored:
+                own = weight if slot.cut is None else weight.cut(slot.cut, name)
+                slot.take(own.hold(device))
+                return
+            weight = weight.hold(device).dequantize(plan.dtype)
+        check_shape(label, tuple(weight.shape), slot.whole_shape)
+        if weight.dtype not in _DTYPES:
+            raise UnsupportedModelError(
+                f"{label} is stored as {str(weight.dtype).removeprefix('torch.')}.",
+                hint="Use the checkpoint in bfloat16, float16 or float32.",
+            )
+        slot.fill(weight, plan.dtype_of(name), self._hardware)
+
+    def _finish(self, slot: Slot, tell: Take) -> None:
+        """Hand a linear weight to the hardware once its last part is there."""
+        if slot.linear is None or not slot.linear.is_complete:
+            return
+        format = self._plan.rounded.get(slot.path)
+        slot.linear.prepare(format)
+        if format is not None:
+            tell(slot.path, slot.linear)
+
+    def _tie(self, tell: Take) -> None:
+        """The embedding, or a rank's rows of it, is the head as well."""
+        plan, head = self._plan, self._plan.model.lm_head
+        weight, cut = plan.model.embed_tokens.weight, plan.head_cut
+        if isinstance(weight, BlockWeight):
+            weight = weight if cut is None else weight.narrow(cut.dim, cut.start, cut.length)
+            weight = weight if plan.tied_format is None else weight.dequantize(weight.dtype)
+        elif cut is not None:
+            weight = cut.of(weight)
+        if isinstance(weight, BlockWeight):
+            head.take("lm_head", weight)
+        else:
+            is_whole = isinstance(weight, nn.Parameter)
+            head.weight = weight if is_whole else nn.Parameter(weight, requires_grad=False)
+        head.prepare(plan.tied_format)
+        if plan.tied_format is not None:
+            tell("lm_head", head)
+
+    def _check_tied(self, path: Path, part: StoredPart) -> None:
+        """Raises CheckpointError: a head is stored beside the embedding that is to serve as the
+        head, and it is another one. A few rows tell."""
+        table, rows = self._plan.model.embed_tokens.weight, slice(_COMPARED_ROWS)
+        for _, head in self._checkpoint.tensors(path, [part]):
+            if not isinstance(table, Tensor) or head.dtype not in _DTYPES:
+                continue
+            if head.shape != table.shape or not torch.equal(head[rows].to(table), table[rows]):
+                raise CheckpointError(
+                    f"{part.stored} is not the embedding, and the configuration says that they are "
+                    "one.",
+                    hint='If the head is its own, "tie_word_embeddings" in config.json must be'
+                    " false.",
+                )

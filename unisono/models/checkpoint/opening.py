@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from unisono.models.checkpoint.formats.stored_weights import (
     read_stored_format,
 )
 from unisono.models.checkpoint.names import StoredPart
-from unisono.models.checkpoint.weights import open_tensors, stored_names, weight_files
+from unisono.models.checkpoint.safetensors_files import open_tensors, stored_names, weight_files
+from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
@@ -62,10 +63,10 @@ class CheckpointFolder(Checkpoint):
                     at += 1
 
     def quantized(
-        self, model: Decoder, weights: str, dtype: torch.dtype
+        self, model: Decoder, slots: Mapping[str, Slot], dtype: torch.dtype
     ) -> QuantizedWeights | None:
         stored = find_stored_format(self.config) or self._format_beside()
-        return None if stored is None else QuantizedCheckpoint(stored, self._folder, model, weights)
+        return None if stored is None else QuantizedCheckpoint(stored, self._folder, model, slots)
 
     def _format_beside(self) -> StoredFormat | None:
         """As a file beside the configuration states it, where the tensors bear it out: it may have

@@ -34,20 +34,11 @@ from unisono.models.checkpoint.formats.stated_quantization import (
 )
 from unisono.models.checkpoint.model_card import QuantizedFolder, model_card
 from unisono.models.checkpoint.opening import CheckpointFolder
+from unisono.models.checkpoint.plan import WeightPlan
+from unisono.models.checkpoint.refusals import check_complete, check_shape, refuse_unexpected
+from unisono.models.checkpoint.safetensors_files import TensorHeader, read_headers, stored_names
 from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
-from unisono.models.checkpoint.weights import (
-    TensorHeader,
-    check_complete,
-    check_shape,
-    is_ignorable,
-    linear_parts,
-    names_in,
-    read_headers,
-    refuse_unexpected,
-    stored_names,
-    tensor_shapes,
-)
-from unisono.models.decoder import Decoder
+from unisono.models.checkpoint.slots import HEAD, is_ignorable, names_in
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
@@ -59,7 +50,6 @@ _DTYPES = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-_HEAD = "lm_head.weight"
 
 
 class QuantizePlan:
@@ -78,13 +68,15 @@ class QuantizePlan:
         _refuse_quantized(self._raw, folder)
         family, config = read_family(self._raw)
         model = family(config, PortableOps(), torch.device("cpu"))
-        self._sources = _checked_sources(folder, model)
+        # Numbers keep the dtypes that they have.
+        plan = WeightPlan(model, CheckpointFolder(folder), torch.float32, str(format))
+        self._sources = _checked_sources(folder, plan)
         self._formats = {
-            name: format.of_head if name == _HEAD else format
-            for parts in linear_parts(model, quantizable=True)
-            for name in parts
+            name: held.format
+            for name, held in plan.held.items()
+            if isinstance(held.format, WeightFormat)
         }
-        linear = {name for parts in linear_parts(model) for name in parts}
+        linear = {name for name, slot in plan.slots.items() if slot.linear is not None}
         self._kept = sorted({name.split(".")[-2] for name in linear - self._formats.keys()})
         self._check_groups()
         self._specs = {
@@ -190,7 +182,7 @@ class QuantizePlan:
         )
 
     def _write_words(self, folder: Path, result: QuantizedFolder, source: str) -> None:
-        head = self._formats.get(_HEAD)
+        head = self._formats.get(HEAD)
         stated = quantization_config(self.format, head, kept=self._kept)
         config = {**self._raw.values, "quantization_config": stated}
         text = json.dumps(config, indent=2, ensure_ascii=False)
@@ -224,14 +216,14 @@ def _refuse_quantized(raw: RawConfig, folder: Path) -> None:
         )
 
 
-def _checked_sources(folder: Path, model: Decoder) -> dict[str, TensorHeader]:
+def _checked_sources(folder: Path, plan: WeightPlan) -> dict[str, TensorHeader]:
     """The tensors that the model needs."""
-    shapes = tensor_shapes(model)
+    model, slots = plan.model, plan.slots
     sources: dict[str, TensorHeader] = {}
     names = names_in(model, stored_names(folder))
     for name, header in read_headers(folder, names).items():
-        if name in shapes:
-            check_shape(header.part.label, header.shape, shapes[name])
+        if name in slots:
+            check_shape(header.part.label, header.shape, slots[name].shape)
             if header.dtype not in _DTYPES:
                 raise UnsupportedModelError(
                     f"{header.part.label} is stored as {header.dtype}.",
@@ -240,7 +232,7 @@ def _checked_sources(folder: Path, model: Decoder) -> dict[str, TensorHeader]:
             sources[name] = header
         elif not is_ignorable(model, name) and not names.is_beside(header.part.stored):
             refuse_unexpected(header.part.stored, header.path, already=False)
-    check_complete(shapes.keys() - sources.keys(), names)
+    check_complete(slots.keys() - sources.keys(), names)
     return sources
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight
+from unisono.hardware.weights.compact_weight import HeldWeight
+from unisono.hardware.weights.joining import join
 from unisono.models.layers.split import Split
 
 __all__ = ["Embedding", "Head", "Linear", "unfilled"]
@@ -52,6 +53,7 @@ class Linear(nn.Module):
         self.shape = (sum(parts.values()), num_inputs)
         self.weight: Any = unfilled(*self.shape)
         self.bias = unfilled(self.shape[0]) if bias else None
+        self._taken: dict[str, HeldWeight | None] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ops.linear(x, self.weight, self.bias)
@@ -65,13 +67,24 @@ class Linear(nn.Module):
             start += count
         raise KeyError(part)
 
-    def prepare(self, format: WeightFormat | None = None) -> None:
-        """Give the finished weight the form its hardware likes, quantised where asked."""
-        self._hold(self.ops.prepare_linear(self.weight, format if self.quantizable else None))
+    def take(self, part: str, weight: HeldWeight | None = None) -> None:
+        """Take a part of W: ``weight``, or what its rows of the parameter have been filled with."""
+        self._taken[part] = weight
 
-    def prepare_quantized(self, weight: HeldWeight) -> None:
-        """The same for a weight that comes quantised."""
-        self._hold(self.ops.prepare_quantized(weight))
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts of W are there, which is not prepared yet."""
+        return len(self._taken) == len(self.parts)
+
+    def prepare(self, format: WeightFormat | None = None) -> None:
+        """Give the complete weight the form its hardware likes, rounded to ``format`` where there
+        is one."""
+        held = [weight for part in self.parts if (weight := self._taken.get(part)) is not None]
+        self._taken = {}
+        if held:
+            self._hold(self.ops.prepare_quantized(join(held)))
+        else:
+            self._hold(self.ops.prepare_linear(self.weight, format))
 
     def _hold(self, prepared: Any) -> None:
         if prepared is not self.weight:
@@ -81,6 +94,11 @@ class Linear(nn.Module):
         """Take a prepared weight in the parameter's place."""
         self._parameters.pop("weight", None)
         self.weight = prepared
+
+    def release(self) -> None:
+        """Be without a weight again."""
+        self._taken = {}
+        self.weight = unfilled(*self.shape)
 
     @property
     def is_prepared(self) -> bool:
@@ -122,10 +140,16 @@ class Embedding(nn.Module):
         self.ops = ops
         self.weight: Any = unfilled(vocab_size, hidden_size)
 
-    def hold(self, table: CompactWeight) -> None:
-        """Take a table of fewer bits in the parameter's place."""
+    def hold(self, table: Tensor | HeldWeight) -> None:
+        """Take a table as it is in the parameter's place."""
         self._parameters.pop("weight", None)
+        if isinstance(table, Tensor):
+            table = nn.Parameter(table, requires_grad=False)
         self.weight = table
+
+    def release(self) -> None:
+        """Be without a table again."""
+        self.weight = unfilled(*self.weight.shape)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         return self.ops.embedding(token_ids, self.weight)

@@ -11,7 +11,6 @@ import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,18 +18,18 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
 from unisono.core.ggml import GgmlType
-from unisono.core.weight_format import WeightFormat
 from unisono.gguf.files import GgufFile
 from unisono.gguf.header import TensorInfo
 from unisono.hardware.weights.coded_weight import CodedFormat
 from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
+from unisono.models.checkpoint.formats.stored_values import StoredWeight
 from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
 from unisono.models.checkpoint.gguf.families import find_gguf_family
 from unisono.models.checkpoint.gguf.names import by_expert, checkpoint_name, head_order
 from unisono.models.checkpoint.names import CheckpointNames, StoredPart
-from unisono.models.checkpoint.weights import check_shape, linear_parts
+from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.slots import TABLE, Slot, linear_layers
 from unisono.models.decoder import Decoder
 from unisono.models.parallel import Cut
 
@@ -42,7 +41,6 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "F64": torch.float64,
 }
-_TABLE = "model.embed_tokens.weight"
 _TURNED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
 
 
@@ -109,23 +107,25 @@ class GgufCheckpoint(Checkpoint):
             return tensor
         return tensor.index_select(0, head_order(len(tensor), heads))
 
-    def quantized(self, model: Decoder, weights: str, dtype: torch.dtype) -> GgufWeights | None:
+    def quantized(
+        self, model: Decoder, slots: Mapping[str, Slot], dtype: torch.dtype
+    ) -> GgufWeights | None:
         """Raises:
         CheckpointError: a weight has another shape than the configuration says.
         UnsupportedModelError: a type that is not read.
         """
         infos = self._infos_of(model.checkpoint_names())
         packed = {name for name, info in infos.items() if info.type.name not in _DTYPES}
-        table = {_TABLE: tuple(model.embed_tokens.weight.shape)}
-        layers = [parts for parts in (table, *linear_parts(model)) if packed & parts.keys()]
-        shapes = {n: shape for parts in layers for n, shape in parts.items() if n in infos}
-        for name, shape in shapes.items():
-            _check_readable(name, infos[name].type.name)
-            check_shape(name, infos[name].shape, shape)
-        if not shapes:
-            return None
-        own = {name: infos[name] for name in shapes}
-        return GgufWeights(own, WeightFormat.parse(weights), dtype)
+        layers = [{TABLE: slots[TABLE]}, *linear_layers(slots)]
+        own: dict[str, TensorInfo] = {}
+        for name, slot in (
+            (n, s) for layer in layers if packed & layer.keys() for n, s in layer.items()
+        ):
+            if name in infos:
+                _check_readable(name, infos[name].type.name)
+                check_shape(name, infos[name].shape, slot.whole_shape)
+                own[name] = infos[name]
+        return GgufWeights(own, dtype) if own else None
 
     def _infos_of(self, names: CheckpointNames) -> dict[str, TensorInfo]:
         """By our names; a tensor that is several matrices is there with the shape of each."""
@@ -146,49 +146,20 @@ def _check_readable(name: str, type: str) -> None:
         )
 
 
+def _format_of(type: GgmlType) -> CodedFormat:
+    return CodedFormat(type.name, 8 * type.block_bytes / type.block_size)
+
+
 class GgufWeights:
     """Weights that are quantised, or multiplied as one with some that are, and the embedding."""
 
-    def __init__(
-        self, infos: dict[str, TensorInfo], asked: WeightFormat | None, dtype: torch.dtype
-    ) -> None:
-        self._infos, self._asked, self._dtype = infos, asked, dtype
-
-    @property
-    def converts(self) -> bool:
-        """Whether weights become another format than the file's."""
-        return self._asked is not None
-
-    @cached_property
-    def format(self) -> HeldFormat:
-        """What most weights are held as."""
-        if self._asked is not None:
-            return self._asked
-        counts: Counter[GgmlType] = Counter()
-        for info in self._infos.values():
-            counts[info.type] += math.prod(info.shape)
-        most = counts.most_common(1)[0][0]
-        return CodedFormat(most.name, 8 * most.block_bytes / most.block_size)
-
-    @property
-    def of_others(self) -> WeightFormat | None:
-        """The format of weights that are not quantised in the file, but are to be."""
-        return self._asked
-
-    def num_bytes(self, model: Decoder, dtype: torch.dtype) -> int:
-        """Of the weights of ``model`` or of a rank's part of it, before any is loaded."""
-        bits = model.embed_tokens.weight.numel() * self._bits_each(_TABLE, dtype, {})
-        held = model.lm_head.ops.block_bits
-        for parts in linear_parts(model):
-            for name, shape in parts.items():
-                bits += math.prod(shape) * self._bits_each(name, dtype, held)
-        return int(bits / 8)
-
-    def _bits_each(self, name: str, dtype: torch.dtype, held: Mapping[str, float]) -> float:
-        if name not in self._infos:
-            return 8.0 * dtype.itemsize
-        type = self._infos[name].type
-        return held.get(type.name, 8 * type.block_bytes / type.block_size)
+    def __init__(self, infos: dict[str, TensorInfo], dtype: torch.dtype) -> None:
+        self._infos, self._dtype = infos, dtype
+        self.formats = {name: _format_of(info.type) for name, info in infos.items()}
+        counts: Counter[CodedFormat] = Counter()
+        for name, info in infos.items():
+            counts[self.formats[name]] += math.prod(info.shape)
+        self.format = counts.most_common(1)[0][0]
 
     def owner(self, tensor_name: str) -> str | None:
         """The quantised weight to which a tensor belongs: each is one tensor."""

@@ -1,0 +1,130 @@
+"""The tensors that a model needs, by their names in a checkpoint, and where each of them goes.
+
+Knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unisono.hardware.base import Hardware
+from unisono.hardware.weights.compact_weight import HeldWeight
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.decoder import Decoder
+from unisono.models.layers.linear import Embedding, Linear
+from unisono.models.parallel import Cut, Plan
+
+__all__ = ["HEAD", "TABLE", "Slot", "find_slots", "is_ignorable", "linear_layers", "names_in"]
+
+HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
+"""The weights of the head and of the embedding, by their names in a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a checkpoint's tensor goes: a parameter of a module, or some rows of it."""
+
+    path: str
+    """The module's name in the model."""
+    module: nn.Module
+    parameter: str
+    part: str | None
+    """Which of the matrices that are stacked in a linear layer; None in other modules."""
+    shape: tuple[int, ...]
+    """On this rank."""
+    cut: Cut | None
+    """This rank's share of the tensor; None where it takes all."""
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape in the checkpoint."""
+        return self.shape if self.cut is None else self.cut.whole_shape(self.shape)
+
+    @property
+    def linear(self) -> Linear | None:
+        """The linear layer of which this is the weight, or a part of it."""
+        is_weight = self.parameter == "weight" and isinstance(self.module, Linear)
+        return self.module if is_weight else None  # type: ignore[return-value]
+
+    @property
+    def rows(self) -> slice | None:
+        """Rows of the parameter; None where it is all of it."""
+        if self.part is None or not isinstance(self.module, Linear):
+            return None
+        return self.module.rows(self.part)
+
+    def take(self, weight: HeldWeight) -> None:
+        """Give the module a weight in a form of its own, of this rank's shape."""
+        if isinstance(self.module, Linear) and self.part is not None:
+            self.module.take(self.part, weight)
+        else:
+            assert isinstance(self.module, Embedding)
+            self.module.hold(weight)
+
+    def fill(self, numbers: Tensor, dtype: torch.dtype, hardware: Hardware) -> None:
+        """Give the module its share of the checkpoint's ``numbers``, as ``dtype``."""
+        shares = numbers.dtype == dtype and hardware.shares_host_memory
+        if shares and isinstance(self.module, Embedding):
+            self.module.hold(numbers)  # The mapped file serves a few rows a step.
+            return
+        if self.cut is not None:
+            numbers = torch.zeros_like(numbers) if self.cut.zero else self.cut.of(numbers)
+        target = getattr(self.module, self.parameter)
+        if target.is_meta:
+            target = torch.empty(target.shape, dtype=dtype, device=hardware.device)
+            setattr(self.module, self.parameter, nn.Parameter(target, requires_grad=False))
+        (target if self.rows is None else target[self.rows]).copy_(numbers)
+        if self.linear is not None and self.part is not None:
+            self.linear.take(self.part)
+
+
+def find_slots(model: Decoder, division: Plan | None) -> dict[str, Slot]:
+    """Checkpoint name -> slot, for every tensor that ``model`` needs; with a ``division`` it is a
+    rank's part."""
+    slots: dict[str, Slot] = {}
+    for path, module in model.named_modules():
+        parts: Iterable[str | None] = module.parts if isinstance(module, Linear) else (None,)
+        for parameter, tensor in module.named_parameters(recurse=False):
+            for part in parts:
+                shape = tuple(tensor.shape)
+                if part is not None and isinstance(module, Linear):
+                    shape = (module.parts[part], *shape[1:])
+                cut = None if division is None else division.cut(module, part or parameter, shape)
+                name = _checkpoint_name(path, part, parameter)
+                slots[name] = Slot(path, module, parameter, part, shape, cut)
+    if model.config.tie_embeddings:
+        slots.pop(HEAD, None)
+    return slots
+
+
+def linear_layers(slots: Mapping[str, Slot]) -> list[dict[str, Slot]]:
+    """For each linear layer, the checkpoint's weights that are stacked in it."""
+    layers: dict[str, dict[str, Slot]] = {}
+    for name, slot in slots.items():
+        if slot.linear is not None:
+            layers.setdefault(slot.path, {})[name] = slot
+    return list(layers.values())
+
+
+def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
+    """How the checkpoint whose tensors are called ``stored`` names what ``model`` has."""
+    modules = {name for name, _ in model.named_children()} - {"lm_head"}
+    return model.checkpoint_names().found_in(stored, modules)
+
+
+def is_ignorable(model: Decoder, name: str) -> bool:
+    """Whether a checkpoint's tensor carries nothing that the model needs."""
+    tied_head = model.config.tie_embeddings and name == HEAD
+    return tied_head or name.endswith(model.ignored_weights)
+
+
+def _checkpoint_name(path: str, part: str | None, parameter: str) -> str:
+    if part is not None:
+        parent = path.rpartition(".")[0]
+        path = f"{parent}.{part}" if parent else part
+    name = f"{path}.{parameter}"
+    return name if name.startswith("lm_head.") else f"model.{name}"
