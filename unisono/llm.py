@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unisono.core.config import EngineConfig, parse_kv_memory
+from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError, RequestFailedError
 from unisono.core.random import derive_seed
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
@@ -62,19 +62,14 @@ class LLM:
 
     Args:
         model: a folder, a Hugging Face id, ``modelscope:ID``; None is the built-in demo model.
-        device: name of a hardware, or ``auto``.
-        dtype: ``auto`` (the checkpoint's), ``float32``, ``bfloat16`` or ``float16``.
-        weights: of linear layers: ``auto`` (as loaded), or ``int8``, ``int4``, ... while loading.
+        config: how the engine is set up.
         revision: branch, tag or commit of a model that is downloaded.
-        kv_memory: budget of the KV cache, bytes or ``"2GiB"``; of each rank. ``"auto"`` is what
-            fits: 2 GiB, or half of what the weights leave free, if that is less.
-        kv_dtype: of keys and values in it: ``auto`` (as ``dtype``), ``int8`` or ``fp8``.
-        tensor_parallel: ranks among which the model is divided, each with a process and a device.
-        threads: of the host; None is what torch takes, within affinity and quotas.
         generation_config: ``auto``: what a request's parameters leave open is as the model's
             ``generation_config.json`` recommends; ``none``: it is neutral; or another such file.
         progress: told which share of the weights has been quantised, each time it grows.
-        options: further fields of ``EngineConfig``.
+        options: fields of ``EngineConfig`` that are to be other than in ``config``:
+            ``device="cpu"``, ``dtype="float32"``, ``weights="int8"``, ``kv_memory="2GiB"`` (text,
+            or bytes), ``max_model_len=4096``, ``tensor_parallel=2``, ``threads=8``, ...
 
     Raises:
         ModelError, HardwareError, ConfigError: what is wrong and what to do.
@@ -83,16 +78,9 @@ class LLM:
     def __init__(
         self,
         model: str | Path | None = None,
+        config: EngineConfig | None = None,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        weights: str = "auto",
         revision: str | None = None,
-        kv_memory: str | int = "auto",
-        kv_dtype: str = "auto",
-        max_model_len: int | None = None,
-        tensor_parallel: int = 1,
-        threads: int | None = None,
         generation_config: str | Path = "auto",
         progress: Callable[[float], None] | None = None,
         **options: Any,
@@ -102,17 +90,7 @@ class LLM:
         self.tokenizer = Tokenizer.load(folder)
         self.engine = build_engine(
             folder,
-            EngineConfig(
-                device=device,
-                dtype=dtype,
-                weights=weights,
-                kv_memory=parse_kv_memory(kv_memory) if isinstance(kv_memory, str) else kv_memory,
-                kv_dtype=kv_dtype,
-                max_model_len=max_model_len,
-                tensor_parallel=tensor_parallel,
-                threads=threads,
-                **{"max_queue": _NO_LIMIT, **options},
-            ),
+            (config or EngineConfig(max_queue=_NO_LIMIT)).but(**options),
             progress,
         )
         self._ids = itertools.count()

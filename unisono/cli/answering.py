@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from unisono.cli.options import MOST_TOKENS
 from unisono.cli.shown_text import middle_dot, tell
 from unisono.core.collector import without_collector
-from unisono.core.config import EngineConfig, parse_kv_memory
+from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
@@ -57,34 +57,9 @@ class Loaded:
 
 
 def start_model(
-    name: str | None,
-    *,
-    device: str,
-    dtype: str,
-    weights: str,
-    weight_cache: bool,
-    kv_memory: str,
-    kv_dtype: str,
-    max_model_len: int | None,
-    tensor_parallel: int,
-    threads: int | None,
-    revision: str | None,
-    generation_config: str,
+    name: str | None, engine: EngineConfig, *, revision: str | None, generation_config: str
 ) -> Loaded:
-    """Check the options, then import the engine and load model ``name`` for one request a time."""
-    options: dict[str, Any] = {
-        "device": device,
-        "dtype": dtype,
-        "weights": weights,
-        "weight_cache": weight_cache,
-        "kv_memory": parse_kv_memory(kv_memory),
-        "kv_dtype": kv_dtype,
-        "max_model_len": max_model_len,
-        "tensor_parallel": tensor_parallel,
-        "threads": threads,
-        "max_num_seqs": 1,
-    }
-    EngineConfig(**options)
+    """Import the engine and load model ``name`` for one request a time."""
     began = time.perf_counter()
     folder = resolve_model(name, revision=revision)
     with _notice(f"loading {name or _DEMO} ...") as add, without_collector():
@@ -92,9 +67,9 @@ def start_model(
 
         llm = LLM(
             str(folder),
+            replace(engine, max_num_seqs=1),
             generation_config=generation_config,
             progress=lambda share: add(f"quantising weights, {share:.0%}"),
-            **options,
         )
         gc.freeze()
     return Loaded(name, llm, time.perf_counter() - began)

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from unisono.cli.errors import clear_errors
-from unisono.cli.options import (
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    KvDtypeOption,
-    KvMemoryOption,
-    ModelArgument,
-    RevisionOption,
-    TensorParallelOption,
-    ThreadsOption,
-    WeightCacheOption,
-)
+from unisono.cli.option_groups import takes
+from unisono.cli.options import BENCHED_ENGINE, JsonOption, ModelArgument, RevisionOption
+from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
 
 __all__ = ["bench"]
 
 
+@takes(engine=BENCHED_ENGINE)
 def bench(
     model: ModelArgument = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    *,
+    engine: EngineConfig,
     weights: Annotated[
         str,
         typer.Option(
@@ -36,17 +28,12 @@ def bench(
             " int4-g128, ..."
         ),
     ] = "auto",
-    weight_cache: WeightCacheOption = True,
-    tensor_parallel: TensorParallelOption = 1,
-    threads: ThreadsOption = None,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens in each prompt.")] = 512,
     generate: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
     batch: Annotated[
         str, typer.Option(help="How many requests at once; several sizes with commas.")
     ] = "1,8",
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each size; medians are shown.")] = 3,
-    kv_memory: KvMemoryOption = "auto",
-    kv_dtype: KvDtypeOption = "auto",
     seed: Annotated[int, typer.Option(help="Chooses the random tokens of the prompts.")] = 0,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
@@ -63,41 +50,34 @@ def bench(
       unisono bench Qwen/Qwen3-0.6B --weights bf16,int8,int4 --batch 1,8
       unisono bench ./my-model --prompt 2048 --generate 64 --json > result.json
     """
-    with clear_errors():
-        sizes = parse_batches(batch)
-        from unisono.cli.benching import report as bench_report
-        from unisono.cli.benching.runs import Workload, measure
-        from unisono.core.config import EngineConfig, parse_kv_memory
-        from unisono.hub.resolving import resolve_model
+    sizes = parse_batches(batch)
+    from unisono.cli.benching import report as bench_report
+    from unisono.cli.benching.runs import Workload, measure
+    from unisono.hub.resolving import resolve_model
 
-        configs = [
-            EngineConfig(
-                device=device,
-                dtype="bfloat16" if format == "bf16" else dtype,
-                weights="auto" if format == "bf16" else format,
-                weight_cache=weight_cache,
-                kv_memory=parse_kv_memory(kv_memory),
-                kv_dtype=kv_dtype,
-                tensor_parallel=tensor_parallel,
-                threads=threads,
-                max_num_seqs=max(64, *sizes),
-                max_num_batched_tokens=max(1024, *sizes),
-                prefix_cache=False,
-            )
-            for format in weights.split(",")
-        ]
-        workload = Workload(
-            num_prompt_tokens=prompt, num_generated_tokens=generate, repeat=repeat, seed=seed
+    configs = [
+        replace(
+            engine,
+            dtype="bfloat16" if format == "bf16" else engine.dtype,
+            weights="auto" if format == "bf16" else format,
+            max_num_seqs=max(engine.max_num_seqs, *sizes),
+            max_num_batched_tokens=max(engine.max_num_batched_tokens, *sizes),
+            prefix_cache=False,
         )
-        folder = resolve_model(model, revision=revision)
-        name = model or "built-in demo model"
-        results = [measure(name, folder, config, sizes, workload) for config in configs]
-        if as_json:
-            typer.echo(json.dumps(results if len(results) > 1 else results[0], indent=2))
-        else:
-            for result in results:
-                bench_report.print_tables(result)
-            bench_report.print_legend(results)
+        for format in weights.split(",")
+    ]
+    workload = Workload(
+        num_prompt_tokens=prompt, num_generated_tokens=generate, repeat=repeat, seed=seed
+    )
+    folder = resolve_model(model, revision=revision)
+    name = model or "built-in demo model"
+    results = [measure(name, folder, config, sizes, workload) for config in configs]
+    if as_json:
+        typer.echo(json.dumps(results if len(results) > 1 else results[0], indent=2))
+    else:
+        for result in results:
+            bench_report.print_tables(result)
+        bench_report.print_legend(results)
 
 
 def parse_batches(text: str) -> list[int]:

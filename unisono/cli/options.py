@@ -1,36 +1,31 @@
-"""Options that several verbs share, each written once."""
+"""Options that several verbs share, each written once, and the groups that make one value."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
 from unisono.cli import completing
+from unisono.cli.option_groups import OptionGroup
 from unisono.core.cache import KV_DTYPES
-from unisono.core.config import DTYPES, MAX_THREADS
+from unisono.core.config import DTYPES, MAX_THREADS, EngineConfig
+from unisono.core.sampling import SamplingParams
 
 __all__ = [
-    "DeviceOption",
-    "DtypeOption",
+    "ENGINE",
+    "MODEL_HELP",
+    "MOST_TOKENS",
+    "SAMPLING",
+    "BENCHED_ENGINE",
+    "SERVED_ENGINE",
     "GenerationConfigOption",
     "JsonOption",
-    "KvDtypeOption",
-    "KvMemoryOption",
-    "MaxModelLenOption",
-    "MOST_TOKENS",
-    "MaxTokensOption",
     "ModelArgument",
     "RevisionOption",
-    "SeedOption",
     "SystemOption",
-    "TemperatureOption",
-    "TensorParallelOption",
     "ThreadsOption",
-    "TopKOption",
-    "TopPOption",
-    "WeightCacheOption",
-    "WeightsOption",
 ]
 
 MOST_TOKENS = 1024
@@ -45,46 +40,6 @@ ModelArgument = Annotated[
         metavar="MODEL", help=MODEL_HELP, show_default=False, autocompletion=completing.models
     ),
 ]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        help="Where to run: auto, cpu, ... `unisono devices` lists what is here.",
-        autocompletion=completing.devices,
-    ),
-]
-DtypeOption = Annotated[
-    str,
-    typer.Option(
-        help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16.",
-        autocompletion=completing.one_of(*DTYPES),
-    ),
-]
-KvDtypeOption = Annotated[
-    str,
-    typer.Option(
-        help="Of keys and values in the cache: auto (as --dtype), int8, fp8. 8 bits hold twice the"
-        " tokens of 16.",
-        autocompletion=completing.one_of(*KV_DTYPES),
-    ),
-]
-KvMemoryOption = Annotated[
-    str,
-    typer.Option(
-        help="Memory for the KV cache, such as 512MiB or 8GiB. auto: 2 GiB, or half of what the"
-        " weights leave free, if that is less."
-    ),
-]
-MaxModelLenOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Most tokens of prompt and answer. By default what model and KV memory allow.",
-        show_default=False,
-    ),
-]
-TensorParallelOption = Annotated[
-    int,
-    typer.Option("--tp", help="Ranks among which the model is divided: devices of one kind, here."),
-]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
@@ -95,29 +50,9 @@ ThreadsOption = Annotated[
         show_default=False,
     ),
 ]
-WeightsOption = Annotated[
-    str,
-    typer.Option(
-        help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and -g32,"
-        " -g64 or -g128 behind.",
-        autocompletion=completing.one_of("auto", "int8", "int4", "int4-asym", "int4-g128"),
-    ),
-]
-WeightCacheOption = Annotated[
-    bool,
-    typer.Option(
-        "--weight-cache/--no-weight-cache", help="Keep quantised weights for the next start."
-    ),
-]
 RevisionOption = Annotated[
     str | None,
     typer.Option(help="Branch, tag or commit of a model on a hub.", show_default=False),
-]
-MaxTokensOption = Annotated[
-    int | None,
-    typer.Option(
-        help=f"Most tokens to generate. By default {MOST_TOKENS}, or what is left of the context."
-    ),
 ]
 GenerationConfigOption = Annotated[
     str,
@@ -127,36 +62,135 @@ GenerationConfigOption = Annotated[
         autocompletion=completing.one_of("auto", "none"),
     ),
 ]
-TemperatureOption = Annotated[
-    float | None,
-    typer.Option(
-        help="0 always takes the likeliest token; higher is more varied. By default what the model"
-        " recommends, else 0 for `run` and 0.7 for `chat`.",
-        show_default=False,
-    ),
-]
-TopPOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Choose among the likeliest tokens that sum to this probability. By default what the"
-        " model recommends.",
-        show_default=False,
-    ),
-]
-TopKOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Choose among this many of the likeliest tokens; 0 means all. By default what the"
-        " model recommends.",
-        show_default=False,
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(help="The same seed gives the same answer, on every device.", show_default=False),
-]
 SystemOption = Annotated[
     str | None,
     typer.Option(help="System message that goes before the conversation.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+_ENGINE_OPTIONS: dict[str, Any] = {
+    "device": Annotated[
+        str,
+        typer.Option(
+            help="Where to run: auto, cpu, ... `unisono devices` lists what is here.",
+            autocompletion=completing.devices,
+        ),
+    ],
+    "dtype": Annotated[
+        str,
+        typer.Option(
+            help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16.",
+            autocompletion=completing.one_of(*DTYPES),
+        ),
+    ],
+    "weights": Annotated[
+        str,
+        typer.Option(
+            help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and"
+            " -g32, -g64 or -g128 behind.",
+            autocompletion=completing.one_of("auto", "int8", "int4", "int4-asym", "int4-g128"),
+        ),
+    ],
+    "weight_cache": Annotated[
+        bool,
+        typer.Option(
+            "--weight-cache/--no-weight-cache", help="Keep quantised weights for the next start."
+        ),
+    ],
+    "tensor_parallel": Annotated[
+        int,
+        typer.Option(
+            "--tp", help="Ranks among which the model is divided: devices of one kind, here."
+        ),
+    ],
+    "threads": ThreadsOption,
+    "kv_memory": Annotated[
+        str,
+        typer.Option(
+            help="Memory for the KV cache, such as 512MiB or 8GiB. auto: 2 GiB, or half of what the"
+            " weights leave free, if that is less."
+        ),
+    ],
+    "kv_dtype": Annotated[
+        str,
+        typer.Option(
+            help="Of keys and values in the cache: auto (as --dtype), int8, fp8. 8 bits hold twice"
+            " the tokens of 16.",
+            autocompletion=completing.one_of(*KV_DTYPES),
+        ),
+    ],
+    "max_model_len": Annotated[
+        int | None,
+        typer.Option(
+            help="Most tokens of prompt and answer. By default what model and KV memory allow.",
+            show_default=False,
+        ),
+    ],
+    "max_num_seqs": Annotated[int, typer.Option(help="Most sequences that are computed together.")],
+    "max_num_batched_tokens": Annotated[
+        int, typer.Option(help="Most tokens in one step, prompts and answers together.")
+    ],
+    "max_queue": Annotated[
+        int, typer.Option(help="Most requests that wait; more get 429 with Retry-After.")
+    ],
+    "prefix_cache": Annotated[
+        bool,
+        typer.Option(
+            "--prefix-cache/--no-prefix-cache", help="Reuse what equal beginnings have computed."
+        ),
+    ],
+}
+"""By the field of ``EngineConfig``."""
+_SERVER_ONLY = ("max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
+_SAMPLING_OPTIONS: dict[str, Any] = {
+    "max_tokens": Annotated[
+        int | None,
+        typer.Option(
+            help=f"Most tokens to generate. By default {MOST_TOKENS}, or what is left of the"
+            " context."
+        ),
+    ],
+    "temperature": Annotated[
+        float | None,
+        typer.Option(
+            help="0 always takes the likeliest token; higher is more varied. By default what the"
+            " model recommends, else 0 for `run` and 0.7 for `chat`.",
+            show_default=False,
+        ),
+    ],
+    "top_p": Annotated[
+        float | None,
+        typer.Option(
+            help="Choose among the likeliest tokens that sum to this probability. By default what"
+            " the model recommends.",
+            show_default=False,
+        ),
+    ],
+    "top_k": Annotated[
+        int | None,
+        typer.Option(
+            help="Choose among this many of the likeliest tokens; 0 means all. By default what the"
+            " model recommends.",
+            show_default=False,
+        ),
+    ],
+    "seed": Annotated[
+        int | None,
+        typer.Option(
+            help="The same seed gives the same answer, on every device.", show_default=False
+        ),
+    ],
+}
+
+
+def _engine_group(*left_out: str) -> OptionGroup:
+    """An ``EngineConfig`` from options; the fields that are left out stay as by default."""
+    types = {name: kind for name, kind in _ENGINE_OPTIONS.items() if name not in left_out}
+    defaults = {each.name: each.default for each in fields(EngineConfig)}
+    return OptionGroup(types, {**defaults, "kv_memory": "auto"}, EngineConfig().but)
+
+
+ENGINE = _engine_group(*_SERVER_ONLY)
+SERVED_ENGINE = _engine_group()
+BENCHED_ENGINE = _engine_group("weights", "max_model_len", *_SERVER_ONLY)
+SAMPLING = OptionGroup(_SAMPLING_OPTIONS, dict.fromkeys(_SAMPLING_OPTIONS), SamplingParams)

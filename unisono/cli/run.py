@@ -7,29 +7,20 @@ from typing import Annotated
 import typer
 
 from unisono.cli import completing
-from unisono.cli.errors import clear_errors
+from unisono.cli.option_groups import takes
 from unisono.cli.options import (
+    ENGINE,
     MODEL_HELP,
-    DeviceOption,
-    DtypeOption,
+    SAMPLING,
     GenerationConfigOption,
     JsonOption,
-    KvDtypeOption,
-    KvMemoryOption,
-    MaxModelLenOption,
-    MaxTokensOption,
     RevisionOption,
-    SeedOption,
     SystemOption,
-    TemperatureOption,
-    TensorParallelOption,
-    ThreadsOption,
-    TopKOption,
-    TopPOption,
-    WeightCacheOption,
-    WeightsOption,
 )
+from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
+from unisono.core.sampling import SamplingParams
+from unisono.core.sampling_defaults import SamplingDefaults
 
 __all__ = ["EXAMPLE_MESSAGE", "run"]
 
@@ -39,6 +30,7 @@ EXAMPLE_MESSAGE = (
 )
 
 
+@takes(engine=ENGINE, params=SAMPLING)
 def run(
     model: Annotated[
         str | None,
@@ -55,24 +47,13 @@ def run(
             show_default=False,
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    weights: WeightsOption = "auto",
-    weight_cache: WeightCacheOption = True,
-    tensor_parallel: TensorParallelOption = 1,
-    threads: ThreadsOption = None,
-    max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
-    top_k: TopKOption = None,
-    seed: SeedOption = None,
+    *,
+    engine: EngineConfig,
+    params: SamplingParams,
     system: SystemOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as it stands: no chat template.")
     ] = False,
-    kv_memory: KvMemoryOption = "auto",
-    kv_dtype: KvDtypeOption = "auto",
-    max_model_len: MaxModelLenOption = None,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
     as_json: JsonOption = False,
@@ -88,60 +69,41 @@ def run(
       cat letter.txt | unisono run Qwen/Qwen3-0.6B "Summarise this:"
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
     """
-    with clear_errors():
-        from unisono.cli.answering import (
-            Answer,
-            print_json,
-            print_note,
-            print_statistics,
-            show,
-            start_model,
-        )
-        from unisono.cli.prompt_text import read_prompt, whole_text
-        from unisono.core.sampling import SamplingParams
-        from unisono.core.sampling_defaults import SamplingDefaults
+    from unisono.cli.answering import (
+        Answer,
+        print_json,
+        print_note,
+        print_statistics,
+        show,
+        start_model,
+    )
+    from unisono.cli.prompt_text import read_prompt, whole_text
 
-        model, text = sort_words(model, prompt)
-        params = SamplingParams(
-            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+    model, text = sort_words(model, prompt)
+    if raw and system is not None:
+        raise ConfigError(
+            "--system needs the chat template that --raw switches off.",
+            hint="Leave out one of the two.",
         )
-        if raw and system is not None:
-            raise ConfigError(
-                "--system needs the chat template that --raw switches off.",
-                hint="Leave out one of the two.",
-            )
-        system = None if system is None else whole_text(system, "The system message")
-        given = read_prompt(text)
-        text = EXAMPLE_MESSAGE if given is None else given
-        loaded = start_model(
-            model,
-            device=device,
-            dtype=dtype,
-            weights=weights,
-            weight_cache=weight_cache,
-            kv_memory=kv_memory,
-            kv_dtype=kv_dtype,
-            max_model_len=max_model_len,
-            tensor_parallel=tensor_parallel,
-            threads=threads,
-            revision=revision,
-            generation_config=generation_config,
-        )
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        messages.append({"role": "user", "content": text})
-        answer = Answer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
-        deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
-        for number, delta in enumerate(deltas):
-            if given is None and number == 0:
-                typer.echo(f"example message: {text}\n", err=as_json)
-            if not as_json:
-                show(delta)
-        if as_json:
-            print_json(answer)
-            return
-        show("\n")
-        print_statistics(answer)
-        print_note(loaded)
+    system = None if system is None else whole_text(system, "The system message")
+    given = read_prompt(text)
+    text = EXAMPLE_MESSAGE if given is None else given
+    loaded = start_model(model, engine, revision=revision, generation_config=generation_config)
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages.append({"role": "user", "content": text})
+    answer = Answer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
+    deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
+    for number, delta in enumerate(deltas):
+        if given is None and number == 0:
+            typer.echo(f"example message: {text}\n", err=as_json)
+        if not as_json:
+            show(delta)
+    if as_json:
+        print_json(answer)
+        return
+    show("\n")
+    print_statistics(answer)
+    print_note(loaded)
 
 
 def sort_words(first: str | None, second: str | None) -> tuple[str | None, str | None]:

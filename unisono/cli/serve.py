@@ -7,57 +7,29 @@ from typing import Annotated
 
 import typer
 
-from unisono.cli.errors import clear_errors
+from unisono.cli.option_groups import takes
 from unisono.cli.options import (
-    DeviceOption,
-    DtypeOption,
+    SERVED_ENGINE,
     GenerationConfigOption,
-    KvDtypeOption,
-    KvMemoryOption,
-    MaxModelLenOption,
     ModelArgument,
     RevisionOption,
-    TensorParallelOption,
-    ThreadsOption,
-    WeightCacheOption,
-    WeightsOption,
 )
+from unisono.core.config import EngineConfig
 
 __all__ = ["serve"]
 
 _DEMO_NAME = "unisono-demo"
 
 
+@takes(engine=SERVED_ENGINE)
 def serve(
     model: ModelArgument = None,
+    *,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other than loopback needs an API key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    weights: WeightsOption = "auto",
-    weight_cache: WeightCacheOption = True,
-    tensor_parallel: TensorParallelOption = 1,
-    threads: ThreadsOption = None,
-    kv_memory: KvMemoryOption = "auto",
-    kv_dtype: KvDtypeOption = "auto",
-    max_model_len: MaxModelLenOption = None,
-    max_num_seqs: Annotated[
-        int, typer.Option(help="Most sequences that are computed together.")
-    ] = 64,
-    max_num_batched_tokens: Annotated[
-        int, typer.Option(help="Most tokens in one step, prompts and answers together.")
-    ] = 1024,
-    max_queue: Annotated[
-        int, typer.Option(help="Most requests that wait; more get 429 with Retry-After.")
-    ] = 1024,
-    prefix_cache: Annotated[
-        bool,
-        typer.Option(
-            "--prefix-cache/--no-prefix-cache", help="Reuse what equal beginnings have computed."
-        ),
-    ] = True,
+    engine: EngineConfig,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
     served_model_name: Annotated[
@@ -129,48 +101,31 @@ def serve(
       curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
         -d '{"model": "unisono-demo", "messages": [{"role": "user", "content": "Hello"}]}'
     """
-    with clear_errors():
-        from unisono.core.config import EngineConfig, parse_kv_memory
-        from unisono.hub.generation_config import read_sampling_defaults
-        from unisono.hub.resolving import resolve_model
-        from unisono.server.run import serve as serve_forever
-        from unisono.server.settings import ServerSettings, read_keys
+    from unisono.hub.generation_config import read_sampling_defaults
+    from unisono.hub.resolving import resolve_model
+    from unisono.server.run import serve as serve_forever
+    from unisono.server.settings import ServerSettings, read_keys
 
-        engine = EngineConfig(
-            device=device,
-            dtype=dtype,
-            weights=weights,
-            weight_cache=weight_cache,
-            kv_memory=parse_kv_memory(kv_memory),
-            kv_dtype=kv_dtype,
-            tensor_parallel=tensor_parallel,
-            threads=threads,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            max_num_batched_tokens=max_num_batched_tokens,
-            max_queue=max_queue,
-            prefix_cache=prefix_cache,
-        )
-        names = served_model_name or [default_model_name(model)]
-        folder = resolve_model(model, revision=revision)
-        settings = ServerSettings(
-            model_folder=folder,
-            model_name=names[0],
-            model_aliases=tuple(names[1:]),
-            host=host,
-            port=port,
-            engine=engine,
-            api_keys=read_keys(tuple(api_key or ()), api_key_file),
-            insecure=insecure,
-            watchdog_s=watchdog,
-            sampling_defaults=read_sampling_defaults(folder, generation_config),
-            strict=strict,
-            model_root=default_model_name(model),
-            keep_alive_s=keep_alive,
-            cors_origins=tuple(cors_origin or ()),
-            allowed_hosts=tuple(allowed_host or ()),
-        )
-        serve_forever(settings)
+    names = served_model_name or [default_model_name(model)]
+    folder = resolve_model(model, revision=revision)
+    settings = ServerSettings(
+        model_folder=folder,
+        model_name=names[0],
+        model_aliases=tuple(names[1:]),
+        host=host,
+        port=port,
+        engine=engine,
+        api_keys=read_keys(tuple(api_key or ()), api_key_file),
+        insecure=insecure,
+        watchdog_s=watchdog,
+        sampling_defaults=read_sampling_defaults(folder, generation_config),
+        strict=strict,
+        model_root=default_model_name(model),
+        keep_alive_s=keep_alive,
+        cors_origins=tuple(cors_origin or ()),
+        allowed_hosts=tuple(allowed_host or ()),
+    )
+    serve_forever(settings)
 
 
 def default_model_name(model: str | None) -> str:

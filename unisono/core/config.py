@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from unisono.core.cache import KV_DTYPES
 from unisono.core.errors import ConfigError
@@ -85,6 +86,14 @@ class EngineConfig:
                 "max_num_batched_tokens is smaller than max_num_seqs.",
                 hint="Each running sequence needs a token a step: raise one or lower the other.",
             )
+
+    def but(self, **options: Any) -> EngineConfig:
+        """The same, but for the fields in ``options``; of these ``kv_memory`` may be a text, such
+        as ``2GiB`` or ``auto``."""
+        memory = options.get("kv_memory")
+        if isinstance(memory, str):
+            options["kv_memory"] = parse_kv_memory(memory)
+        return replace(self, **options)
 
 
 def parse_bytes(text: str) -> int:

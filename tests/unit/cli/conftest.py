@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unisono.cli import answering
+from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
@@ -57,9 +58,9 @@ class FakeLLM:
     has_template = True
     recommended = SamplingDefaults()
 
-    def __init__(self, model: str | None = None, **options: Any) -> None:
+    def __init__(self, model: str, config: EngineConfig, **options: Any) -> None:
         self.model = model
-        self.options = options
+        self.options = {**asdict(config), **options}
         self.tokenizer = FakeTokenizer()
         self.engine = FakeEngine()
         self.sampling_defaults = self.recommended
