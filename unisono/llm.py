@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +12,16 @@ from typing import Any
 
 from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError, RequestFailedError
-from unisono.core.random import derive_seed
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
 from unisono.hub.resolving import resolve_model
-from unisono.text.answer import AnswerStream
+from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["LLM", "Completion", "CompletionDelta"]
+__all__ = ["LLM", "Completion"]
 
 Prompt = str | Sequence[int]
 Message = dict[str, Any]
@@ -46,15 +44,6 @@ class Completion:
     stop: str | int | None = None
     """The stop text or token id that ended the answer."""
     num_cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionDelta:
-    """What a step added to a streamed answer."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: FinishReason | None
 
 
 class LLM:
@@ -94,7 +83,7 @@ class LLM:
             progress,
         )
         self._ids = itertools.count()
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, _Running] = {}
 
     def close(self) -> None:
         """End what runs beside this process. Done anyway when it goes or the process ends."""
@@ -137,10 +126,10 @@ class LLM:
         return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
 
     def _complete(self, prompts: list[_Prompt], params: list[SamplingParams]) -> list[Completion]:
-        answers: list[_Answer] = []
+        answers: list[_Running] = []
         try:
             for prompt_index, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
-                for index, seed in enumerate(_seeds(own)):
+                for index, seed in enumerate(own.seeds()):
                     answers.append(self._submit(prompt_index, index, prompt, own, seed))
             waiting = answers
             while waiting:
@@ -148,13 +137,13 @@ class LLM:
                 waiting = [answer for answer in waiting if not answer.has_ended()]
         finally:
             self._forget(answers)
-        return [answer.completion for answer in answers]
+        return [answer.completion() for answer in answers]
 
     # -- streams ----------------------------------------------------------------------------
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None
-    ) -> Generator[CompletionDelta, None, None]:
+    ) -> Generator[AnswerDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
         given = _Prompt(self._encode(prompt), isinstance(prompt, str))
         return self._stream(given, params or self._usual_params(given))
@@ -166,18 +155,18 @@ class LLM:
         *,
         tools: Sequence[Message] | None = None,
         template_kwargs: dict[str, Any] | None = None,
-    ) -> Generator[CompletionDelta, None, None]:
+    ) -> Generator[AnswerDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
         given = _Prompt(self._encode_chat(messages, tools, template_kwargs))
         return self._stream(given, params or self._usual_params(given))
 
     def _stream(
         self, prompt: _Prompt, params: SamplingParams
-    ) -> Generator[CompletionDelta, None, None]:
+    ) -> Generator[AnswerDelta, None, None]:
         (params,) = _one_each(params, 1)
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
-        (seed,) = _seeds(params)
+        (seed,) = params.seeds()
         answer = self._submit(0, 0, prompt, params, seed)
         try:
             while answer.deltas or not answer.has_ended():
@@ -216,7 +205,7 @@ class LLM:
 
     def _submit(
         self, prompt_index: int, index: int, prompt: _Prompt, params: SamplingParams, seed: int
-    ) -> _Answer:
+    ) -> _Running:
         request = Request(
             id=f"offline-{next(self._ids)}",
             prompt_token_ids=tuple(prompt.token_ids),
@@ -225,8 +214,8 @@ class LLM:
         )
         self.engine.add(request)
         context = prompt.token_ids if prompt.is_text else ()
-        stream = AnswerStream(self.tokenizer, request.params, context)
-        answer = _Answer(request, prompt_index, index, stream)
+        stream = AnswerStream(self.tokenizer, request.params, context, index=index)
+        answer = _Running(request, prompt_index, index, stream)
         self._answers[request.id] = answer
         return answer
 
@@ -238,7 +227,7 @@ class LLM:
             if answer.finished:
                 self.engine.abort(output.request_id)
 
-    def _forget(self, answers: list[_Answer]) -> None:
+    def _forget(self, answers: list[_Running]) -> None:
         for answer in answers:
             del self._answers[answer.request.id]
             self.engine.abort(answer.request.id)
@@ -252,59 +241,54 @@ class _Prompt:
     is_text: bool = False
 
 
-class _Answer:
-    """One request's answer while it grows."""
+class _Running:
+    """One request, and its answer while it grows."""
 
     def __init__(
         self, request: Request, prompt_index: int, index: int, stream: AnswerStream
     ) -> None:
-        params = request.params
         self.request = request
         self.finished = False
-        self.error: str | None = None
-        self.deltas: deque[CompletionDelta] = deque()
-        self.completion = Completion(
-            prompt_index=prompt_index,
-            index=index,
-            prompt_token_ids=list(request.prompt_token_ids),
-            text="",
-            token_ids=[],
-            finish_reason="length",
-            logprobs=None if params.logprobs is None else [],
-        )
+        self.deltas: deque[AnswerDelta] = deque()
+        self._prompt_index = prompt_index
         self._stream = stream
+        self._answer = Answer(index)
+        self._error: str | None = None
 
     def has_ended(self) -> bool:
         """Raises RequestFailedError where it ended because the model could not compute it."""
-        if self.error is not None:
-            raise RequestFailedError(self.error)
+        if self._error is not None:
+            raise RequestFailedError(self._error)
         return self.finished
 
     def take(self, output: RequestOutput) -> None:
         """Add a step's tokens; a stop text may end the answer before the engine does."""
         if output.error is not None:
-            self.error = output.error
+            self._error = output.error
             self.finished = True
             return
-        part, completion = self._stream.take(output), self.completion
-        completion.text += part.text
-        completion.token_ids += part.token_ids
-        if completion.logprobs is not None and part.logprobs:
-            completion.logprobs += part.logprobs
-        if output.prompt_logprobs is not None:
-            completion.prompt_logprobs = output.prompt_logprobs
-        completion.num_cached_tokens = output.num_cached_tokens
-        completion.stop = part.stop
-        if part.finish_reason is not None:
-            completion.finish_reason = part.finish_reason
-            self.finished = True
-        self.deltas.append(CompletionDelta(part.text, part.token_ids, part.finish_reason))
+        delta = self._stream.take(output)
+        self._answer.add(delta)
+        self.deltas.append(delta)
+        self.finished = delta.finish_reason is not None
 
-
-def _seeds(params: SamplingParams) -> list[int]:
-    """One for each of the ``n`` answers."""
-    seed = secrets.randbits(63) if params.seed is None else params.seed
-    return [derive_seed(seed, index) for index in range(params.n)]
+    def completion(self) -> Completion:
+        """The whole answer, once it has ended."""
+        answer = self._answer
+        assert answer.finish_reason is not None
+        wants_logprobs = self.request.params.logprobs is not None
+        return Completion(
+            prompt_index=self._prompt_index,
+            index=answer.index,
+            prompt_token_ids=list(self.request.prompt_token_ids),
+            text=answer.text,
+            token_ids=answer.token_ids,
+            finish_reason=answer.finish_reason,
+            logprobs=(answer.logprobs or []) if wants_logprobs else None,
+            prompt_logprobs=answer.prompt_logprobs,
+            stop=answer.stop,
+            num_cached_tokens=answer.num_cached_tokens,
+        )
 
 
 def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -19,6 +19,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from unisono.cli import answering, main
 from unisono.core.sampling_defaults import SamplingDefaults
+from unisono.text.answer import AnswerDelta, Content
+
+
+def delta(text, reason=None):
+    return AnswerDelta(parts=(Content(text),), token_ids=[1], finish_reason=reason)
 
 
 class LLM:
@@ -35,16 +40,14 @@ class LLM:
 
     def stream(self, prompt, params):
         self.answers += 1
-        yield SimpleNamespace(text=f"answer {self.answers}: ", token_ids=[1], finish_reason=None)
+        yield delta(f"answer {self.answers}: ")
         if self.asked.startswith("count"):
             for number in itertools.count():
                 time.sleep(0.02)
-                text = f"<{number}>"
-                yield SimpleNamespace(text=text, token_ids=[1], finish_reason=None)
+                yield delta(f"<{number}>")
                 if Path(os.environ["ENOUGH"]).exists():
                     break
-        text = f"asked {self.asked.splitlines()}"
-        yield SimpleNamespace(text=text, token_ids=[1], finish_reason="stop")
+        yield delta(f"asked {self.asked.splitlines()}", "stop")
 
 
 sys.modules["unisono.llm"] = types.SimpleNamespace(LLM=LLM)

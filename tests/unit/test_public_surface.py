@@ -64,7 +64,8 @@ ROOMS = {
         *("find_family", "load_model"),
     ],
     "unisono.text": [
-        *("AnswerPart", "AnswerStream", "Detokenizer", "TextDelta", "TextStream", "Tokenizer"),
+        *("Answer", "AnswerDelta", "AnswerStream", "Content"),
+        *("Detokenizer", "TextDelta", "TextStream", "Tokenizer"),
     ],
 }
 """The documented names of each room: a change here is a change of the interface."""

@@ -25,13 +25,14 @@ from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.hub.resolving import resolve_model
+from unisono.text.answer import Answer
 
 if TYPE_CHECKING:
     from unisono.llm import LLM
 
 __all__ = [
-    "Answer",
     "Loaded",
+    "TimedAnswer",
     "print_json",
     "print_note",
     "print_statistics",
@@ -75,15 +76,13 @@ def start_model(
     return Loaded(name, llm, time.perf_counter() - began)
 
 
-class Answer:
-    """One answer: its text while it comes, its tokens and times when it is complete."""
+class TimedAnswer:
+    """One answer while it comes, and its times when it is complete."""
 
     def __init__(self, loaded: Loaded, params: SamplingParams) -> None:
         self.loaded = loaded
         self.params = params
-        self.text = ""
-        self.token_ids: list[int] = []
-        self.finish_reason: str | None = None
+        self.whole = Answer()
         self.num_prompt_tokens = 0
         self.first_token_s = 0.0
         self.total_s = 0.0
@@ -111,11 +110,9 @@ class Answer:
         with closing(stream) as deltas:
             for delta in deltas:
                 self.total_s = time.perf_counter() - began
-                if not self.token_ids:
+                if not self.whole.token_ids:
                     self.first_token_s = self.total_s
-                self.text += delta.text
-                self.token_ids += delta.token_ids
-                self.finish_reason = delta.finish_reason
+                self.whole.add(delta)
                 yield delta.text
 
     def _params_behind(self, num_prompt_tokens: int) -> SamplingParams:
@@ -129,22 +126,22 @@ class Answer:
     def tokens_per_s(self) -> float:
         """Tokens after the first, over the time after the first."""
         after_first = self.total_s - self.first_token_s
-        return (len(self.token_ids) - 1) / after_first if after_first > 0 else 0.0
+        return (len(self.whole.token_ids) - 1) / after_first if after_first > 0 else 0.0
 
 
-def print_json(answer: Answer) -> None:
+def print_json(answer: TimedAnswer) -> None:
     """One JSON object on standard output."""
     info = answer.loaded.llm.engine.info
-    num_prompt, num_answer = answer.num_prompt_tokens, len(answer.token_ids)
+    num_prompt, num_answer = answer.num_prompt_tokens, len(answer.whole.token_ids)
     record = {
         "model": answer.loaded.name,
         "device": info.device,
         "dtype": info.dtype,
         "kv_memory": info.kv_bytes,
         "note": info.note,
-        "text": answer.text,
-        "token_ids": answer.token_ids,
-        "finish_reason": answer.finish_reason,
+        "text": answer.whole.text,
+        "token_ids": answer.whole.token_ids,
+        "finish_reason": answer.whole.finish_reason,
         "sampling": answer.params.choice().said(),
         "usage": {
             "prompt_tokens": num_prompt,
@@ -161,15 +158,15 @@ def print_json(answer: Answer) -> None:
     typer.echo(json.dumps(record, ensure_ascii=False))
 
 
-def print_statistics(answer: Answer) -> None:
+def print_statistics(answer: TimedAnswer) -> None:
     """One line on standard error."""
-    parts = [f"{answer.num_prompt_tokens} tokens in, {len(answer.token_ids)} out"]
-    if answer.token_ids:
+    parts = [f"{answer.num_prompt_tokens} tokens in, {len(answer.whole.token_ids)} out"]
+    if answer.whole.token_ids:
         parts.append(f"first after {answer.first_token_s:.2f} s")
-    if len(answer.token_ids) > 1:
+    if len(answer.whole.token_ids) > 1:
         parts.append(f"{answer.tokens_per_s:.1f} tokens/s")
     parts.append(_sampling(answer.params))
-    if answer.finish_reason == "length":
+    if answer.whole.finish_reason == "length":
         parts.append("stopped at the most tokens allowed")
     tell(middle_dot(sys.stderr).join(parts), dim=True)
 

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import typer
 
-from unisono.cli.answering import Answer, Loaded, print_statistics, show
+from unisono.cli.answering import Loaded, TimedAnswer, print_statistics, show
 from unisono.cli.errors import show_error
 from unisono.cli.line_editor import open_editor
 from unisono.cli.shown_text import tell, tell_what_was_escaped
@@ -54,7 +54,7 @@ class Conversation:
     def say(self, text: str) -> None:
         """Add the user's message and stream the answer; a refused message is taken back."""
         self.messages.append({"role": "user", "content": text})
-        answer = Answer(self._loaded, self._params)
+        answer = TimedAnswer(self._loaded, self._params)
         try:
             with closing(answer.to_chat(self.messages)) as deltas, _ctrl_c_noted() as pressed:
                 for delta in deltas:
@@ -71,7 +71,7 @@ class Conversation:
         show("\n")
         print_statistics(answer)
         tell_what_was_escaped()
-        self.messages.append({"role": "assistant", "content": answer.text})
+        self.messages.append({"role": "assistant", "content": answer.whole.text})
 
     def _start_over(self) -> None:
         self.messages.clear()

@@ -15,7 +15,6 @@ from unisono.core.sampling import SamplingParams
 
 __all__ = [
     "ENGINE",
-    "MODEL_HELP",
     "MOST_TOKENS",
     "SAMPLING",
     "BENCHED_ENGINE",
@@ -29,15 +28,14 @@ __all__ = [
 ]
 
 MOST_TOKENS = 1024
-MODEL_HELP = (
-    "A folder, a .gguf file, a hub id such as Qwen/Qwen3-0.6B, or modelscope:Qwen/Qwen3-0.6B."
-    " Without it: the small built-in demo model."
-)
-
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="MODEL", help=MODEL_HELP, show_default=False, autocompletion=completing.models
+        metavar="MODEL",
+        help="A folder, a .gguf file, a hub id such as Qwen/Qwen3-0.6B, or"
+        " modelscope:Qwen/Qwen3-0.6B. Without it: the small built-in demo model.",
+        show_default=False,
+        autocompletion=completing.models,
     ),
 ]
 ThreadsOption = Annotated[

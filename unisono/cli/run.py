@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from unisono.cli import completing
 from unisono.cli.option_groups import takes
 from unisono.cli.options import (
     ENGINE,
-    MODEL_HELP,
     SAMPLING,
     GenerationConfigOption,
     JsonOption,
+    ModelArgument,
     RevisionOption,
     SystemOption,
 )
@@ -32,12 +31,7 @@ EXAMPLE_MESSAGE = (
 
 @takes(engine=ENGINE, params=SAMPLING)
 def run(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help=MODEL_HELP, show_default=False, autocompletion=completing.models
-        ),
-    ] = None,
+    model: ModelArgument = None,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -70,7 +64,7 @@ def run(
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
     """
     from unisono.cli.answering import (
-        Answer,
+        TimedAnswer,
         print_json,
         print_note,
         print_statistics,
@@ -91,7 +85,7 @@ def run(
     loaded = start_model(model, engine, revision=revision, generation_config=generation_config)
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": text})
-    answer = Answer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
+    answer = TimedAnswer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
     deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
     for number, delta in enumerate(deltas):
         if given is None and number == 0:

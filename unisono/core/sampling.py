@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
+from unisono.core.random import derive_seed
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.core.sampling_limits import (
     BIAS,
@@ -133,6 +135,11 @@ class SamplingParams:
     def choice(self) -> SamplingDefaults:
         """How a token is chosen, as far as these say."""
         return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
+
+    def seeds(self) -> list[int]:
+        """The seeds of the ``n`` answers, apart; drawn where ``seed`` is open."""
+        seed = secrets.randbits(63) if self.seed is None else self.seed
+        return [derive_seed(seed, index) for index in range(self.n)]
 
     @property
     def greedy(self) -> bool:

@@ -66,15 +66,8 @@ class TextStream:
         self._include_stop = include_stop
         self._num_tokens = 0
         self._held = ""
-        self._emitted: list[str] = []
         self._stop: str | None = None
         self._is_final = False
-
-    @property
-    def text(self) -> str:
-        """Everything emitted so far."""
-        self._emitted = ["".join(self._emitted)]
-        return self._emitted[0]
 
     def push(self, token_ids: Sequence[int], final: bool = False) -> TextDelta:
         """The text that these tokens add; ``final`` says that no more will come.
@@ -99,7 +92,7 @@ class TextStream:
         if final:
             self._is_final = True
             text += self._detokenizer.finish()
-        return self._emit(text, len(token_ids))
+        return TextDelta(text, self._stop, len(token_ids))
 
     def _push_each(self, stops: StopTexts, token_ids: Sequence[int], final: bool) -> TextDelta:
         texts = []
@@ -107,13 +100,13 @@ class TextStream:
             self._num_tokens += 1
             texts.append(self._advance(stops, self._detokenizer.push((token_id,))))
             if self._stop is not None:
-                return self._emit("".join(texts), index + 1)
+                return TextDelta("".join(texts), self._stop, index + 1)
         if final:
             self._is_final = True
             texts.append(self._advance(stops, self._detokenizer.finish()))
             texts.append(self._held)
             self._held = ""
-        return self._emit("".join(texts), len(token_ids))
+        return TextDelta("".join(texts), self._stop, len(token_ids))
 
     def _advance(self, stops: StopTexts, text: str) -> str:
         """What is certain once ``text`` has come."""
@@ -127,8 +120,3 @@ class TextStream:
             certain = len(window) - stops.num_held
             self._held = window[certain:]
         return window[:certain]
-
-    def _emit(self, text: str, num_tokens: int) -> TextDelta:
-        if text:
-            self._emitted.append(text)
-        return TextDelta(text, self._stop, num_tokens)

@@ -16,13 +16,7 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
-
-
-@dataclass
-class Delta:
-    text: str
-    token_ids: list[int]
-    finish_reason: str | None
+from unisono.text.answer import AnswerDelta, Content
 
 
 class FakeTokenizer:
@@ -70,7 +64,7 @@ class FakeLLM:
         self.closed = 0
         FakeLLM.last = self
 
-    def stream(self, prompt: str | list[int], params: SamplingParams) -> Iterator[Delta]:
+    def stream(self, prompt: str | list[int], params: SamplingParams) -> Iterator[AnswerDelta]:
         self.prompts.append(prompt)
         self.params.append(params)
         try:
@@ -78,7 +72,11 @@ class FakeLLM:
                 if FakeLLM.fail is not None:
                     FakeLLM.fail(index)
                 last = index == len(self.words) - 1
-                yield Delta(word, [index], "stop" if last else None)
+                yield AnswerDelta(
+                    parts=(Content(word),),
+                    token_ids=[index],
+                    finish_reason="stop" if last else None,
+                )
         finally:
             self.closed += 1
 

@@ -12,10 +12,10 @@ from server_fakes import CONTEXT, EOS, LocalHost
 
 from unisono.server.openai.chat import ChatEvents, ChatView
 from unisono.server.openai.completions import CompletionEvents, CompletionView
-from unisono.server.openai.generation import AnswerDelta, Usage
+from unisono.server.openai.generation import Usage
 from unisono.server.openai.prompts import Prompt
 from unisono.server.openai.response_schema import ChatCompletion, Completion
-from unisono.text import Tokenizer
+from unisono.text import AnswerDelta, Content, Tokenizer
 
 
 def chat(text: str = "Hello", **fields: Any) -> dict[str, Any]:
@@ -100,7 +100,11 @@ async def test_the_usage_so_far(client: httpx.AsyncClient) -> None:
 def test_an_event_counts_its_own_tokens_and_no_later_ones(tokenizer: Tokenizer) -> None:
     """A reader that is slower than the engine gets several events at once."""
     usage = Usage(prompt_tokens=2, completion_tokens=3)
-    deltas = [AnswerDelta(0, "a", [97]), AnswerDelta(0, "", [200]), AnswerDelta(0, "b", [98])]
+    deltas = [
+        AnswerDelta(parts=(Content("a"),), token_ids=[97]),
+        AnswerDelta(token_ids=[200]),
+        AnswerDelta(parts=(Content("b"),), token_ids=[98]),
+    ]
     view = CompletionView(
         tokenizer,
         [Prompt((1, 2))],

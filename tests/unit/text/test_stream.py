@@ -77,7 +77,6 @@ def test_equals_the_naive_definition(
         got, num_tokens, stop = got + delta.text, num_tokens + delta.num_tokens, delta.stop
         assert expected_text.startswith(got)
     assert (got, stop, num_tokens) == (expected_text, expected_stop, expected_tokens)
-    assert answer.text == got
 
 
 @pytest.fixture
@@ -102,7 +101,6 @@ def test_possible_beginnings_are_held_and_released(qwen: Tokenizer) -> None:
     parts = [qwen.encode(text) for text in ("a</", "en", "x", "</en")]
     assert [answer.push(part).text for part in parts] == ["a", "", "</enx", ""]
     assert answer.push([], final=True).text == "</en"
-    assert answer.text == "a</enx</en"
 
 
 def test_nothing_comes_after_the_stop(qwen: Tokenizer) -> None:
@@ -111,7 +109,6 @@ def test_nothing_comes_after_the_stop(qwen: Tokenizer) -> None:
     assert answer.push(ids) == TextDelta("ab", "STOP", 6)
     assert answer.push(ids) == TextDelta("", "STOP", 0)
     assert answer.push([], final=True) == TextDelta("", "STOP", 0)
-    assert answer.text == "ab"
 
 
 @pytest.mark.parametrize("num_at_once", [1, 3, 100])
@@ -119,7 +116,7 @@ def test_the_stop_text_belongs_to_the_answer_on_demand(qwen: Tokenizer, num_at_o
     ids = [i for letter in "abSTOPcd" for i in qwen.encode(letter)]
     answer = TextStream(qwen, stop=["STOP", "b"], min_tokens=3, include_stop=True)
     deltas = [answer.push(ids[at : at + num_at_once]) for at in range(0, len(ids), num_at_once)]
-    assert "".join(delta.text for delta in deltas) == answer.text == "abSTOP"
+    assert "".join(delta.text for delta in deltas) == "abSTOP"
     assert deltas[-1].stop == "STOP"
     assert sum(delta.num_tokens for delta in deltas) == 6
 
@@ -147,6 +144,5 @@ def test_many_long_stops_stay_cheap(qwen: Tokenizer) -> None:
     answer = TextStream(qwen, stop=["a" * 1000 + chr(200 + i) for i in range(64)])
     ids = qwen.encode("a") * 2000
     with computing_at_most(10):
-        push_each(answer, ids)
-    assert answer.push([], final=True).text + answer.text
-    assert answer.text == "a" * 2000
+        texts = push_each(answer, ids)
+    assert "".join(texts) + answer.push([], final=True).text == "a" * 2000

@@ -52,14 +52,14 @@ class BodyReader:
 
     async def read(self, request: Request, model: type[Model]) -> Model:
         """The request's body, checked against ``model``. ``request.state.body`` holds its share of
-        the bytes in flight until it is closed.
+        the bytes in flight until it is closed, at the latest with the visit.
 
         Raises:
             ApiError: it is too large, too slow, too much work, not JSON, or does not fit; or there
                 is no room for it now.
-            ClientDisconnect: the client left before the body was complete.
         """
         request.state.body = account = self._budget.account(request.state.tenant)
+        request.state.visit.hold(account)
         encoding = check_encoding(request.headers.get("content-encoding"))
         shape = BodyShape(self._limits.json_depth, self._context())
         body = await self._receive(request, account, None if encoding else shape)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -71,21 +70,19 @@ class Guard:
         self._gate.num_inside += 1
         try:
             await self._answer(scope, visit)
-        except (ClientDisconnect, asyncio.CancelledError):
+        except asyncio.CancelledError:
             if not visit.client_left:
                 raise
         finally:
             visit.close()
-            _close_body(scope)
             self._gate.num_inside -= 1
             self._count(visit)
 
     async def _answer(self, scope: Scope, visit: Visit) -> None:
+        scope.setdefault("state", {})["visit"] = visit
         try:
             app = self._check(scope) or self._app
             await app(scope, visit.receive, visit.send)
-        except ClientDisconnect:
-            raise
         except Exception as error:
             log_failure(_log, error)
             if visit.status is None:
@@ -116,7 +113,7 @@ class Guard:
         tenant = self._keys.tenant(headers)
         if tenant is None and scope["path"] not in _PUBLIC_PATHS:
             raise _unauthorized(sent_key(headers) is not None)
-        scope.setdefault("state", {})["tenant"] = tenant or ""
+        scope["state"]["tenant"] = tenant or ""
         if scope["method"] not in _READING_METHODS:
             self._check_room()
             self._check_length(headers.get(b"content-length", b"0"))
@@ -149,11 +146,6 @@ class Guard:
     def _check_length(self, content_length: bytes) -> None:
         if not content_length.isdigit() or int(content_length[:20]) > self._limits.body_bytes:
             raise body_too_large(self._limits)
-
-
-def _close_body(scope: Scope) -> None:
-    if body := scope.get("state", {}).get("body"):
-        body.close()
 
 
 def _unauthorized(has_key: bool) -> ApiError:

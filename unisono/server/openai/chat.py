@@ -12,8 +12,9 @@ from json import JSONEncoder
 from typing import Any
 
 from unisono.core.request import TokenLogprob
-from unisono.server.openai.generation import AnswerDelta, Usage
+from unisono.server.openai.generation import Usage
 from unisono.server.openai.token_views import chat_logprobs, prompt_logprobs
+from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["ChatEvents", "ChatView", "chat_completion", "usage_ending"]
@@ -107,7 +108,7 @@ class ChatEvents:
         self._count(delta)
         reason = "null" if delta.finish_reason is None else f'"{delta.finish_reason}"'
         logprobs = self._view.logprobs(delta.logprobs) if delta.logprobs else None
-        has_news = bool(delta.text or logprobs or (self._view.shows_ids and delta.token_ids))
+        has_news = bool(delta.parts or logprobs or (self._view.shows_ids and delta.token_ids))
         text = f'{{"content":{_to_json(delta.text)}}}' if has_news else "{}"
         ids = delta.token_ids if has_news else []
         if has_news and (self._counts or delta.finish_reason is None):
@@ -133,7 +134,7 @@ class ChatEvents:
 
 
 def chat_completion(
-    view: ChatView, head: dict[str, Any], answers: list[AnswerDelta], usage: Usage
+    view: ChatView, head: dict[str, Any], answers: list[Answer], usage: Usage
 ) -> bytes:
     """The whole response; ``answers`` are complete, in order."""
     response = {
@@ -149,7 +150,7 @@ def chat_completion(
     return _to_json(response).encode()
 
 
-def _choice(view: ChatView, answer: AnswerDelta) -> dict[str, Any]:
+def _choice(view: ChatView, answer: Answer) -> dict[str, Any]:
     choice = {
         "index": answer.index,
         "message": {"role": "assistant", "content": answer.text, "refusal": None},

@@ -12,9 +12,10 @@ from typing import Any
 
 from unisono.core.request import TokenLogprob
 from unisono.server.openai.chat import usage_ending
-from unisono.server.openai.generation import AnswerDelta, Usage
+from unisono.server.openai.generation import Usage
 from unisono.server.openai.prompts import Prompt
 from unisono.server.openai.token_views import LegacyLogprobs, prompt_logprobs
+from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["CompletionEvents", "CompletionView", "completion"]
@@ -60,11 +61,11 @@ class CompletionView:
     def num_answers(self) -> int:
         return len(self._prompts) * self._num_answers_each
 
-    def is_first(self, delta: AnswerDelta) -> bool:
+    def is_first(self, delta: AnswerDelta | Answer) -> bool:
         """Whether nothing of this answer has been shown, and so its prompt may be due."""
         return delta.index not in self._logprobs
 
-    def choice(self, delta: AnswerDelta) -> dict[str, Any]:
+    def choice(self, delta: AnswerDelta | Answer) -> dict[str, Any]:
         """One entry of ``choices``, without its ``finish_reason``."""
         prompt = self._prompts[delta.index // self._num_answers_each]
         is_first = self.is_first(delta)
@@ -154,7 +155,7 @@ class CompletionEvents:
 
 
 def completion(
-    view: CompletionView, head: dict[str, Any], answers: list[AnswerDelta], usage: Usage
+    view: CompletionView, head: dict[str, Any], answers: list[Answer], usage: Usage
 ) -> bytes:
     """The whole response; ``answers`` are complete, in order."""
     choices = [{**view.choice(answer), "finish_reason": answer.finish_reason} for answer in answers]

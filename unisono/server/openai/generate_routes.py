@@ -13,11 +13,11 @@ from fastapi.responses import Response
 
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
-from unisono.server.http.event_stream import EventStream, Renderer
 from unisono.server.openai.chat import ChatEvents, ChatView, chat_completion
 from unisono.server.openai.completions import CompletionEvents, CompletionView, completion
-from unisono.server.openai.generation import AnswerDelta, Generation, Usage, make_requests
+from unisono.server.openai.generation import Generation, Usage, make_requests
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
+from unisono.server.openai.rendering import collected, streamed
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.openai.response_schema import ChatCompletion, Completion
 from unisono.server.openai.sampling_options import chat_params, completion_params, has_limit
@@ -62,8 +62,8 @@ async def create_chat_completion(request: Request) -> Response:
         events = ChatEvents(
             view, head, num_answers=generation.num_answers, **_shown_usage(body, generation)
         )
-        return await _stream(generation, events)
-    answers = await _collect(generation)
+        return await streamed(generation, events)
+    answers = await collected(generation)
     content = chat_completion(view, head, answers, generation.usage)
     return Response(content, media_type="application/json")
 
@@ -101,8 +101,8 @@ async def create_completion(request: Request) -> Response:
     )
     if body.stream:
         events = CompletionEvents(view, head, **_shown_usage(body, generation))
-        return await _stream(generation, events)
-    answers = await _collect(generation)
+        return await streamed(generation, events)
+    answers = await collected(generation)
     content = completion(view, head, answers, generation.usage)
     return Response(content, media_type="application/json")
 
@@ -136,9 +136,11 @@ def _generation(
         tenant=request.state.tenant,
         cache_salt=body.cache_salt or "",
     )
-    return Generation(
+    generation = Generation(
         service.engine, service.tokenizer, requests, service.metrics, continues_text=continues_text
     )
+    request.state.visit.hold(generation)
+    return generation
 
 
 def _shown_usage(body: SamplingFields, generation: Generation) -> _ShownUsage:
@@ -147,39 +149,3 @@ def _shown_usage(body: SamplingFields, generation: Generation) -> _ShownUsage:
     counts = options is not None and bool(options.continuous_usage_stats)
     usage = generation.usage if wants_usage else None
     return {"usage": usage, "counts": wants_usage and counts}
-
-
-async def _stream(generation: Generation, renderer: Renderer) -> Response:
-    """Waits for the first deltas, so that what fails before them has a status of its own."""
-    return EventStream(generation, await generation.__anext__(), renderer)
-
-
-async def _collect(generation: Generation) -> list[AnswerDelta]:
-    """All answers, complete and in order."""
-    answers = [_Collected(index) for index in range(generation.num_answers)]
-    async for deltas in generation:
-        for delta in deltas:
-            answers[delta.index].add(delta)
-    return [answer.whole() for answer in answers]
-
-
-class _Collected:
-    """The deltas of one answer, until it is whole."""
-
-    def __init__(self, index: int) -> None:
-        self._whole = AnswerDelta(index, "", [])
-        self._texts: list[str] = []
-
-    def add(self, delta: AnswerDelta) -> None:
-        whole = self._whole
-        self._texts.append(delta.text)
-        whole.token_ids += delta.token_ids
-        if delta.logprobs is not None:
-            whole.logprobs = whole.logprobs or []
-            whole.logprobs += delta.logprobs
-        whole.prompt_logprobs = delta.prompt_logprobs or whole.prompt_logprobs
-        whole.finish_reason = delta.finish_reason or whole.finish_reason
-
-    def whole(self) -> AnswerDelta:
-        self._whole.text = "".join(self._texts)
-        return self._whole

@@ -6,42 +6,28 @@ Knows engine requests and text streams; nothing of HTTP or of the shape of respo
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from unisono.core import errors
-from unisono.core.random import derive_seed
-from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
+from unisono.core.request import Request, RequestOutput
 from unisono.core.sampling import SamplingParams
 from unisono.server.engine.answers import Answers
 from unisono.server.metrics import Metrics
-from unisono.text.answer import AnswerStream
+from unisono.text.answer import AnswerDelta, AnswerStream
 from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
 
-__all__ = ["AnswerDelta", "EngineHost", "Generation", "Usage", "make_requests"]
+__all__ = ["EngineHost", "Generation", "Usage", "make_requests"]
 
 
 class EngineHost(Protocol):
     """Where requests are computed."""
 
     async def submit(self, requests: Sequence[Request]) -> Answers: ...
-
-
-@dataclass(slots=True)
-class AnswerDelta:
-    """What was added to one answer."""
-
-    index: int
-    text: str
-    token_ids: list[int]
-    logprobs: list[TokenLogprob] | None = None
-    prompt_logprobs: list[TokenLogprob | None] | None = None
-    finish_reason: FinishReason | None = None
 
 
 @dataclass(slots=True)
@@ -61,8 +47,7 @@ class Usage:
 
 
 @dataclass(slots=True)
-class _Answer:
-    index: int
+class _Running:
     stream: AnswerStream
     counts_cached: bool
     """The first answer to a prompt: the prompt is counted once, whatever ``n``."""
@@ -85,20 +70,20 @@ def make_requests(
     Args:
         room: tokens of prompt and answer, if ``max_tokens`` is to give way to it.
     """
-    seed = secrets.randbits(63) if params.seed is None else params.seed
+    seeds = params.seeds()
     shared = [tuple(prompt) for prompt in prompts]
     return [
         Request(
             id=f"{name}-{prompt_index * params.n + i}",
             prompt_token_ids=prompt,
             params=_fitting(params, len(prompt), room),
-            seed=derive_seed(seed, i),
+            seed=seed,
             priority=priority,
             tenant=tenant,
             cache_salt=cache_salt,
         )
         for prompt_index, prompt in enumerate(shared)
-        for i in range(params.n)
+        for i, seed in enumerate(seeds)
     ]
 
 
@@ -110,7 +95,8 @@ def _fitting(params: SamplingParams, num_prompt: int, room: int | None) -> Sampl
 
 
 class Generation:
-    """Iterating gives, for each step of the engine, what it added to the answers.
+    """Iterating gives, for each step of the engine, what it added to the answers. Whoever iterates
+    closes it.
 
     Args:
         continues_text: the answer goes on in the middle of the prompt's text, so a space at its
@@ -135,12 +121,12 @@ class Generation:
         self._started_s = time.monotonic()
         self._answers: Answers | None = None
         self._state = {
-            request.id: _Answer(
-                index,
+            request.id: _Running(
                 AnswerStream(
                     tokenizer,
                     request.params,
                     request.prompt_token_ids if continues_text else (),
+                    index=index,
                 ),
                 counts_cached=index % request.params.n == 0,
             )
@@ -153,10 +139,13 @@ class Generation:
     def num_answers(self) -> int:
         return len(self._requests)
 
-    def close(self) -> None:
+    def close(self, reason: str = "disconnect") -> None:
         """Frees what the engine still holds; safe to call twice. What has not finished by now is
-        an answer whose client left."""
-        self._give_up("disconnect")
+        an answer whose client left, if no other reason is given."""
+        for answer in self._state.values():
+            if not answer.finished:
+                answer.finished = True
+                self._metrics.finished(reason, time.monotonic() - self._started_s)
         if self._answers is not None:
             self._answers.close()
 
@@ -168,10 +157,8 @@ class Generation:
             return await self._next_deltas()
         except StopAsyncIteration:
             raise
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._give_up("error")
-            self.close()
+        except Exception:
+            self.close("error")
             raise
 
     async def _next_deltas(self) -> list[AnswerDelta]:
@@ -182,12 +169,6 @@ class Generation:
             if deltas := [delta for output in outputs if (delta := self._take(output))]:
                 return deltas
 
-    def _give_up(self, reason: str) -> None:
-        for answer in self._state.values():
-            if not answer.finished:
-                answer.finished = True
-                self._metrics.finished(reason, time.monotonic() - self._started_s)
-
     def _take(self, output: RequestOutput) -> AnswerDelta | None:
         answer = self._state[output.request_id]
         if answer.finished:
@@ -195,30 +176,23 @@ class Generation:
         if output.finish_reason in ("error", "abort"):
             _log.error("The engine failed on a request: %s", output.error)
             raise errors.RequestFailedError("The engine could not finish this request.")
-        part = answer.stream.take(output)
-        if part.ended_by_text:
+        delta = answer.stream.take(output)
+        if delta.ended_by_text:
             assert self._answers is not None
             self._answers.abort(output.request_id)
-        self._count(answer, len(part.token_ids), output.num_cached_tokens)
-        if part.finish_reason is not None:
+        self._count(answer, delta)
+        if delta.finish_reason is not None:
             answer.finished = True
-            self._metrics.finished(part.finish_reason, time.monotonic() - self._started_s)
-        return AnswerDelta(
-            answer.index,
-            part.text,
-            part.token_ids,
-            part.logprobs,
-            output.prompt_logprobs,
-            part.finish_reason,
-        )
+            self._metrics.finished(delta.finish_reason, time.monotonic() - self._started_s)
+        return delta
 
-    def _count(self, answer: _Answer, num_tokens: int, num_cached: int) -> None:
-        if answer.counts_cached and num_cached:
+    def _count(self, answer: _Running, delta: AnswerDelta) -> None:
+        if answer.counts_cached and delta.num_cached_tokens:
             answer.counts_cached = False
-            self.usage.cached_tokens += num_cached
-        if not num_tokens:
+            self.usage.cached_tokens += delta.num_cached_tokens
+        if not delta.token_ids:
             return
-        now_s = time.monotonic()
+        num_tokens, now_s = len(delta.token_ids), time.monotonic()
         if answer.last_token_s is None:
             self._metrics.first_token(now_s - self._started_s)
         else:
