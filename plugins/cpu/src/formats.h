@@ -24,7 +24,8 @@ constexpr int step_cols(int format) {
 constexpr int num_levels(int format) { return format == kInt8 ? 256 : 16; }
 constexpr int middle_level(int format) { return format == kInt8 ? 128 : 8; }
 
-struct alignas(128) Header {
+// Lies at a multiple of 64 bytes at least: blobs come from torch and from mapped files.
+struct Header {
   char magic[8];
   uint32_t version;
   uint32_t format;
@@ -34,6 +35,7 @@ struct alignas(128) Header {
   uint32_t scale_dtype;
   uint64_t payload_bytes;
   uint64_t checksum;
+  uint8_t reserved[72];
 };
 static_assert(sizeof(Header) == 128, "part of the format");
 
