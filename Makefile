@@ -23,7 +23,7 @@ NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugi
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/.installed ## install, then let the built-in model read two messages
+demo: $(VENV)/.installed $(VENV)/.native ## install, then let the built-in model read two messages
 	@scripts/demo
 
 test: $(VENV)/.installed-for-tests ## install what tests need, then run all of them
@@ -61,8 +61,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements/demo.lock | $(BI
 	$(INSTALL) -e .
 	@touch $@
 
+$(VENV)/.native: requirements/native.lock $(NATIVE) | $(VENV)/.installed
+	@PIP="$(PIP)" LOCKED="$(LOCKED)" scripts/build_native $@
+
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt requirements/test.lock plugins/virtual/pyproject.toml examples/plugin/pyproject.toml $(NATIVE) | $(BIN)/python
 	$(call INSTALL_LOCKED,requirements/test.lock)
 	$(INSTALL) -e '.[test,dev]' -e plugins/virtual -e examples/plugin
 	$(INSTALL) --force-reinstall --no-deps ./plugins/cpu
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.native
