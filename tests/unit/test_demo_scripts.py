@@ -1,4 +1,4 @@
-"""What `make demo` runs: kernels are built where that is possible, and what is missing is said once."""
+"""What `make demo` runs: it builds kernels where it can, and says once what is missing."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from tests.engines import GREEDY, answers, engine, request, run
 from tests.families import CASES, Case
 from tests.near_ties import check_scores
 from tests.passes import logits, logits_of_parts
+from tests.training import check_training
 from unisono.core import SamplingParams
 from unisono.engine.kv_cache import peak_blocks
 from unisono.hardware import find_hardware
@@ -53,6 +54,16 @@ def test_logits(any_case: tuple[Any, Path]) -> None:
     with torch.no_grad():
         theirs = model(torch.tensor([prompt])).logits[0]
     assert close(ours, theirs)
+
+
+def test_trained_without_a_cache(any_case: tuple[Any, Path], tmp_path: Path) -> None:
+    model, folder = any_case
+    sequences = checkpoints.prompts(1, 23, 60, 5)
+    hardware = find_hardware("cpu")
+    cached = load_model(folder, hardware, dtype="float32")
+    together = check_training(model, folder, sequences, tmp_path)
+    for sequence, ours in zip(sequences, together, strict=True):
+        assert close(ours, logits(cached, hardware, sequence))
 
 
 def test_greedy_continuation_alone_and_batched(any_case: tuple[Any, Path]) -> None:
