@@ -76,6 +76,11 @@ class UnsupportedModelError(ModelError):
     """The family or the format is not one this version knows."""
 
 
+class LayerListError(CheckpointError, UnsupportedModelError):
+    """What a model's configuration says of its layers, one by one, fits neither their number nor
+    the kinds of layers that its family has here."""
+
+
 class HardwareError(UnisonoError):
     """Something about the device."""
 

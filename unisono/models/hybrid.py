@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from unisono.core.cache import LayerCache
-from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
@@ -86,15 +85,7 @@ def read_recurrent(raw: RawConfig, names: Sequence[str], default: Sequence[bool]
     it, ``default``.
 
     Raises:
-        UnsupportedModelError: another type of layer, or not one for each.
+        LayerListError: another type of layer, or not one for each.
     """
-    kinds = raw.list_of("layer_types", str)
-    if not kinds:
-        return list(default)
-    attention = ("full_attention", "attention")
-    if len(kinds) != len(default) or not set(kinds) <= {*names, *attention}:
-        raise UnsupportedModelError(
-            f"{raw.source}: layer_types must name {names[0]} or {attention[0]} for each of "
-            f"{len(default)} layers."
-        )
-    return [kind in names for kind in kinds]
+    kinds = raw.per_layer("layer_types", *names, "full_attention", "attention")
+    return [kind in names for kind in kinds] if kinds else list(default)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.core.errors import CheckpointError, LayerListError, UnsupportedModelError
 from unisono.core.folder_files import read_json_object
 from unisono.models.config import (
     ModelConfig,
@@ -127,6 +127,39 @@ class RawConfig:
             )
         return value
 
+    def per_layer(self, name: str, *kinds: T) -> list[T]:
+        """One of ``kinds`` for each layer; empty where there is no such list.
+
+        Raises:
+            LayerListError: another kind, or not one for each layer.
+        """
+        value, num_layers = self.get(name, []), self.num_layers
+        if value == []:
+            return []
+        fits = isinstance(value, list) and len(value) == num_layers
+        if not fits or not all(entry in kinds for entry in value):
+            words = " or ".join(map(str, kinds))
+            raise LayerListError(
+                f"{self.source}: {name} must be a list that says {words} for each of {num_layers} "
+                f"layers, is {value!r:.80}."
+            )
+        return value
+
+    def layer_numbers(self, name: str) -> frozenset[int] | None:
+        """Which layers a list names; None where there is no list.
+
+        Raises:
+            LayerListError: no list of numbers.
+        """
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(entry, int) for entry in value):
+            raise LayerListError(
+                f"{self.source}: {name} must be a list of numbers of layers, is {value!r:.80}."
+            )
+        return frozenset(value)
+
     def text(self) -> RawConfig:
         """The configuration of the language model, also of a multimodal checkpoint."""
         own = self.mapping("text_config")
@@ -245,18 +278,13 @@ class RawConfig:
         if self.get("sliding_window") is None:
             return (None,) * num_layers
         window = self.integer("sliding_window")
-        kinds = self.list_of("layer_types", str)
+        kinds = self.per_layer("layer_types", "full_attention", "sliding_attention")
         if not kinds:
             whole = [
                 whole_every is not None and not (i + 1) % whole_every for i in range(num_layers)
             ]
             return tuple(
                 window if i >= default_from and not whole[i] else None for i in range(num_layers)
-            )
-        if len(kinds) != num_layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
-            raise UnsupportedModelError(
-                f"{self.source}: layer_types must name full_attention or sliding_attention "
-                f"for each of {num_layers} layers."
             )
         return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 

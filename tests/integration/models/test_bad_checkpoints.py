@@ -25,6 +25,7 @@ from unisono.core.errors import (
     ConfigError,
     DeviceNotFoundError,
     InsufficientMemoryError,
+    LayerListError,
     UnisonoError,
     UnsupportedModelError,
 )
@@ -192,10 +193,10 @@ WINDOWS: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 8}
         ({"sliding_window": "8"}, CheckpointError, ["sliding_window", "integer"]),
         ({"max_window_layers": "8", "layer_types": ...}, CheckpointError, ["max_window_layers"]),
         ({"max_window_layers": -1, "layer_types": ...}, CheckpointError, ["max_window_layers"]),
-        ({"layer_types": "all"}, CheckpointError, ["layer_types", "list"]),
-        ({"layer_types": [[]]}, CheckpointError, ["layer_types", "list"]),
-        ({"layer_types": ["full_attention"]}, UnsupportedModelError, ["layer_types", "3 layers"]),
-        ({"layer_types": ["linear"] * 3}, UnsupportedModelError, ["sliding_attention"]),
+        ({"layer_types": "all"}, LayerListError, ["layer_types", "list"]),
+        ({"layer_types": [[]]}, LayerListError, ["layer_types", "list"]),
+        ({"layer_types": ["full_attention"]}, LayerListError, ["layer_types", "3 layers"]),
+        ({"layer_types": ["linear"] * 3}, LayerListError, ["sliding_attention"]),
     ],
     ids=str,
 )

@@ -39,7 +39,7 @@ class Bamba(MambaDecoder):
         base = raw.dense_decoder(
             qkv_bias=bias, output_bias=bias, mlp_bias=raw.flag("mlp_bias", False)
         )
-        attention = raw.list_of("attn_layer_indices", int)
+        attention = raw.layer_numbers("attn_layer_indices") or ()
         recurrent = [layer not in attention for layer in range(base.num_layers)]
         return hybrid(base, recurrent, Mamba2Shape.read(raw))
 

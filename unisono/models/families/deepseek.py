@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import IndexShape, ModelConfig
-from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
+from unisono.models.expert_config import (
+    later_layers,
+    read_num_experts,
+    sigmoid_routing,
+    sparse_layers,
+)
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.latent import LatentDecoder, read_latent
 from unisono.models.raw_config import RawConfig
@@ -92,28 +96,11 @@ def read_corrected(raw: RawConfig, index: IndexShape | None = None) -> ModelConf
     return read_deepseek(
         raw,
         sigmoid_routing(raw),
-        layers=_expert_layers(raw),
+        layers=sparse_layers(raw),
         index=index,
         router_float32=True,
         corrected=True,
     )
-
-
-def _expert_layers(raw: RawConfig) -> frozenset[int]:
-    """By ``mlp_layer_types``, else from ``first_k_dense_replace`` on.
-
-    Raises:
-        CheckpointError: not one word for each layer.
-    """
-    kinds, num_layers = raw.list_of("mlp_layer_types", str), raw.num_layers
-    if not kinds:
-        return later_layers(raw)
-    if len(kinds) != num_layers or not set(kinds) <= {"dense", "sparse"}:
-        raise CheckpointError(
-            f"{raw.source}: mlp_layer_types must say dense or sparse for each of {num_layers}"
-            " layers."
-        )
-    return frozenset(i for i, kind in enumerate(kinds) if kind == "sparse")
 
 
 def read_deepseek(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unisono.core.errors import CheckpointError
+from unisono.core.errors import LayerListError
 from unisono.models.config import ModelConfig
 from unisono.models.families.deepseek import V3_DEFAULTS, Deepseek, read_corrected
 from unisono.models.latent import read_index
@@ -17,6 +17,8 @@ _GLM_5 = {
     "n_group": 1,
     "topk_group": 1,
 }
+_WORDS = {"F": "full", "S": "shared"}
+"""What the letters of a pattern stand for."""
 
 
 class DeepseekV32(Deepseek):
@@ -42,20 +44,17 @@ def choosing_layers(raw: RawConfig) -> frozenset[int]:
     """By name (``indexer_types``), by letter (``index_topk_pattern``), or each n-th.
 
     Raises:
-        CheckpointError: not one word for each layer, or the first layer does not choose.
+        LayerListError: not one word for each layer, or the first layer does not choose.
     """
-    num_layers = raw.num_layers
     pattern = raw.get("index_topk_pattern")
     letters = list(pattern) if isinstance(pattern, str) else raw.list_of("index_topk_pattern", str)
-    kinds = raw.list_of("indexer_types", str) or letters
+    words = [_WORDS.get(word, word) for word in raw.list_of("indexer_types", str) or letters]
+    kinds = raw.with_values(indexer_types=words).per_layer("indexer_types", "full", "shared")
     if not kinds:
         every = raw.integer("index_topk_freq", 1)
         offset = raw.integer("index_skip_topk_offset", 2, least=0)
-        return frozenset(i for i in range(num_layers) if max(i - offset + 1, 0) % every == 0)
-    known = {"full": True, "F": True, "shared": False, "S": False}
-    if len(kinds) != num_layers or kinds[0] not in ("full", "F") or not known.keys() >= set(kinds):
-        raise CheckpointError(
-            f"{raw.source}: indexer_types must say full or shared for each of {num_layers} layers,"
-            " and full for the first."
-        )
-    return frozenset(i for i, kind in enumerate(kinds) if known[kind])
+        layers = range(raw.num_layers)
+        return frozenset(i for i in layers if max(i - offset + 1, 0) % every == 0)
+    if kinds[0] != "full":
+        raise LayerListError(f"{raw.source}: indexer_types must say full for the first layer.")
+    return frozenset(i for i, kind in enumerate(kinds) if kind == "full")

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
+from unisono.models.expert_config import read_num_experts, sigmoid_routing, sparse_layers
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.exaone import Exaone4
 from unisono.models.layers.residual import DecoderLayer
@@ -35,7 +34,7 @@ class ExaoneMoe(Exaone4):
             num_experts=read_num_experts(raw, "num_experts"),
             size=size,
             routing=sigmoid_routing(raw),
-            layers=_sparse_layers(raw),
+            layers=sparse_layers(raw),
             shared_size=size * raw.integer("num_shared_experts", 1, least=0),
             corrected=True,
             router_float32=True,
@@ -56,14 +55,3 @@ class ExaoneMoe(Exaone4):
     def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         attention = self.make_attention(ops, config, layer)
         return DecoderLayer(ops, config, attention, self.make_mlp(ops, config, layer))
-
-
-def _sparse_layers(raw: RawConfig) -> frozenset[int]:
-    kinds = raw.list_of("mlp_layer_types", str)
-    if not kinds:
-        return later_layers(raw)
-    if len(kinds) != raw.num_layers or not set(kinds) <= {"dense", "sparse"}:
-        raise UnsupportedModelError(
-            f"{raw.source}: mlp_layer_types must name dense or sparse for each layer."
-        )
-    return frozenset(i for i, kind in enumerate(kinds) if kind == "sparse")

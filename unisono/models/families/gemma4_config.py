@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from unisono.core.errors import CheckpointError
+from unisono.core.errors import CheckpointError, LayerListError
 from unisono.models.config import ModelConfig, check_divides
 from unisono.models.raw_config import RawConfig
 
@@ -149,7 +149,7 @@ class _Reading:
         sizes = [(head_dim, kv_heads) if w else (large, few) for w in self.windows]
         for layer, values in raw.mapping("per_layer_config").items():
             if not layer.isdecimal() or int(layer) >= len(sizes) or not isinstance(values, dict):
-                raise CheckpointError(f"{raw.source}: per_layer_config has no layer {layer!r:.40}.")
+                raise LayerListError(f"{raw.source}: per_layer_config has no layer {layer!r:.40}.")
             own = RawConfig(values, f"{raw.source}: per_layer_config {layer}")
             known = {"head_dim": head_dim, "num_key_value_heads": kv_heads}
             own.require(**dict.fromkeys(set(values) - set(known)))

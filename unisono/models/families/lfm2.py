@@ -98,7 +98,7 @@ def _mlp_width(raw: RawConfig) -> int:
 
 def _with_convolutions(raw: RawConfig, base: ModelConfig) -> HybridConfig:
     num_layers = base.num_layers
-    attention = raw.list_of("full_attn_idxs", int) or range(num_layers)
+    attention = raw.layer_numbers("full_attn_idxs") or range(num_layers)
     shape = ConvShape(
         channels=base.hidden_size,
         width=raw.integer("conv_L_cache", 3, least=2),

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from unisono.core.cache import LayerCache
-from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
@@ -119,42 +118,33 @@ class Llama4Attention(Attention):
 
 
 def _rotates(raw: RawConfig) -> list[bool]:
-    """``no_rope_layers`` has 1 for a layer that rotates."""
-    num_layers, named = raw.num_layers, raw.list_of("no_rope_layers", int)
-    if not named:
-        interval = raw.integer("no_rope_layer_interval", 4)
-        return [bool((i + 1) % interval) for i in range(num_layers)]
-    if len(named) < num_layers:
-        raise UnsupportedModelError(
-            f"{raw.source}: no_rope_layers must have an entry for each of {num_layers} layers."
-        )
-    return [bool(entry) for entry in named[:num_layers]]
+    """``no_rope_layers`` has 1 for a layer that rotates; it may go on beyond the last."""
+    num_layers = raw.num_layers
+    named = raw.list_of("no_rope_layers", int)[:num_layers]
+    flags = raw.with_values(no_rope_layers=named).per_layer("no_rope_layers", 0, 1)
+    if flags:
+        return [bool(flag) for flag in flags]
+    interval = raw.integer("no_rope_layer_interval", 4)
+    return [bool((i + 1) % interval) for i in range(num_layers)]
 
 
 def _chunks(raw: RawConfig, rotates: list[bool]) -> tuple[int | None, ...]:
     """The size of each layer's chunks; None where it sees everything."""
-    if raw.get("attention_chunk_size", 8192) is None:
-        return (None,) * len(rotates)
-    size, kinds = raw.integer("attention_chunk_size", 8192), raw.list_of("layer_types", str)
-    kinds = kinds or ["chunked_attention" if turns else "full_attention" for turns in rotates]
-    if len(kinds) != len(rotates) or not set(kinds) <= {"chunked_attention", "full_attention"}:
-        raise UnsupportedModelError(
-            f"{raw.source}: layer_types must name chunked_attention or full_attention for each of"
-            f" {len(rotates)} layers."
-        )
-    return tuple(size if kind == "chunked_attention" else None for kind in kinds)
+    size = raw.integer("attention_chunk_size", 8192)
+    kinds = raw.per_layer("layer_types", "chunked_attention", "full_attention")
+    chunked = [kind == "chunked_attention" for kind in kinds] or rotates
+    return tuple(size if is_chunked else None for is_chunked in chunked)
 
 
 def _experts(raw: RawConfig) -> ExpertShape:
     num_layers, size = raw.num_layers, raw.integer("intermediate_size", 8192)
     step = raw.integer("interleave_moe_layer_step", 1)
-    named = raw.list_of("moe_layers", int) if raw.get("moe_layers") is not None else None
-    layers = range(step - 1, num_layers, step) if named is None else named
+    named = raw.layer_numbers("moe_layers")
     return ExpertShape(
         num_experts=read_num_experts(raw, "num_local_experts", default=16),
         size=size,
         routing=Routing(num_chosen=raw.integer("num_experts_per_tok", 1), score="sigmoid"),
-        layers=frozenset(layers),
+        layers=frozenset(range(step - 1, num_layers, step)) if named is None else named,
         shared_size=size,
         weighs_input=True,
     )

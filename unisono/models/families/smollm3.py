@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unisono.core.errors import CheckpointError
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
@@ -33,17 +32,15 @@ class SmolLM3(Decoder):
 
 def _rotating_layers(raw: RawConfig, num_layers: int) -> list[bool]:
     """``no_rope_layers`` has a 1 for each layer that does rotate."""
-    flags = raw.list_of("no_rope_layers", int)
-    if not flags:
-        interval = raw.integer("no_rope_layer_interval", 4)
-        return [(layer + 1) % interval != 0 for layer in range(num_layers)]
-    if len(flags) != num_layers:
-        raise CheckpointError(f"{raw.source}: no_rope_layers must have {num_layers} entries.")
-    return [flag != 0 for flag in flags]
+    flags = raw.per_layer("no_rope_layers", 0, 1)
+    if flags:
+        return [bool(flag) for flag in flags]
+    interval = raw.integer("no_rope_layer_interval", 4)
+    return [(layer + 1) % interval != 0 for layer in range(num_layers)]
 
 
 def _windows(raw: RawConfig, rotates: list[bool]) -> tuple[int | None, ...]:
-    if raw.list_of("layer_types", str):
+    if raw.get("layer_types"):
         return raw.windows()
     if not raw.flag("use_sliding_window", False) or raw.get("sliding_window") is None:
         return (None,) * len(rotates)
