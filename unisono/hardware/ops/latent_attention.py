@@ -10,13 +10,13 @@ rotated part, N and V the part of a head's key and the value that come from the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.hardware.ops.attention import AttentionStep, visible, write_planes
+from unisono.hardware.ops.attention import AttentionStep, write_planes
+from unisono.hardware.ops.row_batches import BatchPlan, RowBatch, plan_batches, unseen
 
 __all__ = ["LatentAttentionOps", "LatentAttentionSize"]
 
@@ -80,11 +80,8 @@ class LatentAttentionOps:
 
     def plan_latent_attention(self, step: AttentionStep, cache: Tensor) -> object:
         """Anything all layers of a group can share in this step; kept in ``step.plan``."""
-        tables = zip(step.block_tables, step.context_lens, strict=True)
-        return [
-            _blocks(table[: -(-context // step.block_size)], cache.device)
-            for table, context in tables
-        ]
+        entry_size = cache.shape[2]
+        return plan_batches(step, cache.device, entry_size=entry_size, at_once=_NUMBERS_AT_ONCE)
 
     def latent_attention(
         self,
@@ -104,34 +101,31 @@ class LatentAttentionOps:
         or to the latents, whichever is less work for a row by itself. ``selected`` int64 [T, S] has
         the positions that each query sees, -1 where they are fewer than S.
         """
+        plan: BatchPlan = step.plan
         sizes = _Sizes.of(cache, up)
         num_selected = None if selected is None else selected.shape[1]
-        absorbs = [
-            sizes.absorbs(n, context, num_selected)
-            for n, context in zip(step.query_lens, step.context_lens, strict=True)
-        ]
-        queries = _absorbed(query, up[0], step, absorbs, sizes)
+        choices = [None] * len(plan.batches) if selected is None else plan.split(selected)
         outputs = []
-        choices = _rows_of(selected, step)
-        for row, (row_query, choice) in enumerate(zip(queries, choices, strict=True)):
-            context = step.context_lens[row]
-            latents = _rows(cache, step.plan[row], context)
-            if choice is not None and choice.shape[1] >= context:
+        for queries, choice, batch in zip(plan.split(query), choices, plan.batches, strict=True):
+            if choice is not None and choice.shape[2] >= batch.num_keys:
                 choice = None
-            attend = _attend_latents if absorbs[row] else _attend_expanded
-            outputs.append(attend(row_query, latents, up, choice, scale, sizes))
-        return _valued(outputs, up[1], absorbs, query)
+            absorbs = sizes.absorbs(batch.num_queries, batch.num_keys, num_selected)
+            attend = _attend_absorbed if absorbs else _attend_expanded
+            outputs.append(attend(queries, cache, batch, up, choice, scale, sizes))
+        return plan.join(outputs, query.new_empty((*query.shape[:2], sizes.value)))
 
     def latent_attention_bytes(self, size: LatentAttentionSize) -> int:
-        """The most that ``latent_attention`` and ``select_keys`` take at once for a row, beside
-        what they are given and their results."""
+        """The most that ``latent_attention`` and ``select_keys`` take at once for a step of
+        ``size.num_queries`` tokens, in one row or in many, beside what they are given and their
+        results."""
         context, cached = size.context, size.latent_dim + size.rotated_dim
         heads = max(size.num_heads, size.num_index_heads)
         one_query = context * (heads + (cached if size.num_index_heads else 0))
-        one_head = context * (size.key_dim + size.value_dim)
-        scores = 4 * _most_held(size.num_queries, one_query)
-        expanded = 4 * _most_held(size.num_heads, one_head) + 2 * size.rotated_dim * context
-        gathered = 2 * context * max(cached, size.index_dim)
+        keys = max(context, min(size.num_queries * context, _NUMBERS_AT_ONCE // cached))
+        one_head = keys * (size.key_dim + size.value_dim)
+        scores = 4 * max(_most_held(size.num_queries, one_query), one_query * (keys // context))
+        expanded = 4 * _most_held(size.num_heads, one_head) + 2 * size.rotated_dim * keys
+        gathered = 2 * keys * max(cached, size.index_dim)
         queries = 3 * size.num_queries * size.num_heads * (cached + size.key_dim + size.value_dim)
         return 4 * (scores + expanded + gathered + queries)
 
@@ -146,138 +140,125 @@ class LatentAttentionOps:
         [T, heads, D], weights float32 [T, heads], keys [blocks, block_size, D]. Of equal scores the
         first position is taken.
         """
-        outputs, at = [], 0
-        for row, num_queries in enumerate(step.query_lens):
-            context = step.context_lens[row]
-            tokens = slice(at, at + num_queries)
-            if context <= count:
-                outputs.append(_all_visible(num_queries, context, count, query.device))
-            else:
-                row_keys = _rows(keys, step.plan[row], context).float()
-                outputs.append(_select(query[tokens], weights[tokens], row_keys, count))
-            at += num_queries
-        return torch.cat(outputs) if outputs else query.new_empty((0, count), dtype=torch.int64)
+        plan: BatchPlan = step.plan
+        parts = zip(plan.split(query), plan.split(weights), plan.batches, strict=True)
+        outputs = [_select(*part, keys, count) for part in parts]
+        return plan.join(outputs, query.new_empty((0, count), dtype=torch.int64))
 
 
-def _blocks(table: list[int], device: torch.device) -> slice | Tensor:
-    """Which blocks a row reads; a slice, of which no copy is made, where they are adjacent."""
-    if all(second == first + 1 for first, second in pairwise(table)):
-        return slice(table[0], table[0] + len(table))
-    return torch.tensor(table, device=device)
+def _gather(cache: Tensor, batch: RowBatch) -> Tensor:
+    """What the rows have in the cache, [R, S, D]; zeros behind the end of a shorter row, where
+    anything may be, also NaN, and 0 * NaN is not 0."""
+    found = batch.gather(cache)
+    if batch.num_rows == 1:
+        return found
+    assert batch.hidden is not None
+    return found.masked_fill(unseen(batch.hidden).unsqueeze(-1), 0.0)
 
 
-def _rows(cache: Tensor, blocks: slice | Tensor, context: int) -> Tensor:
-    """[C, D] of one row; a view where its blocks are adjacent in a cache that is contiguous."""
-    found = cache[blocks]
-    return found.flatten(0, 1)[:context]
-
-
-def _rows_of(selected: Tensor | None, step: AttentionStep) -> list[Tensor | None]:
-    if selected is None:
-        return [None] * len(step.query_lens)
-    return list(torch.split(selected, step.query_lens))
-
-
-def _absorbed(
-    query: Tensor, up: Tensor, step: AttentionStep, absorbs: list[bool], sizes: _Sizes
-) -> list[Tensor]:
-    """The queries of each row; of rows that absorb, [n, H, R + P], all of them brought to the
-    latents in one product."""
-    rows = list(torch.split(query, step.query_lens))
-    chosen = [row for row, absorb in zip(rows, absorbs, strict=True) if absorb]
-    if not chosen:
-        return rows
-    joined = torch.cat(chosen) if len(chosen) > 1 else chosen[0]
-    own, rotated = torch.split(joined, [sizes.key, sizes.rotated], -1)
-    latent = torch.bmm(own.transpose(0, 1), up).transpose(0, 1)
-    brought = iter(torch.split(torch.cat((latent, rotated), -1), [len(row) for row in chosen]))
-    return [next(brought) if absorb else row for row, absorb in zip(rows, absorbs, strict=True)]
-
-
-def _valued(outputs: list[Tensor], up: Tensor, absorbs: list[bool], query: Tensor) -> Tensor:
-    """[T, H, V] from the values of rows and, of those that absorb, the mixed latents [n, H, R]."""
-    chosen = [out for out, absorb in zip(outputs, absorbs, strict=True) if absorb]
-    if chosen:
-        joined = torch.cat(chosen) if len(chosen) > 1 else chosen[0]
-        values = torch.bmm(up, joined.permute(1, 2, 0)).permute(2, 0, 1)
-        parts = iter(torch.split(values, [len(out) for out in chosen]))
-        outputs = [
-            next(parts) if absorb else out for out, absorb in zip(outputs, absorbs, strict=True)
-        ]
-    if not outputs:
-        return query.new_empty((*query.shape[:2], up.shape[1]))
-    return torch.cat(outputs) if len(outputs) > 1 else outputs[0].contiguous()
-
-
-def _attend_latents(
+def _attend_absorbed(
     query: Tensor,
-    latents: Tensor,
+    cache: Tensor,
+    batch: RowBatch,
     up: tuple[Tensor, Tensor],
     selected: Tensor | None,
     scale: float,
     sizes: _Sizes,
 ) -> Tensor:
-    """Absorbed queries [n, H, R + P] over latents [C, R + P] -> mixed latents [n, H, R]."""
-    latents = latents.float()
-    if selected is not None:
-        return _attend_selected(query, latents, selected, scale, sizes)
-    outputs = []
-    for rows, seen in _causal_tiles(len(query), len(latents), query.shape[1]):
-        scores = query[rows].float() @ latents[:seen].T * scale
-        hidden = _hidden(rows, seen, query.device)
-        if hidden is not None:
-            scores = scores.masked_fill_(hidden.unsqueeze(1), float("-inf"))
-        outputs.append(torch.softmax(scores, -1) @ latents[:seen, : sizes.latent])
-    return torch.cat(outputs).to(query.dtype)
+    """Queries [R, n, H, N + P], brought to the latents -> [R, n, H, V]."""
+    own, rotated = torch.split(query.flatten(0, 1), [sizes.key, sizes.rotated], -1)
+    latent = torch.bmm(own.transpose(0, 1), up[0]).transpose(0, 1)
+    brought = torch.cat((latent, rotated), -1).view(*query.shape[:3], -1)
+    if selected is None:
+        mixed = _attend_latents(brought, cache, batch, scale, sizes)
+    else:
+        mixed = _attend_selected(brought, cache, batch, selected, scale, sizes)
+    values = torch.bmm(up[1], mixed.flatten(0, 1).permute(1, 2, 0)).permute(2, 0, 1)
+    return values.view(*query.shape[:2], *values.shape[1:])
+
+
+def _attend_latents(
+    query: Tensor, cache: Tensor, batch: RowBatch, scale: float, sizes: _Sizes
+) -> Tensor:
+    """Absorbed queries [R, n, H, R + P] -> mixed latents [R, n, H, R]."""
+    latents, outputs = _gather(cache, batch).float(), []
+    for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
+        seen, part = latents[:, : hidden.shape[2]], query[:, rows]
+        scores = (part.flatten(1, 2).float() * scale) @ seen.mT
+        scores = torch.unflatten(scores, 1, part.shape[1:3])
+        scores = scores.masked_fill_(hidden.unsqueeze(2), float("-inf"))
+        mixed = torch.softmax(scores, -1).flatten(1, 2) @ seen[..., : sizes.latent]
+        outputs.append(torch.unflatten(mixed, 1, part.shape[1:3]))
+    return _joined(outputs, 1).to(query.dtype)
 
 
 def _attend_selected(
-    query: Tensor, latents: Tensor, selected: Tensor, scale: float, sizes: _Sizes
+    query: Tensor,
+    cache: Tensor,
+    batch: RowBatch,
+    selected: Tensor,
+    scale: float,
+    sizes: _Sizes,
 ) -> Tensor:
-    """The same where each query sees latents of its own, selected [n, S]."""
-    outputs = []
-    for rows in _tiles(len(query), selected.shape[1] * (query.shape[1] + latents.shape[1])):
-        chosen = latents[selected[rows].clamp(min=0)]
-        scores = torch.bmm(query[rows].float(), chosen.transpose(1, 2)) * scale
-        scores = scores.masked_fill((selected[rows] < 0).unsqueeze(1), float("-inf"))
-        outputs.append(torch.bmm(torch.softmax(scores, -1), chosen[..., : sizes.latent]))
-    return torch.cat(outputs).to(query.dtype)
+    """The same where each query sees latents of its own, selected [R, n, S]; no others are read."""
+    size, outputs = cache.shape[1], []
+    held = batch.num_rows * selected.shape[2] * (query.shape[2] + cache.shape[2])
+    for rows in _tiles(batch.num_queries, held):
+        part, positions = query[:, rows], selected[:, rows].clamp(min=0)
+        blocks = batch.blocks.gather(1, positions.flatten(1) // size).view_as(positions)
+        chosen = cache[blocks, positions % size].float()
+        scores = (part.float() * scale) @ chosen.mT
+        scores = scores.masked_fill_((selected[:, rows] < 0).unsqueeze(2), float("-inf"))
+        outputs.append(torch.softmax(scores, -1) @ chosen[..., : sizes.latent])
+    return _joined(outputs, 1).to(query.dtype)
 
 
 def _attend_expanded(
     query: Tensor,
-    latents: Tensor,
+    cache: Tensor,
+    batch: RowBatch,
     up: tuple[Tensor, Tensor],
     selected: Tensor | None,
     scale: float,
     sizes: _Sizes,
 ) -> Tensor:
-    """Queries [n, H, N + P] over the keys and values of latents [C, R + P] -> [n, H, V]."""
-    context = len(latents)
+    """Queries [R, n, H, N + P] over the keys and values of the latents -> [R, n, H, V]."""
+    latents, outputs = _gather(cache, batch), []
     latent, rotated = torch.split(latents, [sizes.latent, sizes.rotated], -1)
-    outputs = []
-    for heads in _tiles(len(up[0]), context * (sizes.key + sizes.value)):
+    untiled = 0 if batch.hidden is None else batch.num_queries
+    one_head = batch.num_rows * batch.num_keys * max(sizes.key + sizes.value, untiled)
+    for heads in _tiles(len(up[0]), one_head):
         own, values = (
-            F.linear(latent, part[heads].flatten(0, 1)).view(context, -1, part.shape[1])
+            torch.unflatten(F.linear(latent, part[heads].flatten(0, 1)), -1, (-1, part.shape[1]))
             for part in up
         )
-        shared = rotated.unsqueeze(1).expand(-1, own.shape[1], -1)
-        keys = torch.cat((own, shared), -1).permute(1, 2, 0).float()
-        values = values.transpose(0, 1).float()
+        shared = rotated.unsqueeze(2).expand(-1, -1, own.shape[2], -1)
+        keys = torch.cat((own, shared), -1).permute(0, 2, 3, 1).float()
+        values = values.transpose(1, 2).float()
         mixed = []
-        for rows, seen in _causal_tiles(len(query), context, len(keys)):
-            scores = query[rows, heads].transpose(0, 1).float() @ keys[..., :seen] * scale
-            hidden = _hidden(rows, seen, query.device, selected)
-            if hidden is not None:
-                scores = scores.masked_fill_(hidden, float("-inf"))
-            mixed.append((torch.softmax(scores, -1) @ values[:, :seen]).transpose(0, 1))
-        outputs.append(torch.cat(mixed))
-    return torch.cat(outputs, 1).to(query.dtype)
+        for rows, hidden in batch.tiles(None, _at_once(keys.shape[1] * batch.num_keys)):
+            count = hidden.shape[2]
+            scores = (query[:, rows, heads].transpose(1, 2).float() * scale) @ keys[..., :count]
+            if selected is not None:
+                hidden = _unselected(selected[:, rows], count)
+            scores = scores.masked_fill_(hidden.unsqueeze(1), float("-inf"))
+            mixed.append((torch.softmax(scores, -1) @ values[:, :, :count]).transpose(1, 2))
+        outputs.append(_joined(mixed, 1))
+    return _joined(outputs, 2).to(query.dtype)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _at_once(size_of_one: int) -> int:
+    """As many things as are held together."""
+    return max(1, _NUMBERS_AT_ONCE // max(1, size_of_one))
 
 
 def _tiles(count: int, size_of_one: int) -> list[slice]:
     """``count`` things in runs of as many as are held at once."""
-    step = max(1, _NUMBERS_AT_ONCE // max(1, size_of_one))
+    step = _at_once(size_of_one)
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
@@ -286,44 +267,34 @@ def _most_held(count: int, size_of_one: int) -> int:
     return min(count * size_of_one, max(_NUMBERS_AT_ONCE, size_of_one))
 
 
-def _causal_tiles(num_queries: int, context: int, num_heads: int) -> list[tuple[slice, int]]:
-    """The last queries of a context in runs, and how many of its tokens any of a run sees."""
-    tiles = _tiles(num_queries, num_heads * context)
-    return [(rows, context - num_queries + rows.stop) for rows in tiles]
+def _unselected(selected: Tensor, num_keys: int) -> Tensor:
+    """What queries do not see that see ``selected`` [R, n, S] alone, bool [R, n, num_keys]."""
+    shape = (*selected.shape[:2], num_keys + 1)
+    hidden = torch.ones(shape, dtype=torch.bool, device=selected.device)
+    hidden.scatter_(2, torch.where(selected < 0, num_keys, selected), False)
+    return hidden[..., :num_keys]
 
 
-def _hidden(
-    rows: slice, seen: int, device: torch.device, selected: Tensor | None = None
-) -> Tensor | None:
-    """What each of some queries does not see of ``seen`` tokens, of which the last one sees all,
-    bool [queries, seen]; None where there is nothing."""
-    if selected is not None:
-        chosen = selected[rows]
-        hidden = torch.ones(len(chosen), seen + 1, dtype=torch.bool, device=device)
-        hidden.scatter_(1, torch.where(chosen < 0, seen, chosen), False)
-        return hidden[:, :seen]
-    num_queries = rows.stop - rows.start
-    return None if num_queries == 1 else ~visible(num_queries, seen, None, device)
-
-
-def _all_visible(num_queries: int, context: int, count: int, device: torch.device) -> Tensor:
-    """Every position up to a query's own, then -1."""
-    positions = torch.arange(count, device=device)
-    last = torch.arange(context - num_queries, context, device=device).unsqueeze(1)
-    return torch.where(positions <= last, positions, -1)
-
-
-def _select(query: Tensor, weights: Tensor, keys: Tensor, count: int) -> Tensor:
-    """One row: query [n, heads, D], weights [n, heads], keys [C, D] -> [n, count]."""
+def _select(query: Tensor, weights: Tensor, batch: RowBatch, cache: Tensor, count: int) -> Tensor:
+    """query [R, n, heads, D], weights [R, n, heads] -> [R, n, count]."""
+    keys = _gather(cache, batch).float() if batch.num_keys > count else None
     outputs = []
-    for rows, seen in _causal_tiles(len(query), len(keys), query.shape[1]):
-        dots = F.relu(query[rows].float() @ keys[:seen].T)
-        scores = torch.bmm(weights[rows].unsqueeze(1), dots).squeeze(1)
-        hidden = _hidden(rows, seen, query.device)
-        if hidden is not None:
-            scores = scores.masked_fill_(hidden, float("-inf"))
-        ordered, positions = scores.sort(dim=-1, descending=True, stable=True)
-        unseen = ordered[:, :count] == float("-inf")
-        chosen = positions[:, :count].masked_fill(unseen, -1)
-        outputs.append(F.pad(chosen, (0, count - chosen.shape[1]), value=-1))
-    return torch.cat(outputs)
+    for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
+        if keys is None:
+            positions = torch.arange(hidden.shape[2], device=hidden.device)
+            chosen = torch.where(hidden, -1, positions)
+        else:
+            chosen = _best(query[:, rows], weights[:, rows], keys, hidden, count)
+        outputs.append(F.pad(chosen, (0, count - chosen.shape[2]), value=-1))
+    return _joined(outputs, 1)
+
+
+def _best(query: Tensor, weights: Tensor, keys: Tensor, hidden: Tensor, count: int) -> Tensor:
+    """The same, of the first keys [R, S, D], as many as ``hidden`` [R, n, S] is about; no more than
+    there are."""
+    dots = F.relu(query.flatten(1, 2).float() @ keys[:, : hidden.shape[2]].mT)
+    scores = weights.unsqueeze(2) @ torch.unflatten(dots, 1, query.shape[1:3])
+    scores = scores.squeeze(2).masked_fill_(hidden, float("-inf"))
+    ordered, positions = scores.sort(dim=-1, descending=True, stable=True)
+    unseen = ordered[..., :count] == float("-inf")
+    return positions[..., :count].masked_fill(unseen, -1)
