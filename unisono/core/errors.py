@@ -5,7 +5,8 @@ UnisonoError
 |- ModelError                  the checkpoint
 |  |- ModelNotFoundError         no such folder or repository, or it cannot be reached
 |  |- CheckpointError            files are missing, truncated, or contradict each other
-|  `- UnsupportedModelError      a family or format this version does not know
+|  |- UnsupportedModelError      a family or format this version does not know
+|  `- LayerListError             both: a list that says something of each layer does not fit
 |- HardwareError               the device
 |  |- DeviceNotFoundError        unknown name, or its driver or plugin is not here
 |  |- InsufficientMemoryError    says how much is needed and what to change
@@ -33,6 +34,7 @@ __all__ = [
     "HelperFailedError",
     "InsufficientMemoryError",
     "InvalidRequestError",
+    "LayerListError",
     "ModelError",
     "ModelNotFoundError",
     "QueueFullError",
