@@ -18,7 +18,7 @@ from unisono.engine.pages import PageLayout
 from unisono.hardware import Hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group
-from unisono.models import LoadedModel, load_model
+from unisono.models import LoadedModel, StepContext, load_model
 from unisono.models.parallel import Shard
 
 T = TypeVar("T")
@@ -43,6 +43,15 @@ def logits(
     loaded: LoadedModel, hardware: Hardware, token_ids: list[int], kv_dtype: str = "auto"
 ) -> torch.Tensor:
     """All logits of one sequence in one pass."""
+    with torch.inference_mode():
+        tensor, step = one_pass(loaded, hardware, token_ids, kv_dtype)
+        return loaded.model.logits(loaded.model(tensor, step))
+
+
+def one_pass(
+    loaded: LoadedModel, hardware: Hardware, token_ids: list[int], kv_dtype: str = "auto"
+) -> tuple[torch.Tensor, StepContext]:
+    """What a model is given for one sequence in one pass."""
     pages = PageLayout.of(layer_caches(loaded.model, loaded.dtype, kv_dtype), BLOCK_SIZE)
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
     runner = ModelRunner(
@@ -61,9 +70,7 @@ def logits(
         all_token_ids=token_ids,
         rope_length=loaded.model.rope_length(len(token_ids), len(token_ids)),
     )
-    with torch.inference_mode():
-        tensor, step = runner.prepare(Batch([row]))
-        return loaded.model.logits(loaded.model(tensor, step))
+    return runner.prepare(Batch([row]))
 
 
 def logits_of_parts(

@@ -7,22 +7,24 @@ the hardware's ops. A family overrides what differs.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import StandardDecoder
 from unisono.models.checkpoint.names import CheckpointNames, fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.layers.attention import Attention
-from unisono.models.layers.linear import Embedding, Head
+from unisono.models.layers.described import standard_of
+from unisono.models.layers.linear import Embedding, Head, ScaledEmbedding
 from unisono.models.layers.mlp import MLP
 from unisono.models.layers.moe import MoE
 from unisono.models.layers.norm import make_norm
 from unisono.models.layers.residual import DecoderLayer
-from unisono.models.layers.rope import Angles, make_rope, ropes_by_layer
+from unisono.models.layers.rope import Angles, ropes_by_layer
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
@@ -32,7 +34,6 @@ __all__ = ["Decoder", "num_pairs"]
 class Decoder(nn.Module):
     """Token ids in, hidden states or logits out. Subclasses are the families."""
 
-    fusion_kind: str | None = "decoder"
     ignored_weights: ClassVar[tuple[str, ...]] = (
         *("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"),
         *("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias"),
@@ -43,16 +44,13 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = Embedding(ops, config.vocab_size, config.hidden_size)
+        self.embed_tokens = self.make_embedding(ops, config)
         self.layers = nn.ModuleList(
             self.make_layer(ops, config, layer) for layer in range(config.num_layers)
         )
         self.norm = make_norm(ops, config, config.hidden_size)
         self.lm_head = Head(ops, config.hidden_size, config.vocab_size)
-        self.rope = make_rope(config.rope, device)
         self.layer_ropes = ropes_by_layer(config.ropes, device)
-        if not self._is_standard():
-            self.fusion_kind = None
 
     @classmethod
     @abstractmethod
@@ -63,6 +61,11 @@ class Decoder(nn.Module):
         """How this family's checkpoints name what it has."""
         experts = self.config.experts
         return CheckpointNames(splits=() if experts is None else fused_experts(experts.num_experts))
+
+    def make_embedding(self, ops: PortableOps, config: ModelConfig) -> Embedding:
+        if config.embedding_scale == 1.0:
+            return Embedding(ops, config.vocab_size, config.hidden_size)
+        return ScaledEmbedding(ops, config.vocab_size, config.hidden_size, config.embedding_scale)
 
     def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         return DecoderLayer(
@@ -82,25 +85,34 @@ class Decoder(nn.Module):
             return MoE(ops, config)
         return MLP(ops, config)
 
-    def _is_standard(self) -> bool:
-        """Whether it is a stack of standard layers, all alike."""
-        kinds = {getattr(layer, "fusion_kind", None) for layer in self.layers}
-        own = type(self).embed, type(self).forward
-        is_plain = self.config.layer_ropes is None and self.config.embedding_scale == 1.0
-        return kinds == {"decoder_layer"} and is_plain and own == (Decoder.embed, Decoder.forward)
+    @final
+    def standard(self) -> StandardDecoder | None:
+        """The record of what ``forward`` computes; None where one of its parts has none."""
+        embedding, norm = self.embed_tokens.standard(), self.norm.standard()
+        layers = tuple(map(standard_of, self.layers))
+        rope = self.layer_ropes[0]
+        if embedding is None or norm is None or None in layers:
+            return None
+        if rope is None or any(other is not rope for other in self.layer_ropes):
+            return None
+        return StandardDecoder(
+            embedding=embedding, layers=layers, norm=norm, rotation=rope.record()
+        )
 
+    @final  # type: ignore[misc]  # torch declares forward as an attribute
     def forward(self, token_ids: Tensor, step: StepContext) -> Tensor:
-        """token_ids int64 [T] -> hidden states [T, H], normed."""
-        x, residual = self.embed(token_ids), None
+        """token_ids int64 [T] -> hidden states [T, H], normed. What differs between families is in
+        the parts, which say for themselves whether they are standard."""
+        x, residual = self.embed_tokens(token_ids), None
+        self.prepare_step(token_ids, x, step)
         for layer, rope in zip(self.layers, self.angles(step), strict=True):
             x, residual = layer(x, residual, rope, step)
         return self.norm.add(x, residual)[0]
 
-    def embed(self, token_ids: Tensor) -> Tensor:
-        """token_ids int64 [T] -> [T, H], what enters the first layer."""
-        x = self.embed_tokens(token_ids)
-        return x if self.config.embedding_scale == 1.0 else x * self.config.embedding_scale
+    def prepare_step(self, token_ids: Tensor, x: Tensor, step: StepContext) -> None:
+        """Leave in ``step.shared`` what a family's own layers need besides ``x`` [T, H]."""
 
+    @final
     def angles(self, step: StepContext) -> list[Angles | None]:
         """How each layer rotates the step's tokens."""
         positions, lengths = step.positions, step.rope_lengths

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import Standard
+from unisono.models.decoder import Decoder
+from unisono.models.layers.described import standard_of
 from unisono.models.layers.split import gives_term
 
 __all__ = ["fuse"]
@@ -13,14 +16,19 @@ __all__ = ["fuse"]
 def fuse(module: nn.Module, ops: PortableOps, *, divided: bool = False) -> None:
     """Offer ``module`` and, where it is not taken, its parts to ``ops.fuse``.
 
-    Modules that may be taken carry a ``fusion_kind``. Those of a ``divided`` model that contain
-    sums over ranks are not offered: no single device can form these.
+    Offered is what has a record. Modules of a ``divided`` model that contain sums over ranks are
+    not: no single device can form these.
     """
     divided = divided and not gives_term(module)
-    kind = None if divided else getattr(module, "fusion_kind", None)
-    replacement = None if kind is None else ops.fuse(kind, module)
+    standard = None if divided else _offered(module)
+    replacement = None if standard is None else ops.fuse(standard, module.forward)
     if replacement is not None:
         module.forward = replacement
         return
     for child in module.children():
         fuse(child, ops, divided=divided)
+
+
+def _offered(module: nn.Module) -> Standard | None:
+    record = module.standard() if isinstance(module, Decoder) else standard_of(module)
+    return record if isinstance(record, Standard) else None

@@ -36,7 +36,7 @@ class StepContext:
     rope_lengths: Tensor | None = None
     """int64 [T]: the length that each token's sequence is rotated for; None: all 0."""
     shared: dict[str, Any] = field(default_factory=dict)
-    """What a layer leaves for later ones of this step."""
+    """What a decoder or a layer leaves for later layers of this step."""
 
     def keys_and_values(self, ops: PortableOps, layer: int, key: Tensor, value: Tensor) -> LayerKV:
         """Write key and value [T, Hk, D] to the layer's cache, and return what attention reads."""

@@ -44,7 +44,7 @@ def test_a_float16_mlp_with_quantised_weights() -> None:
         linear.prepare(WeightFormat(bits=8))
     x = torch.randn(3, 64)
     expected = mlp(x)
-    fused = ops.fuse("mlp", mlp)
+    fused = ops.fuse(mlp.standard(), mlp.forward)
     assert fused is not None
     assert fused(x.half()).dtype == torch.float16
     torch.testing.assert_close(fused(x.half()).float(), expected, rtol=0.02, atol=0.02)

@@ -19,6 +19,7 @@ from unisono.core.errors import CheckpointError
 from unisono.hardware import AttentionStep, Finding, LayerKV, PackedForm, QuantizedKV
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
 from unisono.hardware.ops.experts import Expert
+from unisono.hardware.ops.standard import Standard, StandardDecoder, StandardMLP
 from unisono.hardware.weights.compact_weight import (
     CompactWeight,
     HeldWeight,
@@ -27,12 +28,12 @@ from unisono.hardware.weights.compact_weight import (
 )
 from unisono.hardware.weights.ggml_blocks import BlockWeight, as_levels
 from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
 
 __all__ = ["NativeCpuHardware", "NativeCpuOps"]
 
-_COVERED = (torch.bfloat16, torch.float32)
 _BLOCK_BITS = {
     **dict.fromkeys(("Q4_0",), 5.0),
     **dict.fromkeys(("Q4_1", "Q4_K"), 6.0),
@@ -99,7 +100,7 @@ class NativeCpuOps(CpuOps):
         self.fallbacks[f"{op} {str(x.dtype).removeprefix('torch.')} {list(x.shape)}"] += 1
 
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
-        if format is None and weight.dtype not in _COVERED:
+        if format is None and weight.dtype not in COVERED:
             return super().prepare_linear(weight, format)
         self.packs = True
         if format is not None:
@@ -130,12 +131,12 @@ class NativeCpuOps(CpuOps):
         if not isinstance(weight, PackedWeight):
             self._fall_back("linear", x)
             return super().linear(x, weight, bias)
-        if x.dtype not in _COVERED:
+        if x.dtype not in COVERED:
             return self.linear(x.float(), weight, bias).to(x.dtype)
         return native.linear(x, weight, _float(bias))
 
     def logits(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
-        if not isinstance(weight, PackedWeight) or x.dtype not in _COVERED:
+        if not isinstance(weight, PackedWeight) or x.dtype not in COVERED:
             return super().logits(x, weight, bias)
         return native.linear(x, weight, _float(bias), dtype=torch.float32)
 
@@ -145,13 +146,13 @@ class NativeCpuOps(CpuOps):
         return native.linear(sums, weight.shifts, None).to(x.dtype)
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
-        if gate_up.dtype not in _COVERED or gate_up.requires_grad:
+        if gate_up.dtype not in COVERED or gate_up.requires_grad:
             self._fall_back("silu_mul", gate_up)
             return super().silu_mul(gate_up)
         return native.silu_mul(gate_up)
 
     def plan_attention(self, step: AttentionStep, kv: LayerKV) -> Any:
-        if isinstance(kv, QuantizedKV) or kv.dtype not in _COVERED:
+        if isinstance(kv, QuantizedKV) or kv.dtype not in COVERED:
             return super().plan_attention(step, kv)
         return native.PagedStep(
             step.query_lens, step.context_lens, step.block_tables, step.slots, step.window
@@ -190,7 +191,7 @@ class NativeCpuOps(CpuOps):
         differentiable = x.requires_grad or weights.requires_grad
         if activation != "silu" or differentiable or not all(map(_is_packed, chosen.values())):
             return super().moe_experts(x, ids, weights, experts, activation)
-        if x.dtype not in _COVERED:
+        if x.dtype not in COVERED:
             return self.moe_experts(x.float(), ids, weights, experts).to(x.dtype)
         pairs = {index: (expert.gate_up, expert.down) for index, expert in chosen.items()}
         return native.experts(x, ids.contiguous(), weights.contiguous(), pairs)
@@ -212,9 +213,10 @@ class NativeCpuOps(CpuOps):
     ) -> Tensor:
         return native.draw(logits.contiguous(), uniforms, top_k=top_k, top_p=top_p, min_p=min_p)
 
-    def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
-        makers = {"decoder": fused_decoder, "mlp": fused_mlp}
-        return makers[kind](self, module) if kind in makers and _is_covered(module) else None
+    def fuse(self, standard: Standard, forward: Callable[..., Any]) -> Callable[..., Any] | None:
+        if isinstance(standard, StandardDecoder):
+            return fused_decoder(standard, forward, self)
+        return fused_mlp(standard) if isinstance(standard, StandardMLP) else None
 
 
 def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
@@ -227,71 +229,6 @@ def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
         weight.format.group_size,
         zeros=weight.zeros,
         scale_dtype=torch.bfloat16 if exact else torch.float32,
-    )
-
-
-def fused_mlp(ops: NativeCpuOps, mlp: Any) -> Callable[..., Any] | None:
-    """gate_up, silu and product, down: one call."""
-    weights = mlp.gate_up_proj.weight, mlp.down_proj.weight
-    biases = _float(mlp.gate_up_proj.bias), _float(mlp.down_proj.bias)
-
-    def forward(x: Tensor) -> Tensor:
-        if x.dtype not in _COVERED:
-            return forward(x.float()).to(x.dtype)
-        return native.mlp(x, *weights, *biases)
-
-    return forward
-
-
-def fused_decoder(ops: NativeCpuOps, decoder: Any) -> Callable[..., Any] | None:
-    """All layers in one call. What is a ``decoder`` by kind has the standard layer: norm,
-    attention with rotary halves, norm, gated MLP."""
-    config = decoder.config
-    shape = native.DecoderShape(
-        hidden=config.hidden_size,
-        inner=config.intermediate_size,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        rotary_half=len(decoder.rope.frequencies),
-        eps=config.rms_norm_eps,
-        scale=decoder.layers[0].self_attn.scale,
-    )
-    layers = [_layer(layer) for layer in decoder.layers]
-    stack = native.NativeDecoder(shape, layers, _float(decoder.norm.weight))
-
-    def forward(token_ids: Tensor, step: Any) -> Tensor:
-        if step.kv is None or any(isinstance(kv, QuantizedKV) for kv in step.kv):
-            return type(decoder).forward(decoder, token_ids, step)
-        plans = [attention.plan for attention in step.attention]
-        table, rope = decoder.embed_tokens.weight, decoder.rope
-        plain = isinstance(table, Tensor) and table.is_contiguous()
-        x = native.TableRows(table, token_ids) if plain else decoder.embed_tokens(token_ids)
-        turns = (
-            native.Turns(step.positions, rope.frequencies, rope.scale)
-            if rope.of_positions
-            else decoder.angles(step)[0]
-        )
-        return stack.run(x, turns, plans, step.kv)[0]
-
-    return forward
-
-
-def _layer(layer: Any) -> Any:
-    attention, mlp = layer.self_attn, layer.mlp
-    return native.LayerWeights(
-        input_norm=_float(layer.input_layernorm.weight),
-        post_norm=_float(layer.post_attention_layernorm.weight),
-        qkv=attention.qkv_proj.weight,
-        output=attention.o_proj.weight,
-        gate_up=mlp.gate_up_proj.weight,
-        down=mlp.down_proj.weight,
-        q_norm=None if attention.q_norm is None else _float(attention.q_norm.weight),
-        k_norm=None if attention.k_norm is None else _float(attention.k_norm.weight),
-        qkv_bias=_float(attention.qkv_proj.bias),
-        output_bias=_float(attention.o_proj.bias),
-        gate_up_bias=_float(mlp.gate_up_proj.bias),
-        down_bias=_float(mlp.down_proj.bias),
     )
 
 
@@ -308,13 +245,6 @@ def _format_name(format: WeightFormat) -> str:
     return "int4" if format.symmetric else "int4z"
 
 
-def _is_covered(module: Any) -> bool:
-    """Whether all products are the library's, and so are the dtypes of the rest."""
-    weights = [m.weight for m in module.modules() if hasattr(m, "parts")]
-    packed = bool(weights) and all(isinstance(weight, PackedWeight) for weight in weights)
-    return packed and all(rest.dtype in _COVERED for rest in module.parameters())
-
-
 def _float(x: Tensor | None) -> Any:
     return None if x is None else x.detach().float().contiguous()
 
@@ -322,7 +252,7 @@ def _float(x: Tensor | None) -> Any:
 class NativeCpuHardware(CpuHardware):
     """The host's processor."""
 
-    facts = replace(CpuHardware.facts, op_table=2)
+    facts = replace(CpuHardware.facts, op_table=3)
     ops: NativeCpuOps
     ops_class = NativeCpuOps
     variant_variable = ISA_VARIABLE

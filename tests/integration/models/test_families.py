@@ -13,7 +13,8 @@ from tests.checkpoints import check_greedy
 from tests.engines import GREEDY, answers, engine, request, run
 from tests.families import CASES, Case
 from tests.near_ties import check_scores
-from tests.passes import logits, logits_of_parts
+from tests.passes import logits, logits_of_parts, one_pass
+from tests.records import check_records
 from tests.training import check_training
 from unisono.core import SamplingParams
 from unisono.engine.kv_cache import peak_blocks
@@ -64,6 +65,16 @@ def test_trained_without_a_cache(any_case: tuple[Any, Path], tmp_path: Path) -> 
     together = check_training(model, folder, sequences, tmp_path)
     for sequence, ours in zip(sequences, together, strict=True):
         assert close(ours, logits(cached, hardware, sequence))
+
+
+def test_records_say_what_modules_compute(any_case: tuple[Any, Path]) -> None:
+    _, folder = any_case
+    (prompt,) = checkpoints.prompts(21)
+    hardware = find_hardware("cpu")
+    loaded = load_model(folder, hardware, dtype="float32")
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        check_records(loaded.model, hardware.ops, *one_pass(loaded, hardware, prompt))
 
 
 def test_greedy_continuation_alone_and_batched(any_case: tuple[Any, Path]) -> None:

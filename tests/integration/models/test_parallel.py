@@ -16,6 +16,13 @@ from tests.families import Case
 from tests.passes import groups, logits, on_each
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware import MemoryInfo, find_hardware
+from unisono.hardware.ops.standard import (
+    Standard,
+    StandardAttention,
+    StandardDecoder,
+    StandardLayer,
+    StandardMLP,
+)
 from unisono.hardware.ranks.collectives import Group
 from unisono.models import (
     Decoder,
@@ -119,20 +126,24 @@ def check_sizes(whole: LoadedModel, parts: list[LoadedModel], size: int) -> None
 def test_a_hardware_is_offered_no_op_that_contains_a_sum_over_ranks(tmp_path: Path) -> None:
     folder = checkpoints.save(checkpoints.oracle("llama"), tmp_path)
     hardware = find_hardware("cpu")
-    offered: list[str] = []
-    hardware.ops.fuse = lambda kind, module: offered.append(kind)  # type: ignore[method-assign]
+    offered: list[type[Standard]] = []
+
+    def fuse(standard: Standard, forward: Any) -> None:
+        offered.append(type(standard))
+
+    hardware.ops.fuse = fuse  # type: ignore[method-assign]
     load_model(folder, hardware, dtype="float32", shard=Shard(rank=0, size=2))
-    assert set(offered) == {"attention", "mlp"}
+    assert set(offered) == {StandardAttention, StandardMLP}
     load_model(folder, hardware, dtype="float32")
-    assert set(offered) == {"attention", "mlp", "decoder", "decoder_layer"}
+    assert set(offered) == {StandardAttention, StandardMLP, StandardLayer, StandardDecoder}
 
 
 def test_a_module_that_the_hardware_took_over_is_added_up_too(tmp_path: Path) -> None:
     folder = checkpoints.save(checkpoints.oracle("llama"), tmp_path)
     hardware = find_hardware("cpu")
 
-    def fuse(kind: str, module: Any) -> Any:
-        return (lambda x: torch.ones_like(x)) if kind == "mlp" else None
+    def fuse(standard: Standard, forward: Any) -> Any:
+        return torch.ones_like if isinstance(standard, StandardMLP) else None
 
     hardware.ops.fuse = fuse  # type: ignore[method-assign]
     loaded = load_model(folder, hardware, dtype="float32", shard=Shard(rank=0, size=2))

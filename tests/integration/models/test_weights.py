@@ -205,19 +205,20 @@ PLUGIN = """
 import torch
 from unisono.hardware import Facts, HostHardware
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
+from unisono.hardware.ops.standard import StandardMLP
 
 calls = {"mlp": 0, "asked": []}
 
 class FusingOps(CpuOps):
-    def fuse(self, kind, module):
-        calls["asked"].append(kind)
-        if kind != "mlp":
+    def fuse(self, standard, forward):
+        calls["asked"].append(type(standard).__name__)
+        if not isinstance(standard, StandardMLP):
             return None
-        gate_up, down = module.gate_up_proj, module.down_proj
+        gate_up, down = standard.gate_up, standard.down
         def mlp(x):
             calls["mlp"] += 1
-            gate, up = gate_up(x).chunk(2, -1)
-            return down(torch.nn.functional.silu(gate) * up)
+            gate, up = self.linear(x, gate_up.weight, gate_up.bias).chunk(2, -1)
+            return self.linear(torch.nn.functional.silu(gate) * up, down.weight, down.bias)
         return mlp
 
 class Abacus(CpuHardware):
@@ -274,7 +275,8 @@ def test_a_fused_module_takes_the_place_of_its_parts(folder: Path) -> None:
     plain = engine(folder)
     fused = engine(folder, device="abacus")
     calls = sys.modules["abacus_plugin"].calls
-    assert calls["asked"] == ["decoder", *["decoder_layer", "attention", "mlp"] * 3]
+    each_layer = ["StandardLayer", "StandardAttention", "StandardMLP"]
+    assert calls["asked"] == ["StandardDecoder", *each_layer * 3]
     assert calls["mlp"] == 0
     assert are_the_same(plain, PROMPTS, answers(fused, PROMPTS), answers(plain, PROMPTS))
     assert calls["mlp"] == 3 * fused.stats().steps

@@ -25,6 +25,7 @@ from unisono.hardware.ops.experts import Expert, Routing, choose_experts, run_ex
 from unisono.hardware.ops.latent_attention import LatentAttentionOps
 from unisono.hardware.ops.paged_attention import PagedAttentionOps
 from unisono.hardware.ops.recurrent_ops import RecurrentOps
+from unisono.hardware.ops.standard import Standard
 from unisono.hardware.ranks import collectives
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.weights.compact_weight import HeldWeight, ReorderedWeight, StackedWeight
@@ -34,7 +35,7 @@ from unisono.hardware.weights.quantized import quantize
 
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
-OP_TABLE_VERSION = 2
+OP_TABLE_VERSION = 3
 _SPAN = 512
 
 
@@ -284,12 +285,13 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
 
     # -- whole modules ----------------------------------------------------------------------
 
-    def fuse(self, kind: str, module: Any) -> Callable[..., Any] | None:
-        """Something that does what ``module.forward`` does, faster; None where there is nothing.
+    def fuse(self, standard: Standard, forward: Callable[..., Any]) -> Callable[..., Any] | None:
+        """A faster function in place of ``forward``, of which ``standard`` says what it computes;
+        None: there is none. It may call ``forward`` for what it does not cover.
 
-        Asked once the weights are in place, from the outside in: for the whole ``decoder``, then
-        for each ``decoder_layer``, ``attention`` and ``mlp``. What it gives takes the place of
-        the module's forward; the finer modules are then not asked for.
+        Asked once the weights are in place, from the outside in: for the whole decoder, then for
+        each layer, attention and MLP. Where it gives something, the finer modules are not asked
+        for.
         """
         return None
 

@@ -13,6 +13,7 @@ from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
+from unisono.models.layers.linear import Embedding, ScaledEmbedding
 from unisono.models.layers.residual import SandwichLayer
 from unisono.models.raw_config import RawConfig
 
@@ -51,10 +52,16 @@ class Gemma(Decoder):
             return _read(raw)
         return _read(raw, activation=raw.activation("hidden_act", "gelu_pytorch_tanh"))
 
-    def embed(self, token_ids: Tensor) -> Tensor:
-        """The scale is rounded to the dtype."""
-        x = self.embed_tokens(token_ids)
-        return x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
+    def make_embedding(self, ops: PortableOps, config: ModelConfig) -> Embedding:
+        return GemmaEmbedding(ops, config.vocab_size, config.hidden_size, config.embedding_scale)
+
+
+class GemmaEmbedding(ScaledEmbedding):
+    """The scale is rounded to the dtype."""
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        rows = self.ops.embedding(token_ids, self.weight)
+        return rows * torch.tensor(self.scale, dtype=rows.dtype)
 
 
 class Gemma2(Gemma):

@@ -5,8 +5,6 @@ one has experts beside the MLP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +29,7 @@ from unisono.models.step import StepContext
 
 __all__ = ["Gemma4"]
 
+_PER_LAYER = "per-layer inputs"
 _BEHIND_MLP = "post_feedforward_layernorm_1"
 _BEFORE_EXPERTS = "pre_feedforward_layernorm_2"
 _BEHIND_EXPERTS = "post_feedforward_layernorm_2"
@@ -57,7 +56,7 @@ class Gemma4(Gemma):
     def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         assert isinstance(config, Gemma4Config)
         own = config.of_layer(layer)
-        return Gemma4Layer(ops, own, Gemma4Attention(ops, own, layer), MLP(ops, own))
+        return Gemma4Layer(ops, own, Gemma4Attention(ops, own, layer), MLP(ops, own), layer)
 
     def checkpoint_names(self) -> CheckpointNames:
         """Files hold projections of keys and values also where a layer reads another's."""
@@ -82,25 +81,21 @@ class Gemma4(Gemma):
             ),
         )
 
-    def forward(self, token_ids: Tensor, step: StepContext) -> Tensor:
-        x = self.embed(token_ids)
-        own = self._of_tokens(token_ids, x)
-        for layer, rope, token in zip(self.layers, self.angles(step), own, strict=True):
-            x = layer(x, rope, step, token)
-        return self.norm(x)
+    def prepare_step(self, token_ids: Tensor, x: Tensor, step: StepContext) -> None:
+        if self.embed_tokens_per_layer is not None:
+            own = self.embed_tokens_per_layer(token_ids)
+            step.shared[_PER_LAYER] = self._of_tokens(own, x)
 
-    def _of_tokens(self, token_ids: Tensor, x: Tensor) -> Sequence[Tensor | None]:
-        """Per-layer inputs of the tokens, [T, P]: an embedding of the layer's own, plus its
-        projection of the common embedding."""
+    def _of_tokens(self, own: Tensor, x: Tensor) -> Tensor:
+        """Per-layer inputs of the tokens, [T, layers, P]: the layers' own embeddings, plus
+        projections of the common embedding."""
         config = self.config
-        if self.embed_tokens_per_layer is None:
-            return [None] * config.num_layers
-        shape = len(token_ids), config.num_layers, config.token_size
+        shape = len(x), config.num_layers, config.token_size
         scale = torch.tensor(config.token_size**0.5, dtype=x.dtype)
-        own = (self.embed_tokens_per_layer(token_ids) * scale).view(shape)
+        own = (own * scale).view(shape)
         made = self.per_layer_model_projection(x) * config.hidden_size**-0.5
         made = self.per_layer_projection_norm(made.view(shape))
-        return ((made + own) * 2.0**-0.5).unbind(1)
+        return (made + own) * 2.0**-0.5
 
     def attention_flops(self, layer: int, length: int) -> int:
         """Operations of all layers that read this layer's keys and values."""
@@ -128,8 +123,6 @@ class Gemma4(Gemma):
 
 class Gemma4Attention(Attention):
     """Values are normed too, and may be what the keys were before their own norm."""
-
-    fusion_kind = None
 
     def __init__(self, ops: PortableOps, config: Gemma4Config, layer: int) -> None:
         super().__init__(ops, config, layer)
@@ -168,9 +161,15 @@ class Gemma4Layer(SandwichLayer):
     constants = ("layer_scalar",)
 
     def __init__(
-        self, ops: PortableOps, config: Gemma4Config, attention: nn.Module, mlp: nn.Module
+        self,
+        ops: PortableOps,
+        config: Gemma4Config,
+        attention: nn.Module,
+        mlp: nn.Module,
+        layer: int,
     ) -> None:
         super().__init__(ops, config, attention, mlp)
+        self.layer = layer
         self.ops, self.activation = ops, config.activation
         self.layer_scalar = unfilled(1)
         self.moe: Gemma4MoE | None = None
@@ -188,16 +187,17 @@ class Gemma4Layer(SandwichLayer):
             )
             self.post_per_layer_input_norm = make_norm(ops, config, hidden)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, rope: Angles | None, step: StepContext, token: Tensor | None
-    ) -> Tensor:
-        """x [T, H] and the token's embedding [T, P] -> [T, H], the whole stream."""
-        x, residual = super().forward(x, None, rope, step)
-        x = residual + x
-        if token is not None:
+    def forward(
+        self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
+    ) -> tuple[Tensor, Tensor | None]:
+        """The whole stream in and out."""
+        x, stream = super().forward(x, residual, rope, step)
+        x = x if stream is None else stream + x
+        if _PER_LAYER in step.shared:
+            token = step.shared[_PER_LAYER][:, self.layer]
             gate = self.ops.act(self.per_layer_input_gate(x), self.activation)
             x = x + self.post_per_layer_input_norm(self.per_layer_projection(gate * token))
-        return x * self.layer_scalar
+        return x * self.layer_scalar, None
 
     def feed_forward(self, x: Tensor, stream: Tensor) -> Tensor:
         if self.moe is None:

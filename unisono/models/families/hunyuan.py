@@ -11,6 +11,7 @@ from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.attention import Attention
+from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
@@ -38,8 +39,12 @@ class HunYuanDense(Decoder):
 
 
 class RotatedThenNormed(Attention):
-    def before_rope(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return query, key
-
-    def after_rope(self, query: Tensor, key: Tensor, step: StepContext) -> tuple[Tensor, Tensor]:
-        return super().before_rope(query, key)
+    def heads(
+        self, qkv: Tensor, rope: Angles | None, step: StepContext
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        assert rope is not None
+        assert self.q_norm is not None
+        assert self.k_norm is not None
+        query, key, value = self.split_heads(qkv)
+        query, key = self.rotate(query, rope), self.rotate(key, rope)
+        return self.q_norm(query), self.k_norm(key), value

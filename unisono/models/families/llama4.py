@@ -19,10 +19,13 @@ from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.chunked import in_chunks
+from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["Llama4", "Llama4Config"]
+
+_CHUNKED = "steps within chunks, by layer"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +87,8 @@ class Llama4(Decoder):
         assert isinstance(config, Llama4Config)
         return Llama4Attention(ops, config, layer)
 
-    def forward(self, token_ids: Tensor, step: StepContext) -> Tensor:
-        return super().forward(token_ids, replace(step, attention=self._chunked(step)))
+    def prepare_step(self, token_ids: Tensor, x: Tensor, step: StepContext) -> None:
+        step.shared[_CHUNKED] = self._chunked(step)
 
     def _chunked(self, step: StepContext) -> list[AttentionStep]:
         """One entry a layer; layers of one cache group share theirs."""
@@ -105,16 +108,23 @@ class Llama4Attention(Attention):
         self.norms = config.norm_heads and is_rotated
         self.growth = None if is_rotated else config.query_growth
 
-    def after_rope(self, query: Tensor, key: Tensor, step: StepContext) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
+        return super().forward(x, rope, replace(step, attention=step.shared[_CHUNKED]))
+
+    def heads(
+        self, qkv: Tensor, rope: Angles | None, step: StepContext
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().heads(qkv, rope, step)
         if self.norms:
             ones = torch.ones(self.head_dim, dtype=query.dtype, device=query.device)
-            return self.ops.rms_norm(query, ones, self.eps), self.ops.rms_norm(key, ones, self.eps)
+            query = self.ops.rms_norm(query, ones, self.eps)
+            return query, self.ops.rms_norm(key, ones, self.eps), value
         if self.growth is None:
-            return query, key
+            return query, key, value
         strength, length = self.growth
         steps = torch.floor((step.positions.float() + 1.0) / length)
         scale = torch.log1p(steps) * strength + 1.0
-        return (query * scale.view(-1, 1, 1)).to(query.dtype), key
+        return (query * scale.view(-1, 1, 1)).to(query.dtype), key, value
 
 
 def _rotates(raw: RawConfig) -> list[bool]:

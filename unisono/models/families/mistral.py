@@ -14,6 +14,7 @@ from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.attention import Attention
+from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
@@ -87,9 +88,12 @@ class GrowingAttention(Attention):
         super().__init__(ops, config, layer)
         self.beta, self.original_positions = config.beta, config.original_positions
 
-    def after_rope(self, query: Tensor, key: Tensor, step: StepContext) -> tuple[Tensor, Tensor]:
+    def heads(
+        self, qkv: Tensor, rope: Angles | None, step: StepContext
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().heads(qkv, rope, step)
         growth = query_growth(step.positions, self.beta, self.original_positions)
-        return query * growth.to(query.dtype), key
+        return query * growth.to(query.dtype), key, value
 
 
 class Mistral3(Ministral3):

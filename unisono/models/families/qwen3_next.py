@@ -30,8 +30,6 @@ __all__ = ["Qwen3Next", "read_experts", "read_hybrid"]
 class GatedAttention(Attention):
     """Attention whose heads are gated by a second half of their query projection."""
 
-    fusion_kind = None
-
     def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
         super().__init__(ops, config, layer)
         parts = self.qkv_proj.parts

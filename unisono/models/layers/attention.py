@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import StandardAttention
 from unisono.models.config import ModelConfig
+from unisono.models.layers.described import Described
 from unisono.models.layers.linear import Linear, unfilled
-from unisono.models.layers.norm import Norm, ProjectionNorm, RMSNorm, make_norm
+from unisono.models.layers.norm import Norm, ProjectionNorm, make_norm
 from unisono.models.layers.rope import Angles, in_halves
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
@@ -21,11 +23,10 @@ __all__ = ["HEAD_SPLITS", "Attention"]
 HEAD_SPLITS: Mapping[str, Split] = {"q_proj": "out", "k_proj": "kv", "v_proj": "kv"}
 
 
-class Attention(nn.Module):
-    """Grouped-query attention. A family overrides ``before_rope`` or ``after_rope`` where query and
-    key heads need more than the configuration says."""
+class Attention(Described):
+    """Grouped-query attention. A family overrides ``heads`` where query and key heads need more
+    than the configuration says."""
 
-    fusion_kind: str | None = "attention"
     gives_term = True
     splits: ClassVar[Mapping[str, Split]] = {"sinks": "out"}
 
@@ -53,15 +54,8 @@ class Attention(nn.Module):
         self.sinks = unfilled(config.num_heads) if config.attention_sinks else None
         rope = config.ropes[layer]
         self.rotates_pairs = rope is not None and rope.interleaved
-        self._has_fused_heads = self._is_plain() and rope is not None and not rope.interleaved
-        if not self._has_fused_heads or self.softcap is not None or self.sinks is not None:
-            self.fusion_kind = None
-
-    def _is_plain(self) -> bool:
-        """Whether queries and keys are rotated and, at most, normed by head before."""
-        own = type(self).before_rope, type(self).after_rope
-        is_overridden = own != (Attention.before_rope, Attention.after_rope)
-        return not is_overridden and (self.q_norm is None or type(self.q_norm) is RMSNorm)
+        has_plain_norms = self.q_norm is None or self.q_norm.standard() is not None
+        self._rotates_in_one = has_plain_norms and rope is not None and not rope.interleaved
 
     def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's keys and values go to the cache."""
@@ -81,24 +75,21 @@ class Attention(nn.Module):
         self, qkv: Tensor, rope: Angles | None, step: StepContext
     ) -> tuple[Tensor, Tensor, Tensor]:
         """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D]."""
-        if self._has_fused_heads and rope is not None:
+        if self._rotates_in_one and rope is not None:
             return self.ops.rotary_heads(
                 qkv, self.num_heads, self.num_kv_heads, rope, self._norms()
             )
-        split = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
-        heads = qkv.view(qkv.shape[0], sum(split), -1)
-        query, key, value = torch.split(heads, split, dim=1)
-        query, key = self.before_rope(query, key)
+        query, key, value = self.split_heads(qkv)
+        if self.q_norm is not None and self.k_norm is not None:
+            query, key = self.q_norm(query), self.k_norm(key)
         if rope is not None:
             query, key = self.rotate(query, rope), self.rotate(key, rope)
-        query, key = self.after_rope(query, key, step)
         return query, key, value
 
-    def before_rope(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Query [T, Hq, D] and key [T, Hk, D], normed where the model norms them."""
-        if self.q_norm is None or self.k_norm is None:
-            return query, key
-        return self.q_norm(query), self.k_norm(key)
+    def split_heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D], as they are."""
+        split = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
+        return torch.split(qkv.view(qkv.shape[0], sum(split), -1), split, dim=1)
 
     def rotate(self, x: Tensor, rope: Angles) -> Tensor:
         """Heads [T, heads, D], turned by their positions."""
@@ -106,14 +97,26 @@ class Attention(nn.Module):
             x = in_halves(x, 2 * rope[0].shape[-1])
         return self.ops.rope(x, *rope)
 
-    def after_rope(self, query: Tensor, key: Tensor, step: StepContext) -> tuple[Tensor, Tensor]:
-        """The same heads, as they go to cache and attention."""
-        return query, key
-
     def _norms(self) -> tuple[Tensor, Tensor, float] | None:
         if self.q_norm is None or self.k_norm is None:
             return None
         return self.q_norm.weight, self.k_norm.weight, self.q_norm.eps
+
+    def standard(self) -> StandardAttention | None:
+        qkv, output = self.qkv_proj.standard(), self.o_proj.standard()
+        has_more = self.softcap is not None or self.sinks is not None
+        if has_more or not self._rotates_in_one or qkv is None or output is None:
+            return None
+        return StandardAttention(
+            layer=self.layer,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            scale=self.scale,
+            qkv=qkv,
+            output=output,
+            head_norms=self._norms(),
+        )
 
 
 def _head_norm(ops: PortableOps, config: ModelConfig, num_heads: int, split: Split) -> Norm | None:

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import StandardEmbedding, StandardLinear
 from unisono.hardware.weights.compact_weight import HeldWeight
 from unisono.hardware.weights.joining import join
+from unisono.models.layers.described import Described
 from unisono.models.layers.split import Split
 
-__all__ = ["Embedding", "Head", "Linear", "unfilled"]
+__all__ = ["Embedding", "Head", "Linear", "ScaledEmbedding", "unfilled"]
 
 
 def unfilled(*shape: int) -> nn.Parameter:
@@ -22,7 +24,7 @@ def unfilled(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
 
 
-class Linear(nn.Module):
+class Linear(Described):
     """y = x W^T + b. ``parts`` names the checkpoint's matrices stacked in W, with their rows.
 
     Args:
@@ -57,6 +59,9 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ops.linear(x, self.weight, self.bias)
+
+    def standard(self) -> StandardLinear | None:
+        return StandardLinear(self.weight, self.bias)
 
     def rows(self, part: str) -> slice:
         """Which rows of W a part fills."""
@@ -132,7 +137,7 @@ class Head(Linear):
         return self.ops.logits(x, self.weight, self.bias)
 
 
-class Embedding(nn.Module):
+class Embedding(Described):
     """Rows of a table [V, H] by token id."""
 
     def __init__(self, ops: PortableOps, vocab_size: int, hidden_size: int) -> None:
@@ -153,3 +158,17 @@ class Embedding(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         return self.ops.embedding(token_ids, self.weight)
+
+    def standard(self) -> StandardEmbedding | None:
+        return StandardEmbedding(self.weight)
+
+
+class ScaledEmbedding(Embedding):
+    """Rows times a number."""
+
+    def __init__(self, ops: PortableOps, vocab_size: int, hidden_size: int, scale: float) -> None:
+        super().__init__(ops, vocab_size, hidden_size)
+        self.scale = scale
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        return super().forward(token_ids) * self.scale

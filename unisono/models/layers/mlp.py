@@ -5,24 +5,23 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import StandardMLP
 from unisono.models.config import ModelConfig
+from unisono.models.layers.described import Described
 from unisono.models.layers.linear import Linear
 
 __all__ = ["MLP", "PlainMLP"]
 
 
-class MLP(nn.Module):
+class MLP(Described):
     """down(act(gate x) * up x)."""
 
-    fusion_kind: str | None = "mlp"
     gives_term = True
 
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
         super().__init__()
         self.ops = ops
         self.activation = config.activation
-        if config.activation != "silu":
-            self.fusion_kind = None
         size, bias = config.intermediate_size, config.mlp_bias
         self.gate_up_proj = Linear(
             ops, config.hidden_size, {"gate_proj": size, "up_proj": size}, split="out", bias=bias
@@ -31,6 +30,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.ops.act_mul(self.gate_up_proj(x), self.activation))
+
+    def standard(self) -> StandardMLP | None:
+        gate_up, down = self.gate_up_proj.standard(), self.down_proj.standard()
+        if self.activation != "silu" or gate_up is None or down is None:
+            return None
+        return StandardMLP(gate_up=gate_up, down=down)
 
 
 class PlainMLP(nn.Module):

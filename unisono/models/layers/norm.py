@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import StandardNorm
 from unisono.models.config import ModelConfig
+from unisono.models.layers.described import Described
 from unisono.models.layers.linear import unfilled
 from unisono.models.layers.split import Split
 
 __all__ = ["LayerNorm", "Norm", "ProjectionNorm", "RMSNorm", "ZeroCentredRMSNorm", "make_norm"]
 
 
-class Norm(nn.Module):
+class Norm(Described):
     """Over the last dimension, alone or behind the addition to the residual stream."""
 
     def __init__(self, ops: PortableOps, size: int, eps: float) -> None:
@@ -41,6 +43,9 @@ class RMSNorm(Norm):
 
     def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.ops.add_rms_norm(x, residual, self.weight, self.eps)
+
+    def standard(self) -> StandardNorm | None:
+        return StandardNorm(self.weight, self.eps)
 
 
 class Float32RMSNorm(RMSNorm):

@@ -9,7 +9,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
+from unisono.hardware.ops.standard import (
+    StandardAttention,
+    StandardLayer,
+    StandardMLP,
+)
 from unisono.models.config import ModelConfig
+from unisono.models.layers.described import Described, standard_of
 from unisono.models.layers.norm import make_norm
 from unisono.models.layers.rope import Angles
 from unisono.models.step import StepContext
@@ -17,7 +23,7 @@ from unisono.models.step import StepContext
 __all__ = ["DecoderLayer", "ParallelLayer", "PostNormLayer", "RecurrentLayer", "SandwichLayer"]
 
 
-class _Scaling(nn.Module):
+class _Scaling(Described):
     """What layers share whose branches are scaled before they join the stream."""
 
     branch_scale: float
@@ -29,8 +35,6 @@ class _Scaling(nn.Module):
 class DecoderLayer(_Scaling):
     """Norm, attention, norm, MLP."""
 
-    fusion_kind: str | None = "decoder_layer"
-
     def __init__(
         self, ops: PortableOps, config: ModelConfig, attention: nn.Module, mlp: nn.Module
     ) -> None:
@@ -40,9 +44,6 @@ class DecoderLayer(_Scaling):
         self.post_attention_layernorm = make_norm(ops, config, config.hidden_size)
         self.mlp = mlp
         self.branch_scale = config.residual_scale
-        branches = [getattr(branch, "fusion_kind", None) for branch in (attention, mlp)]
-        if branches != ["attention", "mlp"] or config.norm != "rms" or self.branch_scale != 1.0:
-            self.fusion_kind = None
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
@@ -51,6 +52,16 @@ class DecoderLayer(_Scaling):
         x = self._scaled(self.self_attn(x, rope, step))
         x, residual = self.post_attention_layernorm.add(x, residual)
         return self._scaled(self.mlp(x)), residual
+
+    def standard(self) -> StandardLayer | None:
+        attention, mlp = standard_of(self.self_attn), standard_of(self.mlp)
+        norms = self.input_layernorm.standard(), self.post_attention_layernorm.standard()
+        are_standard = isinstance(attention, StandardAttention) and isinstance(mlp, StandardMLP)
+        if not are_standard or None in norms or self.branch_scale != 1.0:
+            return None
+        return StandardLayer(
+            attention_norm=norms[0], attention=attention, mlp_norm=norms[1], mlp=mlp
+        )
 
 
 class RecurrentLayer(DecoderLayer):
@@ -88,13 +99,11 @@ class SandwichLayer(_Scaling):
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor]:
-        x, residual = self.input_layernorm.add(x, residual)
+    ) -> tuple[Tensor, Tensor | None]:
+        x, stream = self.input_layernorm.add(x, residual)
         x = self._scaled(self.post_attention_layernorm(self.self_attn(x, rope, step)))
-        x, residual = self.pre_feedforward_layernorm.add(x, residual)
-        return self._scaled(
-            self.post_feedforward_layernorm(self.feed_forward(x, residual))
-        ), residual
+        x, stream = self.pre_feedforward_layernorm.add(x, stream)
+        return self._scaled(self.post_feedforward_layernorm(self.feed_forward(x, stream))), stream
 
     def feed_forward(self, x: Tensor, stream: Tensor) -> Tensor:
         """``x`` is the norm of the stream, both [T, H]."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unisono.hardware.ops.standard import Rotation
 from unisono.models.config import RopeConfig
 from unisono.models.layers.rope_frequencies import (
     dynamic_frequencies,
@@ -47,6 +48,15 @@ class Rope:
     def _of_tokens(self, positions: Tensor, lengths: Tensor | None) -> Tensor:
         """Frequencies, for all or for each."""
         return self.frequencies
+
+    def record(self) -> Rotation:
+        """How heads are rotated."""
+        return Rotation(
+            angles=self,
+            num_pairs=len(self.frequencies),
+            frequencies=self.frequencies if self.of_positions else None,
+            scale=self.scale,
+        )
 
     def length(self, num_prompt: int, num_tokens: int) -> int:
         """The length for which a sequence of so many tokens, of which ``num_prompt`` came first, is

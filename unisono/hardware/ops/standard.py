@@ -1,0 +1,117 @@
+"""Standard modules, described by records: what a hardware may run as one op (``PortableOps.fuse``).
+
+A record says all that a module computes, in terms of the op table; whatever computes more or
+something else has no record. Weights are in the hardware's form (``prepare_linear``).
+T tokens, H hidden size, D head size; Hq, Hk query and key-value heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+__all__ = [
+    "Rotation",
+    "Standard",
+    "StandardAttention",
+    "StandardDecoder",
+    "StandardEmbedding",
+    "StandardLayer",
+    "StandardLinear",
+    "StandardMLP",
+    "StandardNorm",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StandardLinear:
+    """``linear(x, weight, bias)``."""
+
+    weight: Any
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StandardEmbedding:
+    """``embedding(token_ids, table)``."""
+
+    table: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StandardNorm:
+    """``rms_norm(x, weight, eps)``."""
+
+    weight: Tensor
+    eps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StandardMLP:
+    """(x [T, H]) -> [T, H]: ``down(silu_mul(gate_up(x)))``."""
+
+    gate_up: StandardLinear
+    """Rows of the gate, then those of the up projection."""
+    down: StandardLinear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StandardAttention:
+    """(x [T, H], angles, step) -> [T, H]: ``rotary_heads`` of ``qkv(x)``, ``kv_write``,
+    ``attention``, ``output``."""
+
+    layer: int
+    """Which of ``step.kv`` and ``step.attention`` are its own."""
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    scale: float
+    """Of scores."""
+    qkv: StandardLinear
+    """[(Hq + 2 Hk) * D, H]: rows of the query heads, the key heads, the value heads."""
+    output: StandardLinear
+    head_norms: tuple[Tensor, Tensor, float] | None
+    """Weights [D] of the norms of query heads and key heads, and their eps, as ``rotary_heads``
+    takes them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StandardLayer:
+    """(x [T, H], residual, angles, step) -> (branch, residual), both [T, H]: residual + x, its
+    norm, attention; the sum of both, its norm, MLP. A residual of None is zero."""
+
+    attention_norm: StandardNorm
+    attention: StandardAttention
+    mlp_norm: StandardNorm
+    mlp: StandardMLP
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rotation:
+    """How heads are rotated: ``num_pairs`` pairs of dimensions, half a rotation apart."""
+
+    angles: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    """(``step.positions``, ``step.rope_lengths``) -> cos and sin, float32 [T, num_pairs]."""
+    num_pairs: int
+    frequencies: Tensor | None
+    """float32 [num_pairs]: angles are positions * frequencies, and cos and sin are multiplied by
+    ``scale``. None: they depend on the length of the text, and ``angles`` tells them."""
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StandardDecoder:
+    """(token_ids int64 [T], step) -> [T, H]: embedding, layers, and the norm of the last sum."""
+
+    embedding: StandardEmbedding
+    layers: tuple[StandardLayer, ...]
+    norm: StandardNorm
+    rotation: Rotation
+    """Of all layers."""
+
+
+Standard = StandardDecoder | StandardLayer | StandardAttention | StandardMLP
+"""What is offered to ``PortableOps.fuse``. ``step`` is a ``StepContext``."""
