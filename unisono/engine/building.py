@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -163,13 +163,14 @@ class Part:
         """Raises what ``build_engine`` raises."""
         _check_kv_dtype(config.kv_dtype, hardware)
         sharing = 1 if shard is None else shard.sharing
-        kv_memory = config.kv_memory or 0
+        kv_memory, memory = config.kv_memory or 0, None
 
         def reserve(plan: WeightPlan) -> Reserve:
-            nonlocal kv_memory
+            nonlocal kv_memory, memory
             if config.kv_memory is None:
                 kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, plan.num_bytes)
-            return MemoryPlan.of(plan.model, plan.dtype, config, hardware, kv_memory).reserve
+            memory = MemoryPlan.of(plan.model, plan.dtype, config, hardware, kv_memory)
+            return memory.reserve
 
         with without_collector():
             loaded = load_model(
@@ -182,13 +183,7 @@ class Part:
                 weight_cache=config.weight_cache,
                 progress=progress,
             )
-        return cls._of(hardware, loaded, config, kv_memory)
-
-    @classmethod
-    def _of(
-        cls, hardware: Hardware, loaded: LoadedModel, config: EngineConfig, kv_memory: int
-    ) -> Part:
-        memory = MemoryPlan.of(loaded.model, loaded.dtype, config, hardware, kv_memory)
+        assert memory is not None
         return cls(hardware, loaded, config, kv_memory, memory)
 
     def connect(self, group: Group) -> Part:
@@ -200,7 +195,9 @@ class Part:
         mine = torch.tensor([self.kv_memory], device=self.hardware.device)
         with self.hardware.activate():
             least = int(self.hardware.ops.all_gather(mine, group, 0).min())
-        return self._of(self.hardware, self.loaded, self.config, least)
+        model, dtype = self.loaded.model, self.loaded.dtype
+        memory = MemoryPlan.of(model, dtype, self.config, self.hardware, least)
+        return replace(self, kv_memory=least, memory=memory)
 
     def runner(self, make: Callable[..., R]) -> R:
         memory = self.memory

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,12 +18,13 @@ from unisono.core.errors import ConfigError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ranks.collectives import Group
 from unisono.models.config import ModelConfig, num_kv_pieces
+from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Head
 from unisono.models.layers.norm import ProjectionNorm
 from unisono.models.layers.split import split_of, stacked_in, terms_of
 
-__all__ = ["Cut", "Plan", "Shard"]
+__all__ = ["Plan", "Shard"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,35 +34,6 @@ class Shard:
     rank: int
     size: int
     sharing: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A rank's part of a checkpoint tensor: ``length`` from ``start`` of ``whole`` in dimension
-    ``dim``. ``zero``: the tensor is there, and this rank holds zeros in its place."""
-
-    dim: int = 0
-    start: int = 0
-    length: int = 0
-    whole: int = 0
-    zero: bool = False
-    stacked: tuple[int, ...] = ()
-    """Rank's lengths of the matrices that make up the tensor, where each is divided by itself."""
-
-    def whole_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The checkpoint's shape, from the shape of a rank's part."""
-        if self.zero:
-            return shape
-        return (*shape[: self.dim], self.whole, *shape[self.dim + 1 :])
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """This rank's part: a view, if it lies in one piece."""
-        if not self.stacked:
-            return tensor.narrow(self.dim, self.start, self.length)
-        pieces, piece = self.whole // self.length, self.start // self.length
-        wholes = torch.split(tensor, [pieces * length for length in self.stacked], self.dim)
-        parts = zip(wholes, self.stacked, strict=True)
-        return torch.cat([one.narrow(self.dim, piece * n, n) for one, n in parts], self.dim)
 
 
 class Plan:

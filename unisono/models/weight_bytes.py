@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unisono.hardware.weights.coded_weight import CodedWeight
-from unisono.hardware.weights.compact_weight import StackedWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
 from unisono.models.layers.moe import MoE

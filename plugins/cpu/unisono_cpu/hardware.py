@@ -20,14 +20,11 @@ from unisono.hardware import AttentionStep, Finding, LayerKV, PackedForm, Quanti
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
 from unisono.hardware.ops.experts import Expert
 from unisono.hardware.ops.standard import Standard, StandardDecoder, StandardMLP
-from unisono.hardware.weights.compact_weight import (
-    CompactWeight,
-    HeldWeight,
-    ReorderedWeight,
-    StackedWeight,
-)
 from unisono.hardware.weights.ggml_blocks import BlockWeight, as_levels
+from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.reordered_weight import ReorderedWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight
@@ -116,7 +113,7 @@ class NativeCpuOps(CpuOps):
             return self._shifted(*found)
         if isinstance(weight, BlockWeight):
             return self.prepare_linear(weight.dequantize(weight.dtype))
-        self.decodes |= isinstance(weight, CompactWeight)
+        self.decodes |= not isinstance(weight, StackedWeight | ReorderedWeight)
         return super().prepare_quantized(weight)
 
     def _shifted(self, levels: QuantizedWeight, shifts: Tensor | None) -> Any:

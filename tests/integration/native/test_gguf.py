@@ -15,8 +15,8 @@ from tests.checkpoints import oracle
 from tests.gguf_files import write_gguf
 from tests.passes import logits
 from unisono.hardware.devices.cpu import CpuHardware
-from unisono.hardware.weights.compact_weight import StackedWeight
 from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models import load_model
 
 PROMPT = [3, 77, 5, 300, 41, 9, 500, 12, 88, 3, 4, 5]

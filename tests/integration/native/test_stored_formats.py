@@ -18,7 +18,7 @@ from tests.integration.models import test_gptq_awq as gptq
 from tests.passes import logits
 from tests.stored_folders import PROMPT, Writer, assert_close, theirs, write_folder
 from unisono.hardware.weights.coded_weight import CodedWeight
-from unisono.hardware.weights.compact_weight import ReorderedWeight
+from unisono.hardware.weights.reordered_weight import ReorderedWeight
 from unisono.models import load_model
 
 NATIVE: dict[str, tuple[dict[str, Any], Writer]] = {

@@ -9,16 +9,17 @@ import torch
 
 from unisono.core import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.weights import compact_weight
+from unisono.hardware.weights import held_weight
 from unisono.hardware.weights.coded_weight import (
-    CodedFormat,
     CodedWeight,
     float8_table,
     pack_nibbles,
     unpack_nibbles,
 )
-from unisono.hardware.weights.compact_weight import ReorderedWeight, StackedWeight
+from unisono.hardware.weights.held_weight import CodedFormat
 from unisono.hardware.weights.quantized import quantize
+from unisono.hardware.weights.reordered_weight import ReorderedWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 
 FORMAT = CodedFormat("test", 8.0)
 SHAPES: dict[str, dict[str, Any]] = {
@@ -106,7 +107,7 @@ def test_products_in_slices(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch)
     whole = ops.linear(x, weight, bias)
     expected = torch.nn.functional.linear(x, values.to(dtype), bias)
     assert torch.equal(whole, expected)
-    monkeypatch.setattr(compact_weight, "_VALUES_AT_ONCE", 4 * 37)
+    monkeypatch.setattr(held_weight, "_VALUES_AT_ONCE", 4 * 37)
     assert len(weight.slices()) == 6
     torch.testing.assert_close(ops.linear(x, weight, bias), expected)
     torch.testing.assert_close(ops.linear(x, weight), expected - bias, rtol=0.02, atol=0.1)

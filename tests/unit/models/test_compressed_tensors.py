@@ -10,14 +10,14 @@ import torch
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
-from unisono.hardware.weights.joining import join
 from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.stacked_weight import join
 from unisono.models import RawConfig
 from unisono.models.checkpoint.formats.compressed_tensors import CompressedTensors
+from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.pack_quantized import pack, quantization_config
-from unisono.models.checkpoint.formats.stored_values import StoredLevels
 from unisono.models.checkpoint.formats.stored_weights import find_stored_format
-from unisono.models.parallel import Cut
+from unisono.models.cut import Cut
 
 FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -78,7 +78,7 @@ def test_read_back_it_is_the_same(text: str, rows: int) -> None:
     reader = stored(format)
     shapes = {piece: tuple(tensor.shape) for piece, tensor in tensors.items()}
     assert reader.format_of(NAME, (rows, 256), shapes) == format
-    held = reader.unpack(NAME, (rows, 256), tensors).hold(torch.device("cpu"))
+    held = reader.unpack(NAME, (rows, 256), tensors)
     assert held.format == format
     assert torch.equal(held.levels, made.levels)
     assert torch.equal(held.scales, made.scales)
@@ -86,32 +86,27 @@ def test_read_back_it_is_the_same(text: str, rows: int) -> None:
     assert torch.equal(held.dequantize(), made.dequantize())
 
 
-def by_row(rows: int, columns: int) -> StoredLevels:
-    """One scale a row, as the strategy ``channel`` has it."""
-    generator = torch.Generator().manual_seed(1)
-    levels = torch.randint(0, 256, (rows, columns), generator=generator, dtype=torch.uint8)
-    scales = torch.rand(rows, 1, generator=generator)
-    return StoredLevels(parsed("int8-g128"), levels, scales, None)
-
-
 @pytest.mark.parametrize("columns", [96, 128, 300])
 def test_a_scale_of_a_row_is_that_of_each_of_its_groups(columns: int) -> None:
-    one = by_row(5, columns)
-    expected = (one.levels.float() - 128) * one.scales
-    assert torch.equal(one.hold(torch.device("cpu")).dequantize(), expected)
-    cut = one.cut(Cut(1, columns // 2, columns // 2, columns), NAME)
-    half = cut.hold(torch.device("cpu")).dequantize()
-    assert torch.equal(half, expected[:, columns // 2 : columns // 2 * 2])
+    """One scale a row, as the strategy ``channel`` has it: a rank's inputs may be any."""
+    generator = torch.Generator().manual_seed(1)
+    levels = torch.randint(0, 256, (5, columns), generator=generator, dtype=torch.uint8)
+    scales = torch.rand(5, 1, generator=generator)
+    one = LevelGroups(bits=8, symmetric=True, group_size=None).store(NAME, levels, scales, None)
+    expected = (levels.float() - 128) * scales
+    assert torch.equal(one.to(torch.device("cpu")).dequantize(), expected)
+    half = Cut(1, columns // 2, columns // 2, columns).of_held(one, NAME)
+    assert torch.equal(half.dequantize(), expected[:, columns // 2 : columns // 2 * 2])
 
 
 @pytest.mark.parametrize("text", ["int4", "int4-asym-g64", "int8-g128"])
 def test_parts_of_ranks_make_up_the_whole(text: str) -> None:
-    format, cpu = parsed(text), torch.device("cpu")
+    format = parsed(text)
     made = quantize(weight(12, 256), format)
     one = stored(format).unpack(NAME, (12, 256), pack(made))
-    rows = [one.cut(Cut(0, at, 6, 12), NAME).hold(cpu) for at in (0, 6)]
+    rows = [Cut(0, at, 6, 12).of_held(one, NAME) for at in (0, 6)]
     assert torch.equal(join(rows).dequantize(), made.dequantize())
-    columns = [one.cut(Cut(1, at, 128, 256), NAME).hold(cpu) for at in (0, 128)]
+    columns = [Cut(1, at, 128, 256).of_held(one, NAME) for at in (0, 128)]
     assert torch.equal(torch.cat([c.dequantize() for c in columns], 1), made.dequantize())
 
 
@@ -120,7 +115,7 @@ def test_a_cut_within_a_group_names_a_number_of_ranks() -> None:
         NAME, (4, 768), pack(quantize(weight(4, 768), parsed("int4-g128")))
     )
     with pytest.raises(ConfigError, match=r"up_proj.*groups of 128.*4 ranks.*--tp 3"):
-        one.cut(Cut(1, 192, 192, 768), NAME)
+        Cut(1, 192, 192, 768).of_held(one, NAME)
 
 
 # -- what config.json may say -----------------------------------------------------------------

@@ -28,10 +28,12 @@ from unisono.hardware.ops.recurrent_ops import RecurrentOps
 from unisono.hardware.ops.standard import Standard
 from unisono.hardware.ranks import collectives
 from unisono.hardware.ranks.collectives import Group
-from unisono.hardware.weights.compact_weight import HeldWeight, ReorderedWeight, StackedWeight
 from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.packed_form import PackedForm
 from unisono.hardware.weights.quantized import quantize
+from unisono.hardware.weights.reordered_weight import ReorderedWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 
 __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.hardware.weights.compact_weight import CompactWeight
+from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 
 __all__ = [
-    "CodedFormat",
     "CodedWeight",
     "exponent_table",
     "float8_table",
@@ -28,20 +27,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class CodedFormat:
-    """What a kind of codes is called, and what it costs."""
-
-    name: str
-    bits_per_weight: float
-    """With its share of scales."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodedWeight(CompactWeight):
+class CodedWeight(HeldWeight):
     """A weight [N, K] of values (table[code] - zero) * scale, each operation in float32.
 
     A scale is shared by ``block`` (rows, columns) of the weight, blocks at the edges being smaller;
@@ -103,7 +90,6 @@ class CodedWeight(CompactWeight):
         return replace(self, scales=change(self.scales), zeros=zeros)
 
     def narrow(self, dim: int, start: int, length: int) -> CodedWeight:
-        """Some of its rows (``dim`` 0) or columns (1), anywhere."""
         return self._some_columns(start, length) if dim else self._some_rows(start, length)
 
     def _some_rows(self, start: int, length: int) -> CodedWeight:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from unisono.core.ggml import GgmlType
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.compact_weight import CompactWeight, HeldWeight, StackedWeight
+from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.stacked_weight import StackedWeight
 
 __all__ = ["READABLE_TYPES", "BlockWeight", "as_levels"]
 
@@ -30,8 +32,10 @@ _GROUP = 32
 
 
 @dataclass(frozen=True, slots=True)
-class BlockWeight(CompactWeight):
+class BlockWeight(HeldWeight):
     """A weight [N, K], a row after the other."""
+
+    unit: ClassVar[str] = "blocks"
 
     type: GgmlType
     shape: tuple[int, int]
@@ -43,6 +47,10 @@ class BlockWeight(CompactWeight):
     @property
     def num_bytes(self) -> int:
         return self.shape[0] * self.type.row_bytes(self.shape[1])
+
+    @property
+    def unit_size(self) -> int:
+        return self.type.block_size
 
     def rows(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         return self._values(self.data[start:stop]).to(dtype)
@@ -56,7 +64,6 @@ class BlockWeight(CompactWeight):
         return _VALUES[self.type.name](blocks).view(len(data), self.shape[1])
 
     def narrow(self, dim: int, start: int, length: int) -> BlockWeight:
-        """Some of its rows (``dim`` 0) or columns (1); columns of whole blocks."""
         if dim == 0:
             shape, data = (length, self.shape[1]), self.data.narrow(0, start, length)
         else:

@@ -5,7 +5,8 @@ Levels and scales are decided here alone, so that a weight has the same values o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.compact_weight import CompactWeight
+from unisono.hardware.weights.held_weight import HeldWeight
 
 __all__ = ["QuantizedWeight", "quantize"]
 
@@ -26,7 +27,7 @@ _WEIGHTS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizedWeight(CompactWeight):
+class QuantizedWeight(HeldWeight):
     """A weight [N, K]; groups of a row are padded to whole ones."""
 
     format: WeightFormat
@@ -34,7 +35,8 @@ class QuantizedWeight(CompactWeight):
     levels: Tensor
     """uint8 [N, K]."""
     scales: Tensor
-    """float32 [N, groups]; bfloat16 numbers, unless a checkpoint brought others."""
+    """float32 [N, groups]; bfloat16 numbers, unless a checkpoint brought others. May be a view that
+    repeats those of a row, until it is on a device."""
     zeros: Tensor | None
     """uint8 [N, groups]; None where the zero is the middle level."""
 
@@ -48,6 +50,28 @@ class QuantizedWeight(CompactWeight):
     @property
     def num_bytes(self) -> int:
         return int(self.shape[0] * self.shape[1] * self.format.bits_per_weight / 8)
+
+    @property
+    def unit_size(self) -> int:
+        shared = (x for x in (self.scales, self.zeros) if x is not None)
+        by_row = all(bool((x == x[:, :1]).all()) for x in shared)
+        return 1 if by_row else self.format.group_size
+
+    def narrow(self, dim: int, start: int, length: int) -> QuantizedWeight:
+        first, count, shape = start, length, (length, self.shape[1])
+        if dim == 1:
+            size = self.format.group_size
+            first, count, shape = start // size, -(-length // size), (self.shape[0], length)
+        moved = self._with_shared(lambda shared: shared.narrow(dim, first, count))
+        return replace(moved, shape=shape, levels=self.levels.narrow(dim, start, length))
+
+    def to(self, device: torch.device) -> QuantizedWeight:
+        moved = self._with_shared(lambda shared: shared.contiguous().to(device))
+        return replace(moved, levels=self.levels.contiguous().to(device))
+
+    def _with_shared(self, change: Callable[[Tensor], Tensor]) -> QuantizedWeight:
+        zeros = None if self.zeros is None else change(self.zeros)
+        return replace(self, scales=change(self.scales), zeros=zeros)
 
 
 def quantize(weight: Tensor, format: WeightFormat) -> QuantizedWeight:

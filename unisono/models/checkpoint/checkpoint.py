@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.names import StoredPart
 from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
@@ -37,7 +37,7 @@ class QuantizedWeights(Protocol):
     def is_ignorable(self, tensor_name: str) -> bool:
         """Whether a tensor carries nothing that a weight needs."""
 
-    def add(self, tensor_name: str, tensor: Tensor) -> StoredWeight | None:
+    def add(self, tensor_name: str, tensor: Tensor) -> HeldWeight | None:
         """Take a tensor of a quantised weight; the weight, once its last one is there."""
 
 

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware.base import Hardware
 from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.formats.stored_values import StoredWeight
 from unisono.models.checkpoint.names import StoredPart
 from unisono.models.checkpoint.packed_file import PackedFileError
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.checkpoint.refusals import check_shape
-from unisono.models.checkpoint.slots import TABLE, Slot
+from unisono.models.checkpoint.slots import HEAD, TABLE, Slot
 from unisono.models.checkpoint.sources import Sources, find_sources
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.norm import Norm
@@ -140,22 +140,21 @@ class Filling:
             wanted = [part for part in parts if plan.owner(part.name) in names]
             for part, tensor in self._checkpoint.tensors(path, wanted):
                 name = plan.owner(part.name)
-                weight: Tensor | StoredWeight | None = tensor
+                weight: Tensor | HeldWeight | None = tensor
                 if stored is not None and stored.owner(part.name) is not None:
                     weight = stored.add(part.name, tensor)
                 if weight is not None:
                     self._put(name, part.label, weight)
                     self._finish(plan.slots[name], tell)
 
-    def _put(self, name: str, label: str, weight: Tensor | StoredWeight) -> None:
+    def _put(self, name: str, label: str, weight: Tensor | HeldWeight) -> None:
         """Give a module a weight that it needs; ``label`` is what messages call it."""
         plan, slot, device = self._plan, self._plan.slots[name], self._hardware.device
-        if isinstance(weight, StoredWeight):
+        if isinstance(weight, HeldWeight):
             if plan.held[name].as_stored:
-                own = weight if slot.cut is None else weight.cut(slot.cut, name)
-                slot.take(own.hold(device))
+                slot.take(weight, name, device)
                 return
-            weight = weight.hold(device).dequantize(plan.dtype)
+            weight = weight.to(device).dequantize(plan.dtype)
         check_shape(label, tuple(weight.shape), slot.whole_shape)
         if weight.dtype not in _DTYPES:
             raise UnsupportedModelError(
@@ -178,11 +177,11 @@ class Filling:
         plan, head = self._plan, self._plan.model.lm_head
         weight, cut = plan.model.embed_tokens.weight, plan.head_cut
         if isinstance(weight, BlockWeight):
-            weight = weight if cut is None else weight.narrow(cut.dim, cut.start, cut.length)
-            weight = weight if plan.tied_format is None else weight.dequantize(weight.dtype)
+            weight = weight if cut is None else cut.of_held(weight, HEAD)
+            weight = weight if plan.tied_format is None else weight.dequantize(plan.dtype)
         elif cut is not None:
             weight = cut.of(weight)
-        if isinstance(weight, BlockWeight):
+        if isinstance(weight, HeldWeight):
             head.take("lm_head", weight)
         else:
             is_whole = isinstance(weight, nn.Parameter)

@@ -13,12 +13,13 @@ import torch
 
 from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
+from unisono.hardware.weights.held_weight import HeldFormat
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.formats.stored_values import HeldFormat
 from unisono.models.checkpoint.slots import HEAD, Slot, find_slots
+from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
-from unisono.models.parallel import Cut, Plan
+from unisono.models.parallel import Plan
 
 __all__ = ["Held", "WeightPlan"]
 

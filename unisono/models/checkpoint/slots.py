@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from unisono.hardware.base import Hardware
-from unisono.hardware.weights.compact_weight import HeldWeight
+from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
-from unisono.models.parallel import Cut, Plan
+from unisono.models.parallel import Plan
 
 __all__ = ["HEAD", "TABLE", "Slot", "find_slots", "is_ignorable", "linear_layers", "names_in"]
 
@@ -57,8 +58,13 @@ class Slot:
             return None
         return self.module.rows(self.part)
 
-    def take(self, weight: HeldWeight) -> None:
-        """Give the module a weight in a form of its own, of this rank's shape."""
+    def take(self, weight: HeldWeight, name: str, device: torch.device) -> None:
+        """Give the module its share of a weight in a form of its own, which is called ``name``.
+
+        Raises:
+            ConfigError: ranks cannot divide the form.
+        """
+        weight = (weight if self.cut is None else self.cut.of_held(weight, name)).to(device)
         if isinstance(self.module, Linear) and self.part is not None:
             self.module.take(self.part, weight)
         else:
@@ -72,7 +78,7 @@ class Slot:
             self.module.hold(numbers)  # The mapped file serves a few rows a step.
             return
         if self.cut is not None:
-            numbers = torch.zeros_like(numbers) if self.cut.zero else self.cut.of(numbers)
+            numbers = self.cut.of(numbers)
         target = getattr(self.module, self.parameter)
         if target.is_meta:
             target = torch.empty(target.shape, dtype=dtype, device=hardware.device)

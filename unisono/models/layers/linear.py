@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.standard import StandardEmbedding, StandardLinear
-from unisono.hardware.weights.compact_weight import HeldWeight
-from unisono.hardware.weights.joining import join
+from unisono.hardware.weights.held_weight import HeldWeight
+from unisono.hardware.weights.stacked_weight import join
 from unisono.models.layers.described import Described
 from unisono.models.layers.split import Split
 

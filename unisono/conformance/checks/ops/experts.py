@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from unisono.conformance import inputs
-from unisono.conformance.checks.ops.linear import put_weight
 from unisono.conformance.context import Context
 from unisono.conformance.expected import experts as expected_experts
 from unisono.conformance.expected import plain as expected
@@ -135,4 +134,4 @@ def _rounded(format: WeightFormat) -> expected_experts.Product:
 
 
 def _prepared(context: Context, weight: QuantizedWeight) -> Any:
-    return context.ops.prepare_quantized(put_weight(context, weight))
+    return context.ops.prepare_quantized(weight.to(context.device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from unisono.conformance.expected import plain as expected
 from unisono.conformance.expected.comparing import Expected, Mismatch
 from unisono.conformance.registry import check
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.quantized import quantize
 
 __all__ = [
     "exact_sums",
@@ -25,7 +25,6 @@ __all__ = [
     "long_sums",
     "nan_rows",
     "prepared",
-    "put_weight",
     "quantized",
     "vocabulary",
 ]
@@ -199,7 +198,7 @@ def quantized(context: Context) -> None:
                 x = inputs.normal(m, k, dtype=dtype, seed=17)
                 held = quantize(inputs.normal(n, k, seed=18), format)
                 with context.case(f"{_name(dtype)} {text} M={m} N={n} K={k}"):
-                    weight = context.ops.prepare_quantized(put_weight(context, held))
+                    weight = context.ops.prepare_quantized(held.to(context.device))
                     want = expected.quantized_linear(x, held.dequantize(), format.group_size)
                     given = context.put(x), weight
                     context.verify(context.ops.linear, want, dtype=dtype, given=given)
@@ -221,16 +220,9 @@ def prepared(context: Context) -> None:
             with context.case(f"{_name(dtype)} {text}"):
                 ops = context.ops
                 here = ops.linear(x, ops.prepare_linear(context.put(stored), format))
-                held = put_weight(context, quantize(stored, format))
+                held = quantize(stored, format).to(context.device)
                 if not torch.equal(here, ops.linear(x, ops.prepare_quantized(held))):
                     raise Mismatch("other bits than prepare_linear of the same weight and format")
-
-
-def put_weight(context: Context, weight: QuantizedWeight) -> QuantizedWeight:
-    zeros = None if weight.zeros is None else context.put(weight.zeros)
-    return replace(
-        weight, levels=context.put(weight.levels), scales=context.put(weight.scales), zeros=zeros
-    )
 
 
 @check("ops.linear_nan", "NaN and infinity in a row reach the results of that row, and no other")

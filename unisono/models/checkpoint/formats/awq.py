@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import UnsupportedModelError
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.bit_packing import from_words
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import (
@@ -29,7 +30,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
     group_size,
     misfit,
 )
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -79,9 +79,7 @@ class Awq(StoredFormat):
             raise misfit(name, shape, pieces)
         return self.groups.held
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         for piece, tensor in pieces.items():
             check_dtype(name, piece, tensor, _DTYPES[piece])
         check_finite(name, pieces["scales"])

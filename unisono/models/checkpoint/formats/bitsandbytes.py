@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
-from unisono.hardware.weights.coded_weight import CodedFormat, CodedWeight, look_up
+from unisono.hardware.weights.coded_weight import CodedWeight, look_up
+from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import check_dtype, check_finite, misfit
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredCodes, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -59,9 +59,7 @@ class LlmInt8(StoredFormat):
             raise misfit(name, shape, pieces)
         return _ROWS.held
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         check_dtype(name, "weight", pieces["weight"], (torch.int8,))
         check_dtype(name, "SCB", pieces["SCB"], (torch.float32,))
         check_finite(name, pieces["SCB"])
@@ -99,9 +97,7 @@ class BitsAndBytes(StoredFormat):
             raise misfit(name, shape, pieces)
         return self.format
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         state = _read_state(name, pieces[self.state])
         check_dtype(name, "weight", pieces["weight"], (torch.uint8,))
         rows, columns = shape
@@ -119,7 +115,7 @@ class BitsAndBytes(StoredFormat):
         if table.shape != (16,) or scales.numel() != rows * columns // size:
             raise misfit(name, shape, {piece: tuple(t.shape) for piece, t in pieces.items()})
         codes = pieces["weight"].view(rows, columns // 2)
-        weight = CodedWeight(
+        return CodedWeight(
             format=self.format,
             shape=(rows, columns),
             codes=codes >> 4 | codes << 4,
@@ -127,7 +123,6 @@ class BitsAndBytes(StoredFormat):
             scales=scales.view(rows, columns // size),
             block=(1, size),
         )
-        return StoredCodes(weight)
 
 
 def _scales(name: str, pieces: Mapping[str, Tensor], state: RawConfig) -> Tensor:

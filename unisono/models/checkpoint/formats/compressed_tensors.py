@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats import pack_quantized, plain_quantized
 from unisono.models.checkpoint.formats.float4 import Float4Quantized
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.pack_quantized import PackQuantized
 from unisono.models.checkpoint.formats.plain_quantized import FloatQuantized, IntQuantized
 from unisono.models.checkpoint.formats.stored_checks import block_size, misfit
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -46,9 +46,7 @@ class Form(Protocol):
     def held(self, shape: tuple[int, ...]) -> HeldFormat:
         """What a device holds such a weight as."""
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         """The weight from tensors of these shapes; raises CheckpointError."""
 
 
@@ -91,9 +89,7 @@ class CompressedTensors(StoredFormat):
                 return form
         raise misfit(name, shape, pieces)
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         form = self._form_of(name, shape, {p: tuple(t.shape) for p, t in pieces.items()})
         return form.unpack(name, shape, pieces)
 

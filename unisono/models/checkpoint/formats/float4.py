@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from unisono.hardware.weights.coded_weight import (
-    CodedFormat,
     CodedWeight,
     exponent_table,
     float8_table,
     look_up,
 )
+from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, check_finite
-from unisono.models.checkpoint.formats.stored_values import StoredCodes, StoredWeight
 
 __all__ = [
     "MXFP4",
@@ -41,7 +40,7 @@ MXFP4_GROUP, NVFP4_GROUP = 32, 16
 _GROUPS = {MXFP4: MXFP4_GROUP, NVFP4: NVFP4_GROUP}
 
 
-def mxfp4_weight(name: str, codes: Tensor, exponents: Tensor) -> StoredCodes:
+def mxfp4_weight(name: str, codes: Tensor, exponents: Tensor) -> CodedWeight:
     """A weight [N, K] from codes uint8 [N, K / 2], two a byte, the first in the low bits, and
     exponents uint8 [N, K / 32].
 
@@ -52,17 +51,17 @@ def mxfp4_weight(name: str, codes: Tensor, exponents: Tensor) -> StoredCodes:
     return _float4_weight(name, MXFP4, codes, exponents, exponent_table())
 
 
-def nvfp4_weight(name: str, codes: Tensor, scales: Tensor, scale_table: Tensor) -> StoredCodes:
+def nvfp4_weight(name: str, codes: Tensor, scales: Tensor, scale_table: Tensor) -> CodedWeight:
     """The same from scales float8 [N, K / 16], and what each byte of them means in this weight."""
     return _float4_weight(name, NVFP4, codes, scales.view(torch.uint8), scale_table)
 
 
 def _float4_weight(
     name: str, format: CodedFormat, codes: Tensor, scales: Tensor, scale_table: Tensor
-) -> StoredCodes:
+) -> CodedWeight:
     check_dtype(name, "codes", codes, (torch.uint8,))
     check_finite(name, look_up(scale_table, scales))
-    weight = CodedWeight(
+    return CodedWeight(
         format=format,
         shape=(codes.shape[0], 2 * codes.shape[1]),
         codes=codes,
@@ -71,7 +70,6 @@ def _float4_weight(
         scale_table=scale_table,
         block=(1, _GROUPS[format]),
     )
-    return StoredCodes(weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,7 @@ class Float4Quantized:
     def held(self, shape: tuple[int, ...]) -> CodedFormat:
         return MXFP4 if self.is_mx else NVFP4
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         codes, scales = pieces["weight_packed"], pieces["weight_scale"]
         if self.is_mx:
             return mxfp4_weight(name, codes, scales)

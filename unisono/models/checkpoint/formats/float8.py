@@ -23,12 +23,12 @@ from torch import Tensor
 
 from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.weights.coded_weight import (
-    CodedFormat,
     CodedWeight,
     exponent_table,
     float8_table,
     look_up,
 )
+from unisono.hardware.weights.held_weight import CodedFormat
 from unisono.models.checkpoint.formats.stored_checks import (
     FLOATS,
     block_size,
@@ -36,7 +36,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
     check_finite,
     misfit,
 )
-from unisono.models.checkpoint.formats.stored_values import StoredCodes
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -98,7 +97,7 @@ class Float8(StoredFormat):
 
     def unpack(
         self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredCodes:
+    ) -> CodedWeight:
         piece = next(piece for piece in self.pieces[1:] if piece in pieces)
         shapes = {piece: tuple(tensor.shape) for piece, tensor in pieces.items()}
         block = self._block_of(name, shape, shapes, shapes[piece])
@@ -113,7 +112,7 @@ def float8_format(block: tuple[int, int], shape: tuple[int, ...]) -> CodedFormat
     return CodedFormat(f"fp8-{block[0]}x{block[1]}", 8.0 + 32.0 / (block[0] * block[1]))
 
 
-def float8_weight(name: str, weight: Tensor, scales: Tensor, block: tuple[int, int]) -> StoredCodes:
+def float8_weight(name: str, weight: Tensor, scales: Tensor, block: tuple[int, int]) -> CodedWeight:
     """A float8 weight [N, K] and a scale for each block: a float, or a byte that stands for a power
     of two (e8m0 of the OCP MX formats).
 
@@ -126,7 +125,7 @@ def float8_weight(name: str, weight: Tensor, scales: Tensor, block: tuple[int, i
     scales = scales.view(torch.uint8) if is_byte else scales
     check_finite(name, scales if table is None else look_up(table, scales))
     shape = (weight.shape[0], weight.shape[1])
-    weight_as_codes = CodedWeight(
+    return CodedWeight(
         format=float8_format(block, shape),
         shape=shape,
         codes=weight.view(torch.uint8),
@@ -135,4 +134,3 @@ def float8_weight(name: str, weight: Tensor, scales: Tensor, block: tuple[int, i
         scale_table=table,
         block=block,
     )
-    return StoredCodes(weight_as_codes)

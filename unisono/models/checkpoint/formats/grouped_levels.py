@@ -13,14 +13,10 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.coded_weight import CodedFormat, CodedWeight, pack_nibbles
-from unisono.models.checkpoint.formats.stored_values import (
-    HeldFormat,
-    StoredCodes,
-    StoredLevels,
-    StoredOrdered,
-    StoredWeight,
-)
+from unisono.hardware.weights.coded_weight import CodedWeight, pack_nibbles
+from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWeight
+from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
 __all__ = ["LevelGroups"]
 
@@ -76,7 +72,7 @@ class LevelGroups:
         scales: Tensor,
         zeros: Tensor | None,
         groups: Tensor | None = None,
-    ) -> StoredWeight:
+    ) -> HeldWeight:
         """The weight of these values, (level - zero) * scale.
 
         Args:
@@ -97,8 +93,10 @@ class LevelGroups:
         zeros = None if symmetric or zeros is None else self._split(zeros, columns)
         scales = self._split(scales.float(), columns)
         levels = levels if order is None else levels.index_select(1, order)
-        stored = StoredLevels(self._levels_format(symmetric), levels, scales, zeros)
-        return stored if order is None else StoredOrdered(stored, order)
+        held = QuantizedWeight(
+            self._levels_format(symmetric), (len(levels), columns), levels, scales, zeros
+        )
+        return held if order is None else ReorderedWeight(order, held)
 
     def _together(self, groups: Tensor) -> Tensor | None:
         """The columns group by group; None where groups are not of equal size."""
@@ -126,18 +124,19 @@ class LevelGroups:
 
     def _split(self, shared: Tensor, columns: int) -> Tensor:
         """What groups share, for the smaller groups of a device."""
-        if self.group_size is None or shared.shape[1] == 1:
-            return shared
         held = self._levels_format(self.symmetric).group_size
-        return shared.repeat_interleave(self.group_size // held, dim=1)[:, : -(-columns // held)]
+        count = -(-columns // held)
+        if self.group_size is None or shared.shape[1] == 1:
+            return shared.expand(-1, count)
+        return shared.repeat_interleave(self.group_size // held, dim=1)[:, :count]
 
     def _codes(
         self, levels: Tensor, scales: Tensor, zeros: Tensor | None, groups: Tensor | None
-    ) -> StoredCodes:
+    ) -> CodedWeight:
         if zeros is None:
             zeros = torch.full(scales.shape, self._middle, dtype=torch.uint8)
         narrow = self.bits <= 4
-        weight = CodedWeight(
+        return CodedWeight(
             format=self._codes_format(),
             shape=(levels.shape[0], levels.shape[1]),
             codes=pack_nibbles(levels) if narrow else levels,
@@ -147,4 +146,3 @@ class LevelGroups:
             block=(1, self.group_size or levels.shape[1]),
             groups=groups,
         )
-        return StoredCodes(weight)

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float4 import MXFP4, MXFP4_GROUP, mxfp4_weight
 from unisono.models.checkpoint.formats.stored_checks import misfit
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -43,7 +43,5 @@ class Mxfp4(StoredFormat):
             raise misfit(name, shape, pieces)
         return MXFP4
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         return mxfp4_weight(name, pieces["blocks"].flatten(1), pieces["scales"])

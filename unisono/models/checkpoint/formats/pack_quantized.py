@@ -23,6 +23,7 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.hardware.weights.quantized import QuantizedWeight
 from unisono.models.checkpoint.formats.bit_packing import from_words, num_words, to_words
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
@@ -32,7 +33,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
     check_dtype,
     check_finite,
 )
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 
 __all__ = ["FORM", "PackQuantized", "pack", "packed_tensors", "quantization_config"]
 
@@ -71,9 +71,7 @@ class PackQuantized:
     def held(self, shape: tuple[int, ...]) -> HeldFormat:
         return self.groups.held
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         _check_values(name, shape, pieces)
         bits = self.groups.bits
         zeros = pieces.get("weight_zero_point")

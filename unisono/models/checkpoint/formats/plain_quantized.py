@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float8 import float8_format, float8_weight
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, check_finite
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 
 __all__ = ["FORMS", "FloatQuantized", "IntQuantized"]
 
@@ -42,9 +42,7 @@ class IntQuantized:
     def held(self, shape: tuple[int, ...]) -> HeldFormat:
         return self.groups.held
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         check_dtype(name, "weight", pieces["weight"], (torch.int8,))
         check_dtype(name, "weight_scale", pieces["weight_scale"], FLOATS)
         check_finite(name, pieces["weight_scale"])
@@ -81,9 +79,7 @@ class FloatQuantized:
     def held(self, shape: tuple[int, ...]) -> HeldFormat:
         return float8_format(self._block_of(shape), shape)
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         scales = pieces["weight_scale"]
         check_dtype(name, "weight_scale", scales, (torch.uint8,) if self.exponents else FLOATS)
         return float8_weight(name, pieces["weight"], scales, self._block_of(shape))

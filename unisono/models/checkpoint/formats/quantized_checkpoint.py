@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredNumbers, StoredWeight
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight, NumberWeight
 from unisono.models.checkpoint.formats.stored_weights import StoredFormat
 from unisono.models.checkpoint.refusals import check_shape
 from unisono.models.checkpoint.safetensors_files import (
@@ -112,7 +112,7 @@ class QuantizedCheckpoint:
         last = tensor_name.rpartition(".")[2]
         return last in self._stored.ignored or tensor_name in self._added
 
-    def add(self, tensor_name: str, tensor: Tensor) -> StoredWeight | None:
+    def add(self, tensor_name: str, tensor: Tensor) -> HeldWeight | None:
         """Take a tensor of a quantised weight; the weight, once its last one is there.
 
         Raises:
@@ -125,5 +125,5 @@ class QuantizedCheckpoint:
             return None
         del self._found[name]
         if self.formats[name] is None:
-            return StoredNumbers(pieces["weight"])
+            return NumberWeight(pieces["weight"])
         return self._stored.unpack(name, self._slots[name].whole_shape, pieces)

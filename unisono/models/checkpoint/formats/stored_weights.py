@@ -14,8 +14,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from unisono.core.errors import UnsupportedModelError
+from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.stated_quantization import stated_quantization
-from unisono.models.checkpoint.formats.stored_values import HeldFormat, StoredWeight
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["StoredFormat", "find_stored_format", "read_stored_format"]
@@ -64,9 +64,7 @@ class StoredFormat(ABC):
         """
 
     @abstractmethod
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> StoredWeight:
+    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         """The values of a weight whose shapes ``format_of`` has seen.
 
         Raises:

@@ -10,20 +10,19 @@ import math
 import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
+from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.core.ggml import GgmlType
 from unisono.gguf.files import GgufFile
 from unisono.gguf.header import TensorInfo
-from unisono.hardware.weights.coded_weight import CodedFormat
 from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight
+from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.formats.stored_values import StoredWeight
 from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
 from unisono.models.checkpoint.gguf.families import find_gguf_family
 from unisono.models.checkpoint.gguf.names import by_expert, checkpoint_name, head_order
@@ -31,7 +30,6 @@ from unisono.models.checkpoint.names import CheckpointNames, StoredPart
 from unisono.models.checkpoint.refusals import check_shape
 from unisono.models.checkpoint.slots import TABLE, Slot, linear_layers
 from unisono.models.decoder import Decoder
-from unisono.models.parallel import Cut
 
 __all__ = ["GgufCheckpoint", "GgufWeights"]
 
@@ -168,33 +166,9 @@ class GgufWeights:
     def is_ignorable(self, tensor_name: str) -> bool:
         return False
 
-    def add(self, tensor_name: str, tensor: Tensor) -> StoredWeight | None:
+    def add(self, tensor_name: str, tensor: Tensor) -> HeldWeight | None:
         """The weight whose bytes, or numbers, these are."""
         info = self._infos[tensor_name]
         rows, columns = info.shape
         octets = tensor.view(torch.uint8).view(rows, -1)
-        return StoredBlocks(BlockWeight(info.type, (rows, columns), octets, self._dtype))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlocks(StoredWeight):
-    """A weight of a GGUF file."""
-
-    weight: BlockWeight
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.weight.shape
-
-    def cut(self, cut: Cut, name: str) -> StoredBlocks:
-        size = self.weight.type.block_size
-        if cut.dim == 1 and cut.length % size:
-            raise ConfigError(
-                f"{name} has blocks of {size} inputs; {cut.whole // cut.length} ranks would cut"
-                " through them.",
-                hint="Use --tp 1, or fewer ranks.",
-            )
-        return StoredBlocks(self.weight.narrow(cut.dim, cut.start, cut.length))
-
-    def hold(self, device: torch.device) -> BlockWeight:
-        return self.weight.to(device)
+        return BlockWeight(info.type, (rows, columns), octets, self._dtype)
