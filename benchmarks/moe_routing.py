@@ -24,7 +24,8 @@ from torch import Tensor
 from unisono.core import WeightFormat
 from unisono.hardware import Hardware, find_hardware
 from unisono.hardware.ops.experts import Routing
-from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.level_weight import LevelWeight
+from unisono.hardware.weights.quantized import quantize
 from unisono.models import ModelConfig
 from unisono.models.config import RopeConfig
 from unisono.models.expert_shape import ExpertShape
@@ -62,7 +63,7 @@ def config() -> ModelConfig:
 def make_layer(hardware: Hardware, weights: str) -> MoE:
     """Weights of one shape have the same numbers, each in memory of its own."""
     layer, format = MoE(hardware.ops, config()), WeightFormat.parse(weights)
-    levels: dict[tuple[int, int], QuantizedWeight] = {}
+    levels: dict[tuple[int, int], LevelWeight] = {}
     for module in (module for module in layer.modules() if isinstance(module, Linear)):
         weight = torch.randn(module.shape, dtype=torch.bfloat16) / module.shape[1] ** 0.5
         if format is None or not module.quantizable:

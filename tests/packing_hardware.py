@@ -12,7 +12,7 @@ from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware import PackedForm
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 
 __all__ = ["PackingHardware"]
 
@@ -24,7 +24,7 @@ class PlainForm(PackedForm):
 
     layout = "plain 1"
 
-    def to_bytes(self, prepared: QuantizedWeight) -> Tensor:
+    def to_bytes(self, prepared: LevelWeight) -> Tensor:
         parts = [prepared.levels, prepared.scales, prepared.zeros]
         data = b"".join(part.numpy().tobytes() for part in parts if part is not None)
         content = str((prepared.shape, prepared.format)).encode() + data
@@ -32,9 +32,7 @@ class PlainForm(PackedForm):
             bytearray(hashlib.sha256(content).digest() + data), dtype=torch.uint8
         )
 
-    def from_bytes(
-        self, data: Tensor, shape: tuple[int, int], format: WeightFormat
-    ) -> QuantizedWeight:
+    def from_bytes(self, data: Tensor, shape: tuple[int, int], format: WeightFormat) -> LevelWeight:
         rows, cols = shape
         groups = -(-cols // format.group_size)
         sizes = [rows * cols, 4 * rows * groups, 0 if format.symmetric else rows * groups]
@@ -43,7 +41,7 @@ class PlainForm(PackedForm):
         if digest != data[:_DIGEST_BYTES].numpy().tobytes():
             raise CheckpointError("The digest of a weight does not match.")
         levels, scales, zeros = torch.split(content, sizes)
-        return QuantizedWeight(
+        return LevelWeight(
             format,
             shape,
             levels.view(shape),

@@ -84,6 +84,6 @@ def logits_of_parts(
     ]
     with groups(hardware, meeting_place, size) as joined:
         for loaded, group in zip(parts, joined, strict=True):
-            assert loaded.plan is not None
-            loaded.plan.connect(loaded.model, hardware.ops, group)
+            assert loaded.division is not None
+            loaded.division.connect(loaded.model, hardware.ops, group)
         return on_each(size, lambda rank: logits(parts[rank], hardware, token_ids))

@@ -188,8 +188,8 @@ class Part:
 
     def connect(self, group: Group) -> Part:
         """This part as one of the whole model, with the KV memory that every rank has."""
-        assert self.loaded.plan is not None
-        self.loaded.plan.connect(self.loaded.model, self.hardware.ops, group)
+        assert self.loaded.division is not None
+        self.loaded.division.connect(self.loaded.model, self.hardware.ops, group)
         if self.config.kv_memory is not None:
             return self
         mine = torch.tensor([self.kv_memory], device=self.hardware.device)

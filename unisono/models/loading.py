@@ -21,7 +21,7 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
-from unisono.models.parallel import Plan, Shard
+from unisono.models.parallel import Division, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
 from unisono.models.training import check_trainable, let_train
@@ -54,7 +54,7 @@ class LoadedModel:
     """Read by a step of one token: all but an embedding that is not the head too, and of experts
     those of a token."""
     eos_token_ids: frozenset[int]
-    plan: Plan | None = None
+    division: Division | None = None
     """How the model is divided among ranks; None where it is whole."""
 
 
@@ -106,7 +106,7 @@ def load_model(
     family, config = read_family(raw)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
-    division = None if shard is None else Plan(config, shard)
+    division = None if shard is None else Division(config, shard)
     ops = TrainingOps(hardware.ops) if trainable else hardware.ops
     with making_sense_of(raw):
         model = _skeleton(family, config, division, ops, hardware.device)
@@ -137,14 +137,14 @@ def load_model(
         weight_bytes=weight_bytes,
         step_weight_bytes=step_weight_bytes,
         eos_token_ids=eos_token_ids,
-        plan=division,
+        division=division,
     )
 
 
 def _skeleton(
     family: type[Decoder],
     config: ModelConfig,
-    division: Plan | None,
+    division: Division | None,
     ops: PortableOps,
     device: torch.device,
 ) -> Decoder:

@@ -24,7 +24,7 @@ from unisono.models.layers.linear import Head
 from unisono.models.layers.norm import ProjectionNorm
 from unisono.models.layers.split import split_of, stacked_in, terms_of
 
-__all__ = ["Plan", "Shard"]
+__all__ = ["Division", "Shard"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class Shard:
     sharing: int = 1
 
 
-class Plan:
+class Division:
     """How a decoder of ``whole`` is divided, seen from one rank.
 
     Raises:

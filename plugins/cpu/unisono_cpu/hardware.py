@@ -22,7 +22,7 @@ from unisono.hardware.ops.experts import Expert
 from unisono.hardware.ops.standard import Standard, StandardDecoder, StandardMLP
 from unisono.hardware.weights.ggml_blocks import BlockWeight, as_levels
 from unisono.hardware.weights.held_weight import HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
@@ -105,7 +105,7 @@ class NativeCpuOps(CpuOps):
         return native.pack(weight.detach(), "bf16" if weight.dtype == torch.bfloat16 else "f32")
 
     def prepare_quantized(self, weight: HeldWeight) -> Any:
-        if isinstance(weight, QuantizedWeight):
+        if isinstance(weight, LevelWeight):
             self.packs = True
             return pack_quantized(weight)
         found = as_levels(weight)
@@ -116,7 +116,7 @@ class NativeCpuOps(CpuOps):
         self.decodes |= not isinstance(weight, StackedWeight | ReorderedWeight)
         return super().prepare_quantized(weight)
 
-    def _shifted(self, levels: QuantizedWeight, shifts: Tensor | None) -> Any:
+    def _shifted(self, levels: LevelWeight, shifts: Tensor | None) -> Any:
         packed = self.prepare_quantized(levels)
         return packed if shifts is None else ShiftedWeight(packed, native.pack(shifts, "f32"))
 
@@ -216,7 +216,7 @@ class NativeCpuOps(CpuOps):
         return fused_mlp(standard) if isinstance(standard, StandardMLP) else None
 
 
-def pack_quantized(weight: QuantizedWeight) -> PackedWeight:
+def pack_quantized(weight: LevelWeight) -> PackedWeight:
     """The same levels and scales in the library's layout."""
     exact = torch.equal(weight.scales, weight.scales.bfloat16().float())
     return native.pack_levels(

@@ -25,7 +25,7 @@ from unisono.core.errors import CheckpointError
 from unisono.hardware import find_hardware
 from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import RawConfig, load_model
-from unisono.models.checkpoint.formats.stored_weights import find_stored_format
+from unisono.models.checkpoint.formats.stored_format import find_stored_format
 
 CPU = torch.device("cpu")
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -160,7 +160,7 @@ def test_values_bit_for_bit(case: str) -> None:
     made, values = by_library(form, weights)(weight)
     reader = find_stored_format(RawConfig({"quantization_config": config(form, weights)}))
     assert reader is not None
-    held = reader.unpack(NAME, (96, 64), made).hold(CPU)
+    held = reader.unpack(NAME, (96, 64), made).to(CPU)
     dtype = torch.bfloat16 if form.startswith(("mx", "nvfp4")) else torch.float32
     assert torch.equal(held.dequantize(dtype), values.to(dtype))
     assert (values - weight).norm() < 0.2 * weight.norm()

@@ -20,7 +20,7 @@ from tests.stored_folders import assert_close, change_config, change_tensors, ou
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
 from unisono.hardware.devices.cpu import CpuHardware
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.models import load_model
 from unisono.models.checkpoint import opening as checkpoint
 from unisono.models.checkpoint.quantizing import QuantizePlan
@@ -198,6 +198,6 @@ def test_quantized_experts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         linears = {path: m for path, m in model.named_modules() if isinstance(m, Linear)}
         for path, linear in linears.items():
             is_kept = path.endswith((".gate", ".shared_expert_gate"))
-            assert isinstance(linear.weight, Tensor if is_kept else QuantizedWeight), path
+            assert isinstance(linear.weight, Tensor if is_kept else LevelWeight), path
     # 3 layers of attention's 2, 8 experts' and the shared expert's 2 each, and the head.
     assert counts == [3 * (2 + 8 * 2 + 2) + 1, 0]

@@ -25,7 +25,7 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import find_hardware
 from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import RawConfig, load_model
-from unisono.models.checkpoint.formats.stored_weights import find_stored_format
+from unisono.models.checkpoint.formats.stored_format import find_stored_format
 
 CPU = torch.device("cpu")
 MODULE = "model.layers.0.mlp.up_proj"
@@ -109,7 +109,7 @@ def test_mxfp4_of_experts_bit_for_bit() -> None:
         own = {name: piece[expert] for name, piece in pieces.items()}
         shapes = {name: tuple(piece.shape) for name, piece in own.items()}
         assert str(reader.format_of("w", (40, 96), shapes)) == "mxfp4"
-        held = reader.unpack("w", (40, 96), own).hold(CPU)
+        held = reader.unpack("w", (40, 96), own).to(CPU)
         assert torch.equal(held.dequantize(), values[expert])
         assert held.num_bytes == 40 * 96 * 17 // 32
 

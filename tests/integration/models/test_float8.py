@@ -30,7 +30,7 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware import find_hardware
 from unisono.hardware.devices.cpu import CpuHardware
 from unisono.models import RawConfig, load_model
-from unisono.models.checkpoint.formats.stored_weights import find_stored_format
+from unisono.models.checkpoint.formats.stored_format import find_stored_format
 
 CPU = torch.device("cpu")
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -127,7 +127,7 @@ def test_values_bit_for_bit(writer: Writer) -> None:
     stated = config([128, 128]) if pieces["weight_scale_inv"].numel() == 1 else stated
     reader = find_stored_format(RawConfig({"quantization_config": stated}))
     assert reader is not None
-    held = reader.unpack(NAME, (96, 64), pieces).hold(CPU)
+    held = reader.unpack(NAME, (96, 64), pieces).to(CPU)
     assert torch.equal(held.dequantize(), values)
     assert torch.equal(held.dequantize(torch.bfloat16), values.bfloat16())
     assert held.num_bytes == pieces["weight"].nbytes + pieces["weight_scale_inv"].nbytes

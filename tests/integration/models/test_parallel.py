@@ -36,7 +36,7 @@ from unisono.models import (
 from unisono.models.checkpoint.slots import find_slots
 from unisono.models.layers import Linear, split
 from unisono.models.loading import Reserve
-from unisono.models.parallel import Plan, Shard
+from unisono.models.parallel import Division, Shard
 from unisono.models.registry import FAMILIES, read_family
 
 LENGTH = 40
@@ -87,8 +87,8 @@ def test_logits_of_the_parts_are_those_of_the_whole(case: str, tmp_path: Path) -
     parts = [part(rank) for rank in range(size)]
     with groups(hardware, meeting_place, size) as joined:
         for loaded, group in zip(parts, joined, strict=True):
-            assert loaded.plan is not None
-            loaded.plan.connect(loaded.model, hardware.ops, group)
+            assert loaded.division is not None
+            loaded.division.connect(loaded.model, hardware.ops, group)
         found = on_each(size, lambda rank: logits(parts[rank], hardware, prompt))
     assert found[0].shape == expected.shape
     assert found[0].dtype == torch.float32
@@ -147,9 +147,9 @@ def test_a_module_that_the_hardware_took_over_is_added_up_too(tmp_path: Path) ->
 
     hardware.ops.fuse = fuse  # type: ignore[method-assign]
     loaded = load_model(folder, hardware, dtype="float32", shard=Shard(rank=0, size=2))
-    assert loaded.plan is not None
+    assert loaded.division is not None
     hardware.ops.all_reduce = lambda x, group: x * 2  # type: ignore[method-assign]
-    loaded.plan.connect(loaded.model, hardware.ops, Group(0, 2, None, False, False))
+    loaded.division.connect(loaded.model, hardware.ops, Group(0, 2, None, False, False))
     assert torch.equal(loaded.model.layers[0].mlp(torch.zeros(1, 64)), torch.full((1, 64), 2.0))
 
 
@@ -171,14 +171,14 @@ def test_what_does_not_divide(options: dict[str, Any], size: int, says: str) -> 
     fields = {**checkpoints._SHAPE, "architectures": ["LlamaForCausalLM"], **options}
     raw = RawConfig({**fields, "head_dim": 16})
     with pytest.raises(ConfigError, match=says):
-        Plan(find_family(raw).read_config(raw), Shard(rank=0, size=size))
+        Division(find_family(raw).read_config(raw), Shard(rank=0, size=size))
 
 
-def empty(case: Case, shard: Shard | None) -> tuple[Decoder, Plan | None]:
+def empty(case: Case, shard: Shard | None) -> tuple[Decoder, Division | None]:
     """A model without weights, whole or a rank's."""
     raw = RawConfig(checkpoints.configuration(case.model_type, **case.options).to_dict())
     family, config = read_family(raw)
-    plan = None if shard is None else Plan(config, shard)
+    plan = None if shard is None else Division(config, shard)
     hardware = find_hardware("cpu")
     model = family(config if plan is None else plan.config, hardware.ops, hardware.device)
     if plan is not None:

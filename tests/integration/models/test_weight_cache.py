@@ -22,7 +22,7 @@ from tests.engines import answers, engine
 from tests.packing_hardware import PackingHardware
 from unisono.core import WeightFormat
 from unisono.engine import building
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.models import load_model
 from unisono.models.checkpoint.packed_file import PackedFileWriter
 from unisono.models.parallel import Shard
@@ -59,7 +59,7 @@ class Loaded:
         self.tensors: dict[str, Tensor] = {}
         for path, module in model.named_modules():
             weight = getattr(module, "weight", None)
-            if isinstance(weight, QuantizedWeight):
+            if isinstance(weight, LevelWeight):
                 self.tensors[path] = weight.dequantize()
         self.tensors |= {name: value.data for name, value in model.named_parameters()}
 

@@ -10,13 +10,14 @@ import torch
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
-from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.level_weight import LevelWeight
+from unisono.hardware.weights.quantized import quantize
 from unisono.hardware.weights.stacked_weight import join
 from unisono.models import RawConfig
 from unisono.models.checkpoint.formats.compressed_tensors import CompressedTensors
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.pack_quantized import pack, quantization_config
-from unisono.models.checkpoint.formats.stored_weights import find_stored_format
+from unisono.models.checkpoint.formats.stored_format import find_stored_format
 from unisono.models.cut import Cut
 
 FORMATS = ["int8", "int8-g32", "int4", "int4-g64", "int4-g128", "int4-asym", "int4-asym-g64"]
@@ -50,7 +51,7 @@ def test_four_bits_by_hand() -> None:
     levels = torch.arange(32, dtype=torch.uint8).remainder(16).unsqueeze(0).repeat(9, 1)
     zeros = torch.tensor([[1], [2], [3], [4], [5], [6], [7], [8], [15]], dtype=torch.uint8)
     scales = torch.full((9, 1), -0.5)
-    tensors = pack(QuantizedWeight(parsed("int4-asym"), (9, 32), levels, scales, zeros))
+    tensors = pack(LevelWeight(parsed("int4-asym"), (9, 32), levels, scales, zeros))
     low, high = 0x76543210, signed(0xFEDCBA98)
     assert tensors["weight_packed"].tolist() == [[low, high, low, high]] * 9
     assert tensors["weight_packed"].dtype == torch.int32
@@ -64,7 +65,7 @@ def test_four_bits_by_hand() -> None:
 def test_eight_bits_by_hand() -> None:
     levels = torch.zeros(1, 32, dtype=torch.uint8)
     levels[0, :5] = torch.tensor([1, 2, 0x80, 255, 7])
-    tensors = pack(QuantizedWeight(parsed("int8"), (1, 32), levels, torch.ones(1, 1), None))
+    tensors = pack(LevelWeight(parsed("int8"), (1, 32), levels, torch.ones(1, 1), None))
     assert tensors["weight_packed"].tolist() == [[signed(0xFF800201), 7, 0, 0, 0, 0, 0, 0]]
     assert "weight_zero_point" not in tensors
 

@@ -16,7 +16,8 @@ from unisono.core.ggml import GgmlType
 from unisono.hardware.weights.coded_weight import CodedWeight
 from unisono.hardware.weights.ggml_blocks import BlockWeight
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight, NumberWeight
-from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.level_weight import LevelWeight
+from unisono.hardware.weights.quantized import quantize
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight, join
 from unisono.models.cut import Cut
@@ -30,7 +31,7 @@ def numbers(rows: int = ROWS) -> Tensor:
     return torch.randn(rows, COLUMNS, generator=torch.Generator().manual_seed(rows))
 
 
-def levels(text: str, rows: int = ROWS) -> QuantizedWeight:
+def levels(text: str, rows: int = ROWS) -> LevelWeight:
     format = WeightFormat.parse(text)
     assert format is not None
     return quantize(numbers(rows), format)
@@ -57,9 +58,9 @@ def blocks() -> BlockWeight:
     )
 
 
-def by_row() -> QuantizedWeight:
+def by_row() -> LevelWeight:
     one = levels("int8-g32")
-    return QuantizedWeight(one.format, SHAPE, one.levels, one.scales[:, :1].expand(-1, 4), None)
+    return LevelWeight(one.format, SHAPE, one.levels, one.scales[:, :1].expand(-1, 4), None)
 
 
 FORMS: dict[str, Any] = {

@@ -68,7 +68,7 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
 
     def prepare_quantized(self, weight: HeldWeight) -> Any:
         """The form in which ``linear`` likes a weight that is quantised here, or as a checkpoint
-        holds it. With a ``QuantizedWeight`` ``linear`` may round activations to 8 bits, by the
+        holds it. With a ``LevelWeight`` ``linear`` may round activations to 8 bits, by the
         groups of the weight."""
         if isinstance(weight, StackedWeight):
             return StackedWeight(tuple(self.prepare_quantized(part) for part in weight.parts))

@@ -17,12 +17,12 @@ from torch import Tensor
 from unisono.core.ggml import GgmlType
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.held_weight import HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 
 __all__ = ["READABLE_TYPES", "BlockWeight", "as_levels"]
 
-ShiftedLevels = tuple[QuantizedWeight, Tensor | None]
+ShiftedLevels = tuple[LevelWeight, Tensor | None]
 """A weight [N, K] and what is added to all values of a group, float32 [N, K / 32]."""
 Levels = tuple[Tensor, Tensor, Tensor | None]
 """int32 levels around 0 [blocks, size], float32 scales [blocks, groups], and shifts like these."""
@@ -86,7 +86,7 @@ class BlockWeight(HeldWeight):
             return None
         levels, scales, shifts = find(self.data.reshape(-1, self.type.block_bytes))
         bits = max(bits, 4 if self.type.name in _FOUR_BITS else 8)
-        held = QuantizedWeight(
+        held = LevelWeight(
             WeightFormat(bits=bits, group_size=_GROUP),
             self.shape,
             levels.add_(1 << (bits - 1)).to(torch.uint8).view(self.shape),
@@ -107,7 +107,7 @@ def as_levels(weight: HeldWeight) -> ShiftedLevels | None:
     if len(pairs) < len(parts):
         return None
     held, shifts = [each for each, _ in pairs], [each for _, each in pairs]
-    levels = QuantizedWeight(
+    levels = LevelWeight(
         held[0].format,
         weight.shape,
         torch.cat([each.levels for each in held]),

@@ -1,22 +1,18 @@
-"""Quantised weights in plain torch: what the formats mean, and the reference of every fast form.
+"""Rounding of weights to levels, in plain torch: the reference of every fast form.
 
 Levels and scales are decided here alone, so that a weight has the same values on every hardware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.held_weight import HeldWeight
+from unisono.hardware.weights.level_weight import LevelWeight, in_groups
 
-__all__ = ["QuantizedWeight", "quantize"]
+__all__ = ["quantize"]
 
 _SHRINK = (0.95, 0.9, 0.85)
 """Ranges that are tried beside the whole one for each group of 4 bits: clipping the largest may
@@ -26,55 +22,7 @@ _SMALLEST_SCALE = 2.0**-126
 _WEIGHTS_AT_ONCE = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedWeight(HeldWeight):
-    """A weight [N, K]; groups of a row are padded to whole ones."""
-
-    format: WeightFormat
-    shape: tuple[int, int]
-    levels: Tensor
-    """uint8 [N, K]."""
-    scales: Tensor
-    """float32 [N, groups]; bfloat16 numbers, unless a checkpoint brought others. May be a view that
-    repeats those of a row, until it is on a device."""
-    zeros: Tensor | None
-    """uint8 [N, groups]; None where the zero is the middle level."""
-
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        levels = _in_groups(self.levels[start:stop].float(), self.format.group_size)
-        middle = float(1 << (self.format.bits - 1))
-        zeros = middle if self.zeros is None else self.zeros[start:stop].float().unsqueeze(-1)
-        values = (levels - zeros) * self.scales[start:stop].unsqueeze(-1)
-        return values.flatten(1)[:, : self.shape[1]].to(dtype)
-
-    @property
-    def num_bytes(self) -> int:
-        return int(self.shape[0] * self.shape[1] * self.format.bits_per_weight / 8)
-
-    @property
-    def unit_size(self) -> int:
-        shared = (x for x in (self.scales, self.zeros) if x is not None)
-        by_row = all(bool((x == x[:, :1]).all()) for x in shared)
-        return 1 if by_row else self.format.group_size
-
-    def narrow(self, dim: int, start: int, length: int) -> QuantizedWeight:
-        first, count, shape = start, length, (length, self.shape[1])
-        if dim == 1:
-            size = self.format.group_size
-            first, count, shape = start // size, -(-length // size), (self.shape[0], length)
-        moved = self._with_shared(lambda shared: shared.narrow(dim, first, count))
-        return replace(moved, shape=shape, levels=self.levels.narrow(dim, start, length))
-
-    def to(self, device: torch.device) -> QuantizedWeight:
-        moved = self._with_shared(lambda shared: shared.contiguous().to(device))
-        return replace(moved, levels=self.levels.contiguous().to(device))
-
-    def _with_shared(self, change: Callable[[Tensor], Tensor]) -> QuantizedWeight:
-        zeros = None if self.zeros is None else change(self.zeros)
-        return replace(self, scales=change(self.scales), zeros=zeros)
-
-
-def quantize(weight: Tensor, format: WeightFormat) -> QuantizedWeight:
+def quantize(weight: Tensor, format: WeightFormat) -> LevelWeight:
     """Round a weight [N, K] of any float dtype to the format, group by group.
 
     Symmetric: the entry of the largest magnitude, the first of several, gets the lowest level (-8
@@ -90,11 +38,11 @@ def quantize(weight: Tensor, format: WeightFormat) -> QuantizedWeight:
     parts = [_quantize_rows(rows, format) for rows in torch.split(weight.detach(), rows_at_once)]
     levels, scales, zeros = (torch.cat(column) for column in zip(*parts, strict=True))
     shape = (weight.shape[0], weight.shape[1])
-    return QuantizedWeight(format, shape, levels, scales, None if format.symmetric else zeros)
+    return LevelWeight(format, shape, levels, scales, None if format.symmetric else zeros)
 
 
 def _quantize_rows(rows: Tensor, format: WeightFormat) -> tuple[Tensor, Tensor, Tensor]:
-    groups = _in_groups(rows.float(), format.group_size)
+    groups = in_groups(rows.float(), format.group_size)
     if not groups.isfinite().all():
         raise CheckpointError(
             "A weight that is not finite cannot be quantised.",
@@ -132,12 +80,6 @@ def _sum_by_halves(x: Tensor) -> Tensor:
     while (size := x.shape[-1]) > 1:
         x = x[..., : size // 2] + x[..., size // 2 :]
     return x
-
-
-def _in_groups(rows: Tensor, size: int) -> Tensor:
-    """[N, K] -> [N, groups, size], padded with zeros."""
-    missing = -rows.shape[1] % size
-    return torch.unflatten(F.pad(rows, (0, missing)) if missing else rows, 1, (-1, size))
 
 
 def _span(groups: Tensor, format: WeightFormat, share: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unisono.hardware.weights.coded_weight import CodedWeight, pack_nibbles
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 
 __all__ = ["ReorderedWeight"]
 
@@ -46,7 +46,7 @@ class ReorderedWeight(HeldWeight):
         return ReorderedWeight(self.order.to(device), self.weight.to(device))
 
 
-def _by_input(weight: QuantizedWeight, order: Tensor) -> CodedWeight:
+def _by_input(weight: LevelWeight, order: Tensor) -> CodedWeight:
     """Codes in the order of the inputs: some consecutive inputs are of any groups."""
     format, column = weight.format, torch.argsort(order)
     middle = torch.full_like(weight.scales, 1 << (format.bits - 1), dtype=torch.uint8)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unisono.hardware.weights.held_weight import HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
 __all__ = ["StackedWeight", "join"]
@@ -69,16 +69,16 @@ def join(parts: list[HeldWeight]) -> HeldWeight:
         torch.equal(part.order, reordered[0].order) for part in reordered
     ):
         return ReorderedWeight(reordered[0].order, join([part.weight for part in reordered]))
-    levels = [part for part in parts if isinstance(part, QuantizedWeight)]
+    levels = [part for part in parts if isinstance(part, LevelWeight)]
     if len(levels) == len(parts) and len({part.format for part in levels}) == 1:
         return _join_levels(levels)
     flat = (part.parts if isinstance(part, StackedWeight) else (part,) for part in parts)
     return StackedWeight(tuple(each for some in flat for each in some))
 
 
-def _join_levels(parts: list[QuantizedWeight]) -> QuantizedWeight:
+def _join_levels(parts: list[LevelWeight]) -> LevelWeight:
     zeros = [part.zeros for part in parts if part.zeros is not None]
-    return QuantizedWeight(
+    return LevelWeight(
         parts[0].format,
         (sum(part.shape[0] for part in parts), parts[0].shape[1]),
         torch.cat([part.levels for part in parts]),

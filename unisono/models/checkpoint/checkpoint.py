@@ -16,10 +16,10 @@ from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Checkpoint", "QuantizedWeights"]
+__all__ = ["Checkpoint", "StoredWeights"]
 
 
-class QuantizedWeights(Protocol):
+class StoredWeights(Protocol):
     """Weights that are in the files in fewer bits than they are multiplied in."""
 
     @property
@@ -62,6 +62,6 @@ class Checkpoint(ABC):
     @abstractmethod
     def quantized(
         self, model: Decoder, slots: Mapping[str, Slot], dtype: torch.dtype
-    ) -> QuantizedWeights | None:
+    ) -> StoredWeights | None:
         """Its quantised weights among those that ``model``, of ``dtype``, needs; None where there
         are none."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unisono.gguf.files import is_gguf
-from unisono.models.checkpoint.checkpoint import Checkpoint, QuantizedWeights
-from unisono.models.checkpoint.formats.quantized_checkpoint import QuantizedCheckpoint
+from unisono.models.checkpoint.checkpoint import Checkpoint, StoredWeights
+from unisono.models.checkpoint.formats.folder_weights import FolderWeights
 from unisono.models.checkpoint.formats.stated_quantization import quantization_beside
-from unisono.models.checkpoint.formats.stored_weights import (
+from unisono.models.checkpoint.formats.stored_format import (
     StoredFormat,
     find_stored_format,
     read_stored_format,
@@ -33,15 +33,15 @@ class CheckpointFolder(Checkpoint):
     """``config.json`` and safetensors files."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @cached_property
     def config(self) -> RawConfig:  # type: ignore[override]
-        return RawConfig.load(self._folder)
+        return RawConfig.load(self.folder)
 
     @cached_property
     def files(self) -> list[Path]:  # type: ignore[override]
-        return weight_files(self._folder)
+        return weight_files(self.folder)
 
     def names(self, path: Path) -> list[str]:
         with open_tensors(path) as file:
@@ -64,19 +64,19 @@ class CheckpointFolder(Checkpoint):
 
     def quantized(
         self, model: Decoder, slots: Mapping[str, Slot], dtype: torch.dtype
-    ) -> QuantizedWeights | None:
+    ) -> StoredWeights | None:
         stored = find_stored_format(self.config) or self._format_beside()
-        return None if stored is None else QuantizedCheckpoint(stored, self._folder, model, slots)
+        return None if stored is None else FolderWeights(stored, self.folder, model, slots)
 
     def _format_beside(self) -> StoredFormat | None:
         """As a file beside the configuration states it, where the tensors bear it out: it may have
         been left behind by other weights."""
-        stated = quantization_beside(self._folder)
+        stated = quantization_beside(self.folder)
         if stated is None:
             return None
         stored = read_stored_format(stated)
         own = tuple(f".{piece}" for piece in stored.pieces if piece != "weight")
-        is_so = any(name.endswith(own) for name in stored_names(self._folder))
+        is_so = any(name.endswith(own) for name in stored_names(self.folder))
         return stored if is_so else None
 
 

@@ -19,7 +19,7 @@ from unisono.models.checkpoint.slots import HEAD, Slot, find_slots
 from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
-from unisono.models.parallel import Plan
+from unisono.models.parallel import Division
 
 __all__ = ["Held", "WeightPlan"]
 
@@ -52,7 +52,7 @@ class WeightPlan:
         checkpoint: Checkpoint,
         dtype: torch.dtype,
         weights: str = "auto",
-        division: Plan | None = None,
+        division: Division | None = None,
     ) -> None:
         asked = WeightFormat.parse(weights)
         self.model, self.dtype, self.division = model, dtype, division

@@ -35,10 +35,11 @@ from unisono.models.checkpoint.formats.stated_quantization import (
 from unisono.models.checkpoint.model_card import QuantizedFolder, model_card
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.plan import WeightPlan
-from unisono.models.checkpoint.refusals import check_complete, check_shape, refuse_unexpected
-from unisono.models.checkpoint.safetensors_files import TensorHeader, read_headers, stored_names
+from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.safetensors_files import TensorHeader, read_headers
 from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
-from unisono.models.checkpoint.slots import HEAD, is_ignorable, names_in
+from unisono.models.checkpoint.slots import HEAD
+from unisono.models.checkpoint.sources import find_sources
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
@@ -69,8 +70,9 @@ class QuantizePlan:
         family, config = read_family(self._raw)
         model = family(config, PortableOps(), torch.device("cpu"))
         # Numbers keep the dtypes that they have.
-        plan = WeightPlan(model, CheckpointFolder(folder), torch.float32, str(format))
-        self._sources = _checked_sources(folder, plan)
+        checkpoint = CheckpointFolder(folder)
+        plan = WeightPlan(model, checkpoint, torch.float32, str(format))
+        self._sources = _checked_sources(checkpoint, plan)
         self._formats = {
             name: held.format
             for name, held in plan.held.items()
@@ -216,24 +218,19 @@ def _refuse_quantized(raw: RawConfig, folder: Path) -> None:
         )
 
 
-def _checked_sources(folder: Path, plan: WeightPlan) -> dict[str, TensorHeader]:
-    """The tensors that the model needs."""
-    model, slots = plan.model, plan.slots
-    sources: dict[str, TensorHeader] = {}
-    names = names_in(model, stored_names(folder))
-    for name, header in read_headers(folder, names).items():
-        if name in slots:
-            check_shape(header.part.label, header.shape, slots[name].shape)
-            if header.dtype not in _DTYPES:
-                raise UnsupportedModelError(
-                    f"{header.part.label} is stored as {header.dtype}.",
-                    hint="Use the checkpoint in bfloat16, float16 or float32.",
-                )
-            sources[name] = header
-        elif not is_ignorable(model, name) and not names.is_beside(header.part.stored):
-            refuse_unexpected(header.part.stored, header.path, already=False)
-    check_complete(slots.keys() - sources.keys(), names)
-    return sources
+def _checked_sources(checkpoint: CheckpointFolder, plan: WeightPlan) -> dict[str, TensorHeader]:
+    """The tensors that the model needs, by our names, in the order in which they are read."""
+    sources = find_sources(checkpoint, plan)
+    headers = read_headers(checkpoint.folder, sources.names)
+    needed = {part.name: headers[part.name] for own in sources.parts.values() for part in own}
+    for name, header in needed.items():
+        check_shape(header.part.label, header.shape, plan.slots[name].shape)
+        if header.dtype not in _DTYPES:
+            raise UnsupportedModelError(
+                f"{header.part.label} is stored as {header.dtype}.",
+                hint="Use the checkpoint in bfloat16, float16 or float32.",
+            )
+    return needed
 
 
 def _num_bytes(header: TensorHeader) -> int:

@@ -17,7 +17,7 @@ from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
-from unisono.models.parallel import Plan
+from unisono.models.parallel import Division
 
 __all__ = ["HEAD", "TABLE", "Slot", "find_slots", "is_ignorable", "linear_layers", "names_in"]
 
@@ -88,7 +88,7 @@ class Slot:
             self.linear.take(self.part)
 
 
-def find_slots(model: Decoder, division: Plan | None) -> dict[str, Slot]:
+def find_slots(model: Decoder, division: Division | None) -> dict[str, Slot]:
     """Checkpoint name -> slot, for every tensor that ``model`` needs; with a ``division`` it is a
     rank's part."""
     slots: dict[str, Slot] = {}

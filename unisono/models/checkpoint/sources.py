@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.names import StoredPart
+from unisono.models.checkpoint.names import CheckpointNames, StoredPart
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.checkpoint.refusals import check_complete, refuse_unexpected
 from unisono.models.checkpoint.slots import HEAD, is_ignorable, names_in
@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 class Sources:
     """The tensors that a model is made of."""
 
+    names: CheckpointNames
+    """How these files name what the model has."""
     parts: dict[Path, list[StoredPart]]
     """By file, in the order in which they are read."""
     spare_head: tuple[Path, StoredPart] | None
@@ -59,4 +61,4 @@ def find_sources(checkpoint: Checkpoint, plan: WeightPlan) -> Sources:
     check_complete(plan.slots.keys() - set(map(plan.owner, found)), names)
     if beside:
         _log.warning("Not used: %s and %d other tensors.", beside[0], len(beside) - 1)
-    return Sources(parts, spare_head)
+    return Sources(names, parts, spare_head)

@@ -16,7 +16,8 @@ from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.registry import check
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.experts import Expert, Routing
-from unisono.hardware.weights.quantized import QuantizedWeight, quantize
+from unisono.hardware.weights.level_weight import LevelWeight
+from unisono.hardware.weights.quantized import quantize
 
 __all__ = ["experts", "quantized_experts", "routing"]
 
@@ -133,5 +134,5 @@ def _rounded(format: WeightFormat) -> expected_experts.Product:
     return product
 
 
-def _prepared(context: Context, weight: QuantizedWeight) -> Any:
+def _prepared(context: Context, weight: LevelWeight) -> Any:
     return context.ops.prepare_quantized(weight.to(context.device))

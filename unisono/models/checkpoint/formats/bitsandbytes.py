@@ -30,7 +30,7 @@ from unisono.hardware.weights.coded_weight import CodedWeight, look_up
 from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import check_dtype, check_finite, misfit
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["BitsAndBytes", "LlmInt8"]

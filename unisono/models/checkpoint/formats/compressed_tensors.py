@@ -23,7 +23,7 @@ from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.pack_quantized import PackQuantized
 from unisono.models.checkpoint.formats.plain_quantized import FloatQuantized, IntQuantized
 from unisono.models.checkpoint.formats.stored_checks import block_size, misfit
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["CompressedTensors", "Form"]

@@ -36,7 +36,7 @@ from unisono.models.checkpoint.formats.stored_checks import (
     check_finite,
     misfit,
 )
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Float8", "float8_format", "float8_weight"]

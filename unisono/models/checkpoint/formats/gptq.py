@@ -35,7 +35,7 @@ from unisono.models.checkpoint.formats.stored_checks import (
     group_size,
     misfit,
 )
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Gptq"]

@@ -15,7 +15,7 @@ from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.coded_weight import CodedWeight, pack_nibbles
 from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
 __all__ = ["LevelGroups"]
@@ -93,7 +93,7 @@ class LevelGroups:
         zeros = None if symmetric or zeros is None else self._split(zeros, columns)
         scales = self._split(scales.float(), columns)
         levels = levels if order is None else levels.index_select(1, order)
-        held = QuantizedWeight(
+        held = LevelWeight(
             self._levels_format(symmetric), (len(levels), columns), levels, scales, zeros
         )
         return held if order is None else ReorderedWeight(order, held)

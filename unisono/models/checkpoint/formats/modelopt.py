@@ -24,7 +24,7 @@ from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float4 import NVFP4, NVFP4_GROUP, nvfp4_weight
 from unisono.models.checkpoint.formats.float8 import Float8
 from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, misfit
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["ModelOpt"]

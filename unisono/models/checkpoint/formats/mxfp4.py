@@ -18,7 +18,7 @@ from torch import Tensor
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float4 import MXFP4, MXFP4_GROUP, mxfp4_weight
 from unisono.models.checkpoint.formats.stored_checks import misfit
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Mxfp4"]

@@ -24,7 +24,7 @@ from torch import Tensor
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
-from unisono.hardware.weights.quantized import QuantizedWeight
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.models.checkpoint.formats.bit_packing import from_words, num_words, to_words
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import (
@@ -97,7 +97,7 @@ def _check_values(name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor
 # -- writing ----------------------------------------------------------------------------------
 
 
-def pack(weight: QuantizedWeight) -> dict[str, Tensor]:
+def pack(weight: LevelWeight) -> dict[str, Tensor]:
     """The tensors that stand for a weight whose groups are whole, by last part of the name."""
     bits = weight.format.bits
     tensors = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight, NumberWeight
-from unisono.models.checkpoint.formats.stored_weights import StoredFormat
+from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.checkpoint.refusals import check_shape
 from unisono.models.checkpoint.safetensors_files import (
     TensorHeader,
@@ -22,12 +22,12 @@ from unisono.models.checkpoint.safetensors_files import (
 from unisono.models.checkpoint.slots import Slot, linear_layers, names_in
 from unisono.models.decoder import Decoder
 
-__all__ = ["QuantizedCheckpoint"]
+__all__ = ["FolderWeights"]
 
 _PLAIN = ("BF16", "F16", "F32", "F64")
 
 
-class QuantizedCheckpoint:
+class FolderWeights:
     """Its quantised weights by name (``model.layers.0.mlp.up_proj.weight``); others are as ever.
 
     Raises:
