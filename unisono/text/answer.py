@@ -16,7 +16,7 @@ from unisono.text.tokenizer import Tokenizer
 __all__ = ["Answer", "AnswerDelta", "AnswerStream", "Content", "Part"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
     """Text for whoever asked."""
 
@@ -27,7 +27,7 @@ Part = Content
 """What an answer consists of; each kind of part is a class of its own."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class AnswerDelta:
     """What one output added to an answer."""
 
