@@ -51,7 +51,7 @@ class LLM:
 
     Args:
         model: a folder, a Hugging Face id, ``modelscope:ID``; None is the built-in demo model.
-        config: how the engine is set up.
+        config: how the engine is set up; without it, as by default, and any number may wait.
         revision: branch, tag or commit of a model that is downloaded.
         generation_config: ``auto``: what a request's parameters leave open is as the model's
             ``generation_config.json`` recommends; ``none``: it is neutral; or another such file.

@@ -5,6 +5,7 @@ Knows both vocabularies; nothing of HTTP or engines.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from unisono.core.sampling import SamplingParams
@@ -21,20 +22,10 @@ _ANY_SEED = -1
 """As in vLLM and llama.cpp, whose clients send it where their user sets no seed."""
 _SHOWN_KEY = 40
 _SHOWN_KEYS = 8
-_SAME_NAMES = (
-    "temperature",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "allowed_token_ids",
-    "stop_token_ids",
-    "include_stop_str_in_output",
-    "skip_special_tokens",
-    "ignore_eos",
-    "min_tokens",
-    "n",
-    "prompt_logprobs",
+_OWN_FORM = {"logit_bias", "logprobs", "max_tokens", "seed", "stop", "top_k", "top_p"}
+"""Parameters that a body says in other values than the engine takes."""
+_SAME_FORM = SamplingFields.names.intersection(
+    each.name for each in dataclasses.fields(SamplingParams) if each.name not in _OWN_FORM
 )
 
 
@@ -87,7 +78,7 @@ def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
         raise bad_request("stream_options needs stream to be true.", param="stream_options")
     if body.n is not None and body.n > limits.n:
         raise bad_request(f"n is at most {limits.n} on this server.", param="n")
-    values = {name: getattr(body, name) for name in _SAME_NAMES}
+    values = {name: getattr(body, name) for name in _SAME_FORM}
     fields = {name: value for name, value in values.items() if value is not None}
     if body.seed not in (None, _ANY_SEED):
         fields["seed"] = body.seed
