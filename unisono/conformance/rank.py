@@ -21,8 +21,8 @@ from unisono.conformance.expected.bounds import unit_roundoff
 from unisono.conformance.expected.comparing import Expected, Mismatch, compare
 from unisono.conformance.expected.math_apis import use_math_api
 from unisono.conformance.inputs import normal
-from unisono.conformance.processes.lifetime import end_with_parent
 from unisono.conformance.reproductions import collective_probes
+from unisono.core.parent import end_with_parent
 from unisono.hardware.base import Hardware
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank

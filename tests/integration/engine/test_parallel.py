@@ -158,7 +158,7 @@ def alive(pid: int) -> bool:
 
 def rank_of(each: Engine) -> int:
     """Process of rank 1."""
-    return each.runner.ranks._owned.members[0]._process.pid  # type: ignore[attr-defined]
+    return each.runner.ranks._owned.members[0].child.pid  # type: ignore[attr-defined]
 
 
 def test_a_rank_that_is_killed_ends_the_engine(started: Callable[..., Engine]) -> None:
@@ -276,7 +276,7 @@ from unisono.core import EngineConfig
 from unisono.engine import build_engine
 config = EngineConfig(device="cpu", kv_memory=1 << 20, tensor_parallel=2)
 engine = build_engine(Path(sys.argv[1]), config)
-print(engine.runner.ranks._owned.members[0]._process.pid, flush=True)
+print(engine.runner.ranks._owned.members[0].child.pid, flush=True)
 time.sleep(3600)
 """
 

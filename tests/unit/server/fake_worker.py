@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from server_fakes import EchoEngine, build_echo
 
 from unisono.core import EngineConfig
 from unisono.core.errors import CheckpointError
-from unisono.server.engine.worker import ignore_stop_signals, run
+from unisono.core.parent import serve_parent
+from unisono.server.engine.worker import run
 
 
 class SlowEcho(EchoEngine):
@@ -65,7 +67,7 @@ class CrashingEcho(EchoEngine):
         raise RuntimeError("a bug")
 
 
-def build(folder: Path, config: EngineConfig) -> Any:
+def build(sock: socket.socket, folder: Path, config: EngineConfig) -> Any:
     match folder.name:
         case "broken":
             raise CheckpointError("The shard is truncated.", hint="Fetch it again.")
@@ -84,10 +86,8 @@ def build(folder: Path, config: EngineConfig) -> Any:
         case "crashing":
             return CrashingEcho()
         case "babbling":
-            os.write(int(sys.argv[2]), b"this is no frame at all")
+            sock.sendall(b"this is no frame at all")
     return build_echo(folder, config)
 
 
-ignore_stop_signals()
-with socket.socket(fileno=int(sys.argv[2])) as sock:
-    sys.exit(run(sock, build))
+sys.exit(serve_parent(lambda sock: run(sock, partial(build, sock)), leave_s=5.0))

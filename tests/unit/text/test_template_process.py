@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ import time
 import pytest
 
 from tests.waiting import PATIENCE_S
+from unisono.core.child import Child
 from unisono.core.errors import CheckpointError, HelperFailedError, InvalidRequestError
 from unisono.text.templates.process import TemplateLimits, TemplateProcess
 
@@ -46,8 +46,8 @@ ENDLESS = {
 }
 
 
-def child_of(process: TemplateProcess) -> subprocess.Popen[bytes]:
-    child = process._program._short._process
+def child_of(process: TemplateProcess) -> Child:
+    child = process._program._short._child
     assert child is not None
     return child
 
@@ -114,7 +114,7 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         while len(self.hit) < self.times:
-            child = self.process._program._short._process
+            child = self.process._program._short._child
             if child is not None and child.pid not in self.hit and is_computing(child.pid):
                 self.hit.add(child.pid)
                 os.kill(child.pid, self.sent)
@@ -167,7 +167,7 @@ def test_a_process_that_dies_is_replaced() -> None:
     assert process.render({"n": 1}) == "1"
     child = child_of(process)
     child.kill()
-    child.wait()
+    child.wait(PATIENCE_S)
     assert process.render({"n": 2}) == "2"
     process.close()
 
@@ -177,7 +177,7 @@ def test_the_process_ends_with_its_owner() -> None:
     process.start()
     child = child_of(process)
     del process
-    assert child.wait(timeout=PATIENCE_S) is not None
+    assert child.wait(PATIENCE_S) is not None
 
 
 def test_secrets_of_the_environment_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:

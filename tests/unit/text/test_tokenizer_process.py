@@ -107,7 +107,7 @@ def test_a_killed_process_is_replaced(folders: dict[str, Path]) -> None:
     tokenizer = Tokenizer.load(folders["qwen"])
     token_ids = tokenizer.encode("hello")
     for _ in range(3):
-        child = tokenizer._process._program._short._process
+        child = tokenizer._process._program._short._child
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
         assert tokenizer.encode("hello") == token_ids
@@ -117,7 +117,7 @@ def test_a_killed_process_is_replaced(folders: dict[str, Path]) -> None:
 def test_it_is_one_thread_however_many_processors_there_are(folders: dict[str, Path]) -> None:
     tokenizer = Tokenizer.load(folders["qwen"])
     tokenizer.decode(tokenizer.encode("hello"))
-    child = tokenizer._process._program._short._process
+    child = tokenizer._process._program._short._child
     assert child is not None
     assert "Threads:\t1\n" in Path(f"/proc/{child.pid}/status").read_text()
 
@@ -128,8 +128,8 @@ def test_long_texts_have_a_process_of_their_own(folders: dict[str, Path]) -> Non
     token_ids = tokenizer.encode(text)
     assert tokenizer.decode(token_ids) == text
     program = tokenizer._process._program
-    assert program._long._process is not None
-    program._long._process.kill()
+    assert program._long._child is not None
+    program._long._child.kill()
     short = tokenizer.encode("hello")
     assert short == token_ids[: len(short)] == tokenizer.encode(text)[: len(short)]
 

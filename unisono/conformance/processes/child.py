@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from unisono.conformance.processes.channel import Writer
-from unisono.conformance.processes.lifetime import end_with_parent
 from unisono.core.errors import ConfigError, UnisonoError
+from unisono.core.parent import end_with_parent
 
 if TYPE_CHECKING:
     from unisono.conformance.registry import Check

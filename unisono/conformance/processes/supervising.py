@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from unisono.conformance.reproductions.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.targets import environment_for
 from unisono.conformance.variants import variant_checks
+from unisono.core.child import Child
 from unisono.core.errors import ConfigError
 
 __all__ = ["Listener", "Options", "Run", "check_device"]
@@ -31,6 +31,7 @@ _OPENING_S = 120.0
 _TRACING_S = 60.0
 _LOOK_S = 1.0
 _DUMP_S = 0.5
+_END_S = 0.2
 OPEN = "runtime.open"
 
 
@@ -206,19 +207,19 @@ class _Supervisor:
         words = [f"--only={name}" for name in options.only]
         words += [f"--done={name}" for name in self._done()]
         with tempfile.TemporaryFile() as log:
-            with self._child(words, log) as (process, reader):
-                state = _State(process.pid, Patience(process.pid, self.opening_s))
+            with self._child(words, log) as (child, reader):
+                state = _State(child.pid, Patience(child.pid, self.opening_s))
                 for event in reader.events(lambda: time.monotonic() + _LOOK_S):
                     if event is None:
                         state.exhausted = state.patience.exhausted()
                     if state.exhausted:
-                        _dump_traceback(process)
+                        _dump_traceback(child)
                         break
                     if event is not None and self._take(event, state):
                         break
             if state.ended:
                 return True
-            self._ended_badly(process, state, log)
+            self._ended_badly(child, state, log)
         return state.check == OPEN
 
     def _take(self, event: dict[str, Any], state: _State) -> bool:
@@ -254,11 +255,11 @@ class _Supervisor:
         self._give_up("the device cannot be opened")
         state.ended = True
 
-    def _ended_badly(self, process: subprocess.Popen[bytes], state: _State, log: IO[bytes]) -> None:
+    def _ended_badly(self, child: Child, state: _State, log: IO[bytes]) -> None:
         """A result for the check during which the child hung or died."""
         outcome: Outcome = "hang" if state.exhausted else "crashed"
         waited = time.monotonic() - state.since
-        what = state.exhausted or f"the process died ({_cause(process.returncode)})"
+        what = state.exhausted or f"the process died ({_cause(child.status)})"
         where = last_words(log)
         detail = " ".join([what, *([f"in case {state.case}"] if state.case else []), where]).strip()
         culprit, script = self._locate(state) if state.check != OPEN else ("", "")
@@ -308,9 +309,7 @@ class _Supervisor:
         return last
 
     @contextlib.contextmanager
-    def _child(
-        self, words: list[str], log: IO[bytes]
-    ) -> Iterator[tuple[subprocess.Popen[bytes], Reader]]:
+    def _child(self, words: list[str], log: IO[bytes]) -> Iterator[tuple[Child, Reader]]:
         """A child and what it says; killed with all it started, at the latest on leaving."""
         read, write = os.pipe()
         options = self.run.options
@@ -323,37 +322,25 @@ class _Supervisor:
         command += [f"--device={self.device}", f"--asked={options.device}"]
         command += [f"--timeout={options.timeout}", *words]
         command += ["--quick"] if options.quick else []
-        process = subprocess.Popen(
-            command,
-            pass_fds=(write,),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=self.environment,
-            start_new_session=True,
-        )
+        child = Child(command, pass_fds=(write,), stdout=log, stderr=log, env=self.environment)
         os.close(write)
         reader = Reader(read)
         try:
-            yield process, reader
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.2)
+            yield child, reader
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            child.end(_END_S)
             reader.close()
 
 
-def _dump_traceback(process: subprocess.Popen[bytes]) -> None:
+def _dump_traceback(child: Child) -> None:
     """Let the child write down where it stands: its faulthandler answers this signal."""
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGUSR1)
+        os.kill(child.pid, signal.SIGUSR1)
     time.sleep(_DUMP_S)
 
 
-def _cause(code: int) -> str:
-    if code >= 0:
+def _cause(code: int | None) -> str:
+    if code is None or code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):
         return signal.Signals(-code).name

@@ -6,21 +6,17 @@ program are rank 0's to answer.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import os
-import select
 import shutil
-import signal
 import socket
 import sys
-import threading
 import time
 
 from unisono.core import errors
 from unisono.core.codec import ProtocolError
 from unisono.core.frames import Link
+from unisono.core.parent import has_hung_up, serve_parent
 from unisono.engine.building import Part
 from unisono.engine.ranks.runner import FollowingRunner
 from unisono.engine.ranks.wire import TO_RANK, Failed, Loaded, Ready, Start, Step
@@ -48,7 +44,7 @@ def run(sock: socket.socket) -> int:
     try:
         _follow(link, _build(link, start, owned))
     except Exception as error:
-        if _hung_up(sock, 0):
+        if has_hung_up(sock):
             return 0  # rank 0 has gone in the middle of a step
         if not isinstance(error, errors.UnisonoError):
             _log.exception("Rank %d failed.", start.rank)
@@ -81,35 +77,9 @@ def _follow(link: Link, runner: FollowingRunner) -> None:
         runner.follow(message.batch())
 
 
-def _hung_up(sock: socket.socket, timeout_s: float | None) -> bool:
-    """Whether the other side has gone, at the latest after ``timeout_s``; data do not count."""
-    poll = select.poll()
-    poll.register(sock, 0)
-    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
-
-
-def _end_with(sock: socket.socket) -> None:
-    """End the process, wherever it hangs, when the other side of the socket has gone."""
-
-    def watch() -> None:
-        _hung_up(sock, None)
-        time.sleep(_LEAVE_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """``python -m unisono.engine.ranks.rank --fd N``: N is an inherited, connected Unix socket."""
-    parser = argparse.ArgumentParser(prog="unisono.engine.ranks.rank")
-    parser.add_argument("--fd", type=int, required=True)
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with socket.socket(fileno=options.fd) as sock:
-        _end_with(sock)
-        return run(sock)
+    return serve_parent(run, leave_s=_LEAVE_S, arguments=arguments)
 
 
 if __name__ == "__main__":

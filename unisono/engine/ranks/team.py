@@ -1,17 +1,14 @@
 """The other ranks of a model: their processes, seen from rank 0.
 
-Each inherits one end of a socket pair, so there is no address that anyone else could connect to,
-and ends when rank 0 closes its end or dies. When one of them fails the model is lost: rank 0 says
-why in an ``EngineDeadError``, and its host starts another engine.
+Each ends when rank 0 closes its end of their socket or dies. When one of them fails the model is
+lost: rank 0 says why in an ``EngineDeadError``, and its host starts another engine.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +16,7 @@ import weakref
 from pathlib import Path
 
 from unisono.core.batch import Batch
+from unisono.core.child import Child, status_in_words
 from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.errors import EngineDeadError
@@ -162,7 +160,7 @@ class _Owned:
         for member in self.members:
             member.sock.close()
         for member in self.members:
-            member.end(wait_s=0.0 if self.group is None else _STOP_TIMEOUT_S)
+            member.child.end(0.0 if self.group is None else _STOP_TIMEOUT_S)
         if self.group is not None:
             self.group.leave()
         shutil.rmtree(self.meeting_place, ignore_errors=True)
@@ -174,18 +172,11 @@ class _Member:
 
     def __init__(self, rank: int, num_threads: int) -> None:
         self.rank = rank
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.child, self.sock = Child.with_socket(
+            _COMMAND, env={**os.environ, THREADS_VARIABLE: str(num_threads)}
+        )
         self.link = Link(self.sock, *FROM_RANK)
         self._failure: tuple[float, str] | None = None
-        with theirs:
-            self._process = subprocess.Popen(
-                [*_COMMAND, "--fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                env={**os.environ, THREADS_VARIABLE: str(num_threads)},
-                start_new_session=True,
-            )
 
     def expect(self, kind: type) -> None:
         """Wait for the one message that says how far the rank is.
@@ -224,17 +215,7 @@ class _Member:
 
     def _ended(self) -> str:
         """For people; waits a moment for the process whose socket is closed."""
-        try:
-            status = self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+        status = self.child.wait(_STOP_TIMEOUT_S)
+        if status is None:
             return f"Rank {self.rank} does not answer."
-        killed = " (killed, perhaps for memory)" if status == -signal.SIGKILL else ""
-        return f"Rank {self.rank} ended with status {status}{killed}."
-
-    def end(self, *, wait_s: float) -> None:
-        """Its socket is closed, which asks it to end; kill it if it does not."""
-        try:
-            self._process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        return f"Rank {self.rank} ended with {status_in_words(status)}."

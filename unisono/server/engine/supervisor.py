@@ -1,7 +1,6 @@
 """Starts the engine process, and starts another one whenever it dies.
 
-Knows processes and links; nothing of HTTP. The process inherits one end of a socket pair, so there
-is no address that anyone else could connect to.
+Knows processes and links; nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Literal
 
 from unisono.core import errors
+from unisono.core.child import Child, status_in_words
 from unisono.core.request import Request
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
@@ -57,7 +55,7 @@ class EngineSupervisor:
         self._command = tuple(command)
         self._link: EngineLink | None = None
         self._facts: EngineFacts | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
@@ -84,7 +82,7 @@ class EngineSupervisor:
 
     @property
     def process_id(self) -> int | None:
-        return self._process.pid if self._process is not None else None
+        return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
         """Returns when the engine is ready.
@@ -133,9 +131,8 @@ class EngineSupervisor:
 
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self._process = _spawn(self._command, theirs)
+        environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+        self._child, ours = Child.with_socket(self._command, env=environment)
         link = EngineLink(loop)
         self._link = link
         await loop.create_unix_connection(lambda: link, sock=ours)
@@ -150,9 +147,8 @@ class EngineSupervisor:
 
     async def _died_while_loading(self) -> errors.EngineDeadError:
         status = await self._end_process(_STOP_TIMEOUT_S)
-        killed = "; it was killed, perhaps for memory" if status == -9 else ""
         return errors.EngineDeadError(
-            f"The engine process ended while it loaded the model (status {status}{killed}).",
+            f"The engine process ended with {status_in_words(status)} while it loaded the model.",
             hint="Its log says more. If memory ran out, lower --kv-memory or take a smaller model.",
         )
 
@@ -163,7 +159,7 @@ class EngineSupervisor:
             self.state = "restarting"
             self._ready.clear()
             status = await self._end_process(_DEATH_TIMEOUT_S)
-            _log.error("The engine process died (status %s). Restarting it.", status)
+            _log.error("The engine died with %s. Restarting it.", status_in_words(status))
             await self._relaunch()
 
     async def _relaunch(self) -> None:
@@ -199,25 +195,4 @@ class EngineSupervisor:
         """Closes the link, which asks the process to end; kills it after ``timeout_s``."""
         if self._link is not None:
             self._link.close()
-        process = self._process
-        if process is None:
-            return None
-        try:
-            await asyncio.to_thread(process.wait, timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
-        return process.returncode
-
-
-def _spawn(command: Sequence[str], sock: socket.socket) -> subprocess.Popen[bytes]:
-    """Starts the process with ``sock`` inherited, without keys, deaf to the terminal's Ctrl-C."""
-    environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-    return subprocess.Popen(
-        [*command, "--fd", str(sock.fileno())],
-        pass_fds=[sock.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=2,
-        env=environment,
-        start_new_session=True,
-    )
+        return None if self._child is None else await asyncio.to_thread(self._child.end, timeout_s)

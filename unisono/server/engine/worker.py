@@ -6,11 +6,8 @@ goes away, and only then: signals that stop the server are the API process's to 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
-import os
-import signal
 import socket
 import sys
 import time
@@ -22,6 +19,7 @@ from unisono.core import errors
 from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.frames import Link
+from unisono.core.parent import serve_parent
 from unisono.core.request import Request, RequestOutput
 from unisono.server.engine.pulse import Pulse
 from unisono.server.engine.wire import (
@@ -39,6 +37,8 @@ from unisono.server.engine.wire import (
 __all__ = ["main", "run"]
 
 _STATS_INTERVAL_S = 0.2
+_LEAVE_S = 5.0
+"""For the loop to end by itself once the API process has gone, before the process is ended."""
 _log = logging.getLogger("unisono.server.engine.worker")
 
 
@@ -177,31 +177,15 @@ def _facts(info: Any) -> EngineFacts:
     return EngineFacts(**{name: getattr(info, name) for name in names})
 
 
-def ignore_stop_signals() -> None:
-    """Ctrl-C and a service manager reach every process of a group; the API process decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _inherited(descriptor: int) -> socket.socket:
-    """Under a small number: a server with many connections hands over one that ``select`` cannot
-    take."""
-    small = os.dup(descriptor)
-    os.close(descriptor)
-    return socket.socket(fileno=small)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """``python -m unisono.server.engine.worker --fd N``: an inherited, connected Unix socket."""
-    parser = argparse.ArgumentParser(prog="unisono.server.engine.worker")
-    parser.add_argument("--fd", type=int, required=True)
-    options = parser.parse_args(arguments)
-    ignore_stop_signals()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    from unisono.engine.building import build_engine
 
-    with _inherited(options.fd) as sock:
+    def serve(sock: socket.socket) -> int:
+        from unisono.engine.building import build_engine
+
         return run(sock, build_engine)
+
+    return serve_parent(serve, leave_s=_LEAVE_S, arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unisono.core.child import Child
 from unisono.text.limited.worker import read_frame, write_frame
 
 __all__ = ["LimitBrokenError", "LimitedProcess", "Limits", "ProcessLostError"]
@@ -88,8 +88,7 @@ class LimitedProcess:
         self._search_path = list(search_path)
         self._check = check
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner_pid = 0
+        self._child: Child | None = None
         self._end: Callable[[], object] = lambda: None
 
     def start(self) -> None:
@@ -117,53 +116,47 @@ class LimitedProcess:
         with self._lock:
             self._stop()
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._owner_pid != os.getpid():
-            self._process = None  # a fork of this program must not share the pipes
-        if self._process is None or self._process.poll() is not None:
+    def _running(self) -> Child:
+        if self._child is None or not self._child.is_alive:
             self._stop()
-            self._launch()
-        assert self._process is not None
-        return self._process
+            self._child = self._launch()
+        return self._child
 
-    def _launch(self) -> None:
+    def _launch(self) -> Child:
         worker = str(Path(__file__).with_name("worker.py"))
-        process = subprocess.Popen(
+        child = Child(
             [sys.executable, "-I", "-S", "-c", _BOOT, worker, json.dumps(self._search_path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt from the keyboard is not for it
             env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ONE_THREAD,
         )
-        self._process, self._owner_pid = process, os.getpid()
-        self._end = weakref.finalize(self, _end_process, process, os.getpid())
-        greeting = self._ask(process, json.dumps(self._hello).encode(), self._max_start_wall_s())
+        self._end = weakref.finalize(self, child.end)
+        greeting = self._ask(child, json.dumps(self._hello).encode(), self._max_start_wall_s())
         try:
             self._check(greeting)
         except BaseException:
             self._stop()
             raise
+        return child
 
     def _max_start_wall_s(self) -> float:
         return max(self._limits.max_start_wall_s, 5 * self._limits.max_start_cpu_s)
 
-    def _ask(self, process: subprocess.Popen[bytes], request: bytes, max_wall_s: float) -> bytes:
+    def _ask(self, child: Child, request: bytes, max_wall_s: float) -> bytes:
         """Sends one frame and waits for one; ends the process where none comes in time."""
-        assert process.stdin is not None
-        assert process.stdout is not None
         too_late = threading.Event()
 
         def give_up() -> None:
             too_late.set()
-            process.kill()
+            child.kill()
 
         alarm = threading.Timer(max_wall_s, give_up)
         alarm.daemon = True
         alarm.start()
         try:
-            write_frame(process.stdin, request)
-            reply = read_frame(process.stdout)
+            write_frame(child.stdin, request)
+            reply = read_frame(child.stdout)
         except (OSError, ValueError):
             reply = None
         except BaseException:
@@ -172,34 +165,16 @@ class LimitedProcess:
         finally:
             alarm.cancel()
         if reply is None:
-            status = _status(process)
+            status = child.wait(_END_S)
             self._stop()
             raise (ProcessLostError if too_late.is_set() or status in _KILLED else LimitBrokenError)
         return reply
 
     def _stop(self) -> None:
-        self._process = None
+        self._child = None
         self._end()
 
 
 def _as_hello(limits: Limits) -> dict[str, Any]:
     names = ("max_memory_bytes", "max_cpu_s", "cpu_s_per_byte", "max_start_cpu_s")
     return {name: getattr(limits, name) for name in names}
-
-
-def _status(process: subprocess.Popen[bytes]) -> int | None:
-    """Of a process whose pipe is closed: minus the signal that ended it, or its exit status."""
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(_END_S)
-    return None
-
-
-def _end_process(process: subprocess.Popen[bytes], owner_pid: int) -> None:
-    if owner_pid != os.getpid():
-        return
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    process.wait()
