@@ -13,6 +13,7 @@ from torch import nn
 
 from unisono.core.cache import CacheKind, LayerCache
 from unisono.hardware.ops.attention import AttentionSize
+from unisono.hardware.ops.experts import stacked_numbers
 from unisono.hardware.ops.latent_attention import LatentAttentionSize
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.decoder import Decoder
@@ -60,7 +61,8 @@ def step_bytes(model: Decoder, step: LargestStep) -> int:
     streams = tokens * _STREAMS * config.hidden_size
     rotations = tokens * 2 * head_dim * max(1, len(model.layer_ropes))
     attending = tokens * 3 * heads + _attention_bytes(model, step, caches) // _ITEM_BYTES
-    inside = max(tokens * copies * width, tokens * (width + 5 * heads), attending)
+    linear = tokens * copies * width + _looked_up(model, tokens)
+    inside = max(linear, tokens * (width + 5 * heads), attending)
     rows = max(_LOGIT_COPIES * step.num_rows, step.num_rows + _SCORED_COPIES * step.num_scored)
     behind = tokens * 2 * config.hidden_size + rows * config.vocab_size
     return _ITEM_BYTES * max(streams + rotations + inside, behind)
@@ -106,6 +108,20 @@ def _latent_size(config: ModelConfig, shape: LatentShape, step: LargestStep) -> 
         value_dim=shape.value_dim,
         num_index_heads=0 if shape.index is None else shape.index.num_heads,
         index_dim=0 if shape.index is None else shape.index.head_dim,
+    )
+
+
+def _looked_up(model: Decoder, num_tokens: int) -> int:
+    """Entries that experts take that are stacked."""
+    config, shape = model.config, model.config.experts
+    if shape is None or not model.lm_head.ops.stacks_experts:
+        return 0
+    return stacked_numbers(
+        num_tokens,
+        num_experts=shape.num_experts,
+        num_chosen=shape.routing.num_chosen,
+        hidden=config.hidden_size,
+        width=shape.size,
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from unisono.hardware import PortableOps
-from unisono.hardware.ops.experts import Expert, Routing
+from unisono.hardware.ops import experts as module
+from unisono.hardware.ops.experts import Expert, Routing, StackedExperts
 
 OPS = PortableOps()
 
@@ -66,6 +67,26 @@ def test_a_token_alone_and_among_others(dtype: torch.dtype) -> None:
         assert torch.equal(own_ids, ids[one])
         assert torch.equal(own_weights, weights[one])
         assert torch.equal(ops.moe_experts(x[one], own_ids, own_weights, held), together[one])
+
+
+@pytest.mark.parametrize("num_tokens", [1, 3, 40, 300])
+@pytest.mark.parametrize("at_once", [1, 3000, 1 << 26])
+@pytest.mark.parametrize("biased", [False, True])
+def test_stacked_experts_give_what_they_give_alone(
+    monkeypatch: pytest.MonkeyPatch, num_tokens: int, at_once: int, biased: bool
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    held = experts(16, 48, 24, torch.float32)
+    biases = [(torch.randn(48), torch.randn(48)) if biased else (None, None) for _ in held]
+    held = [Expert(one.gate_up, one.down, *both) for one, both in zip(held, biases, strict=True)]
+    parts = [None if part[0] is None else torch.stack(part) for part in zip(*held, strict=True)]
+    stacked = StackedExperts(*parts)  # type: ignore[arg-type]
+    x, logits = torch.randn(num_tokens, 48), torch.randn(num_tokens, 16)
+    ids, weights = OPS.moe_route(logits, Routing(num_chosen=3))
+    expected = OPS.moe_experts(x, ids, weights, held)
+    with torch.inference_mode():
+        torch.testing.assert_close(OPS.moe_experts(x, ids, weights, stacked), expected)
+    assert torch.equal(stacked[3].down, held[3].down)
 
 
 def test_no_tokens() -> None:

@@ -50,6 +50,8 @@ class PackedWeight:
 class CpuOps(PortableOps):
     """Plain torch, arranged for a CPU."""
 
+    stacks_experts = False
+
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
         if format is not None or weight.dtype != torch.bfloat16 or not _can_pack():
             return super().prepare_linear(weight, format)

@@ -5,14 +5,29 @@ T tokens, E experts, k of them for each token, H hidden size, I width of an expe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-__all__ = ["Expert", "Routing", "choose_experts", "run_experts"]
+__all__ = [
+    "Expert",
+    "Routing",
+    "StackedExperts",
+    "choose_experts",
+    "run_experts",
+    "stacked_numbers",
+]
+
+_FEW_TOKENS = 256
+"""For which all experts are run on all tokens: reading their weights takes as long."""
+_GATHERING_COST = 3
+"""A copy of an expert's weights is read, written and read again."""
+_AT_ONCE = 1 << 26
+"""Numbers of weights that are gathered, or that experts give, in memory at a time; more only where
+those of one expert are more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +58,51 @@ class Expert(NamedTuple):
     """[H, I]."""
     gate_up_bias: Tensor | None = None
     down_bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StackedExperts(Sequence[Expert]):
+    """The experts of a layer in one tensor for each of their parts, so that a device can look up
+    those that its tokens take."""
+
+    gate_up: Tensor
+    """[E, 2 I, H]."""
+    down: Tensor
+    """[E, H, I]."""
+    gate_up_bias: Tensor | None = None
+    down_bias: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.gate_up)
+
+    @overload
+    def __getitem__(self, index: int) -> Expert: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Expert]: ...
+
+    def __getitem__(self, index: int | slice) -> Expert | Sequence[Expert]:
+        parts = (self.gate_up, self.down, self.gate_up_bias, self.down_bias)
+        own = [None if part is None else part[index] for part in parts]
+        return StackedExperts(*own) if isinstance(index, slice) else Expert(*own)  # type: ignore[arg-type]
+
+    def gathered(self, ids: Tensor) -> StackedExperts:
+        """A copy of the experts ``ids`` [n]."""
+        parts = (self.gate_up, self.down, self.gate_up_bias, self.down_bias)
+        return StackedExperts(
+            *(None if part is None else part.index_select(0, ids) for part in parts)  # type: ignore[arg-type]
+        )
+
+    def run(self, x: Tensor, act_mul: Callable[[Tensor], Tensor]) -> Tensor:
+        """x [E, n, H], rows of each expert, or [n, H] for all -> [E, n, H]."""
+        return _product(
+            act_mul(_product(x, self.gate_up, self.gate_up_bias)), self.down, self.down_bias
+        )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = x @ weight.mT
+    return out if bias is None else out + bias.unsqueeze(1)
 
 
 def choose_experts(
@@ -87,32 +147,86 @@ def _within_groups(scores: Tensor, routing: Routing) -> Tensor:
 
 
 def run_experts(
-    x: Tensor, ids: Tensor, weights: Tensor, run: Callable[[int, Tensor], Tensor]
+    x: Tensor,
+    ids: Tensor,
+    weights: Tensor,
+    experts: Sequence[Expert],
+    run: Callable[[Expert, Tensor], Tensor],
+    act_mul: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The sum over a token's experts of weight * run(expert, rows).
+    """The sum over a token's experts of weight * what the expert gives, in float32.
 
-    Each expert that any token takes runs once, on the rows of its tokens. The sum is in float32.
+    Stacked experts on few tokens are looked up, or all run on all tokens, without a word from the
+    device. Else each expert that any token takes runs once, on the rows of its tokens: which these
+    are the host must ask.
 
     Args:
         x: [T, H].
         ids: int64 [T, k], different ones in a row.
         weights: float32 [T, k].
         run: an expert on rows [n, H] -> [n, H].
+        act_mul: the product inside an expert, [..., 2 I] -> [..., I].
     """
     if len(x) == 0:
         return torch.empty_like(x)
-    outputs = _run_alone(x, ids, run) if len(x) == 1 else _run_sorted(x, ids, run)
+    if not isinstance(experts, StackedExperts) or torch.is_grad_enabled() or len(x) > _FEW_TOKENS:
+        outputs = _run_sorted(x, ids, lambda index, rows: run(experts[index], rows))
+    elif _GATHERING_COST * ids.numel() <= len(experts):
+        outputs = _run_gathered(x, ids, experts, act_mul)
+    else:
+        outputs = _run_all(x, ids, experts, act_mul)
     # A product, and a sum over k for each entry by itself: a row's bits are those of any batch.
     return (outputs * weights.unsqueeze(-1)).sum(1).to(x.dtype)
 
 
-def _run_alone(x: Tensor, ids: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """``_run_sorted`` of one token, which has nothing to sort."""
-    return torch.cat([run(expert, x) for expert in ids[0].tolist()]).unsqueeze(0)
+def stacked_numbers(
+    num_tokens: int, num_experts: int, num_chosen: int, hidden: int, width: int
+) -> int:
+    """The most numbers that ``run_experts`` holds for stacked experts, beside what it is given and
+    what the chosen ones give."""
+    tokens, one = min(num_tokens, _FEW_TOKENS), 3 * hidden * width
+    gathered = min(tokens * num_chosen, num_experts // _GATHERING_COST) * one
+    run = tokens * (4 * width + hidden)
+    return max(min(gathered, max(_AT_ONCE, one)), min(num_experts * run, max(_AT_ONCE, run)))
+
+
+def _run_gathered(
+    x: Tensor, ids: Tensor, experts: StackedExperts, act_mul: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What each token's experts give, [T, k, H]: each on one token, by a copy of its weights."""
+    rows, flat = x.repeat_interleave(ids.shape[1], 0).unsqueeze(1), ids.flatten()
+    at_once = max(1, _AT_ONCE // (experts.gate_up[0].numel() + experts.down[0].numel()))
+    outputs = [
+        experts.gathered(some).run(own, act_mul)
+        for own, some in zip(torch.split(rows, at_once), torch.split(flat, at_once), strict=True)
+    ]
+    return _joined(outputs).view(*ids.shape, -1)
+
+
+def _run_all(
+    x: Tensor, ids: Tensor, experts: StackedExperts, act_mul: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The same: all experts on all tokens, of which a token keeps what its own ones give."""
+    held = len(x) * (2 * experts.gate_up.shape[1] + experts.down.shape[1])
+    at_once = max(1, _AT_ONCE // held)
+    tokens = torch.arange(len(x), device=x.device).unsqueeze(1)
+    if len(experts) <= at_once:
+        return experts.run(x, act_mul)[ids, tokens]
+    outputs = x.new_zeros((*ids.shape, x.shape[1]))
+    for start in range(0, len(experts), at_once):
+        part = experts[start : start + at_once]
+        assert isinstance(part, StackedExperts)
+        own = ids - start
+        inside = ((own >= 0) & (own < len(part))).unsqueeze(-1)
+        found = part.run(x, act_mul)[own.clamp(0, len(part) - 1), tokens]
+        outputs = torch.where(inside, found, outputs)
+    return outputs
 
 
 def _run_sorted(x: Tensor, ids: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """What each token's experts give, [T, k, H]."""
+    """The same: each expert once, on the rows of all tokens that take it."""
+    if len(x) == 1:
+        return torch.cat([run(expert, x) for expert in ids[0].tolist()]).unsqueeze(0)
     flat = ids.flatten()
     experts, order = flat.sort(stable=True)
     hit, counts = torch.unique_consecutive(experts, return_counts=True)
@@ -120,3 +234,7 @@ def _run_sorted(x: Tensor, ids: Tensor, run: Callable[[int, Tensor], Tensor]) ->
     parts = [run(expert, part) for expert, part in zip(hit.tolist(), rows, strict=True)]
     back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
     return torch.cat(parts).index_select(0, back).view(*ids.shape, -1)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

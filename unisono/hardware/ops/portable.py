@@ -144,6 +144,9 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
 
     # -- mixtures of experts ----------------------------------------------------------------
 
+    stacks_experts: bool = True
+    """Whether ``moe_experts`` gets ``StackedExperts`` where the weights are numbers."""
+
     def moe_route(
         self, logits: Tensor, routing: Routing, correction: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -171,13 +174,14 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         those of ``linear`` do not.
         """
 
-        def run(index: int, rows: Tensor) -> Tensor:
-            expert = experts[index]
-            gate_up = self.linear(rows, expert.gate_up, expert.gate_up_bias)
-            hidden = self.act_mul(gate_up, activation)
-            return self.linear(hidden, expert.down, expert.down_bias)
+        def act_mul(gate_up: Tensor) -> Tensor:
+            return self.act_mul(gate_up, activation)
 
-        return run_experts(x, ids, weights, run)
+        def run(expert: Expert, rows: Tensor) -> Tensor:
+            gate_up = self.linear(rows, expert.gate_up, expert.gate_up_bias)
+            return self.linear(act_mul(gate_up), expert.down, expert.down_bias)
+
+        return run_experts(x, ids, weights, experts, run, act_mul)
 
     # -- choosing tokens --------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ class TrainingOps(PortableOps):
     """The device's own ops where they are ``DIFFERENTIABLE``; all others portable, which are
     differentiable too. Weights stay as they are loaded, and nothing is fused."""
 
+    stacks_experts = False
+
     def __init__(self, own: PortableOps) -> None:
         for name in DIFFERENTIABLE:
             setattr(self, name, getattr(own, name))

@@ -29,6 +29,7 @@ from unisono.models.checkpoint.refusals import check_shape
 from unisono.models.checkpoint.slots import HEAD, TABLE, Slot
 from unisono.models.checkpoint.sources import Sources, find_sources
 from unisono.models.layers.linear import Linear
+from unisono.models.layers.moe import Experts
 from unisono.models.layers.norm import Norm
 
 __all__ = ["Filling", "Progress"]
@@ -69,6 +70,10 @@ class Filling:
     def fill(self) -> None:
         """Read what the model lacks; weights that it holds already stay as they are."""
         plan, model = self._plan, self._plan.model
+        if plan.stored is None and plan.format is None:
+            for module in model.modules():
+                if isinstance(module, Experts):
+                    module.stack(plan.dtype, self._hardware.device)
         held = (
             name for name, slot in plan.slots.items() if slot.linear and slot.linear.is_prepared
         )

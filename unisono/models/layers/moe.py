@@ -9,7 +9,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from unisono.hardware.ops.experts import Expert
+from unisono.hardware.ops.experts import Expert, StackedExperts
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.expert_shape import ExpertShape
@@ -74,7 +74,29 @@ class Experts(nn.ModuleList):
             ExpertMLP(ops, hidden_size, shape.size, bias=shape.bias)
             for _ in range(shape.num_experts)
         )
-        self.held = _Held(self)
+        self.ops = ops
+        self.held: Sequence[Expert] = _Held(self)
+
+    def stack(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Make one tensor for each parameter of all experts, where the hardware likes that. Called
+        before there are weights, which are all going to be numbers."""
+        if not self.ops.stacks_experts:
+            return
+        stacked = {
+            name: torch.empty((len(self), *parameter.shape), dtype=dtype, device=device)
+            for name, parameter in self[0].named_parameters()
+        }
+        for i, expert in enumerate(self):
+            for name, whole in stacked.items():
+                layer, _, parameter = name.rpartition(".")
+                own = nn.Parameter(whole[i], requires_grad=False)
+                setattr(expert.get_submodule(layer), parameter, own)
+        self.held = StackedExperts(
+            stacked["gate_up_proj.weight"],
+            stacked["down_proj.weight"],
+            stacked.get("gate_up_proj.bias"),
+            stacked.get("down_proj.bias"),
+        )
 
 
 class _Held(Sequence[Expert]):

@@ -15,7 +15,7 @@ from unisono.conformance.expected import plain as expected
 from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.registry import check
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.ops.experts import Expert, Routing
+from unisono.hardware.ops.experts import Expert, Routing, StackedExperts
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.quantized import quantize
 
@@ -92,6 +92,21 @@ def experts(context: Context) -> None:
                 ]
                 given = context.put(x), context.put(ids), context.put(weights), ready
                 context.verify(context.ops.moe_experts, want, dtype=dtype, given=given)
+                if context.ops.stacks_experts:
+                    _run_stacked(context, want, given[:3], held)
+
+
+def _run_stacked(
+    context: Context, want: Expected, given: tuple[Any, ...], held: list[tuple[Tensor, Tensor]]
+) -> None:
+    """The same experts in one tensor for each part."""
+    experts = StackedExperts(*(context.put(torch.stack(part)) for part in zip(*held, strict=True)))
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return context.ops.moe_experts(*given, experts)
+
+    context.verify(run, want, dtype=given[0].dtype)
 
 
 def _weights(index: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
