@@ -43,3 +43,9 @@ def test_other_lists_are_refused_in_one_way(value: Any) -> None:
 def test_other_numbers_of_layers_are_refused(value: Any) -> None:
     with pytest.raises(LayerListError, match="mlp_only_layers must be a list of numbers of layers"):
         stepped_layers(config(mlp_only_layers=value))
+
+
+@pytest.mark.parametrize("value", [["F", "S"], ["full", 7, "full"], "FXF", 7, "SFF"])
+def test_layers_that_choose_are_refused_in_the_same_way(value: Any) -> None:
+    with pytest.raises(LayerListError, match=r"indexer_types must .*say"):
+        choosing_layers(config(index_topk_pattern=value))

@@ -47,9 +47,10 @@ def choosing_layers(raw: RawConfig) -> frozenset[int]:
         LayerListError: not one word for each layer, or the first layer does not choose.
     """
     pattern = raw.get("index_topk_pattern")
-    letters = list(pattern) if isinstance(pattern, str) else raw.list_of("index_topk_pattern", str)
-    words = [_WORDS.get(word, word) for word in raw.list_of("indexer_types", str) or letters]
-    kinds = raw.with_values(indexer_types=words).per_layer("indexer_types", "full", "shared")
+    said = raw.get("indexer_types") or (list(pattern) if isinstance(pattern, str) else pattern)
+    if isinstance(said, list):
+        said = [_WORDS.get(str(word), word) for word in said]
+    kinds = raw.with_values(indexer_types=said).per_layer("indexer_types", "full", "shared")
     if not kinds:
         every = raw.integer("index_topk_freq", 1)
         offset = raw.integer("index_skip_topk_offset", 2, least=0)

@@ -129,9 +129,10 @@ class Llama4Attention(Attention):
 
 def _rotates(raw: RawConfig) -> list[bool]:
     """``no_rope_layers`` has 1 for a layer that rotates; it may go on beyond the last."""
-    num_layers = raw.num_layers
-    named = raw.list_of("no_rope_layers", int)[:num_layers]
-    flags = raw.with_values(no_rope_layers=named).per_layer("no_rope_layers", 0, 1)
+    num_layers, named = raw.num_layers, raw.get("no_rope_layers")
+    if isinstance(named, list):
+        raw = raw.with_values(no_rope_layers=named[:num_layers])
+    flags = raw.per_layer("no_rope_layers", 0, 1)
     if flags:
         return [bool(flag) for flag in flags]
     interval = raw.integer("no_rope_layer_interval", 4)
