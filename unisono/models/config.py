@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from unisono.core.errors import ConfigError
+from unisono.models.dividing import Divides
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.latent_shape import IndexShape, LatentShape
 
@@ -16,8 +16,6 @@ __all__ = [
     "NormKind",
     "QKNorm",
     "RopeConfig",
-    "check_divides",
-    "num_kv_pieces",
 ]
 
 
@@ -45,10 +43,10 @@ class ModelConfig:
     vocab_size: int
     hidden_size: int
     num_layers: int
-    num_heads: int
-    num_kv_heads: int
+    num_heads: Annotated[int, Divides("attention heads")]
+    num_kv_heads: Annotated[int, Divides("key-value heads", by_kv_head=True)]
     head_dim: int
-    intermediate_size: int
+    intermediate_size: Annotated[int, Divides("columns of the MLP")]
     rms_norm_eps: float
     rope: RopeConfig
     max_position: int
@@ -86,57 +84,3 @@ class ModelConfig:
     def ropes(self) -> tuple[RopeConfig | None, ...]:
         """One entry a layer."""
         return self.layer_ropes or (self.rope,) * self.num_layers
-
-    def divided(self: C, size: int) -> C:
-        """The configuration of a rank's part, where ``size`` ranks share heads and MLP.
-
-        Raises:
-            ConfigError: they do not divide among so many ranks.
-        """
-        check_divides(self.num_heads, size, "attention heads")
-        check_divides(self.intermediate_size, size, "columns of the MLP")
-        return replace(
-            self,
-            num_heads=self.num_heads // size,
-            num_kv_heads=self.num_kv_heads // num_kv_pieces(self.num_kv_heads, size),
-            intermediate_size=self.intermediate_size // size,
-            experts=self._divided_experts(size),
-        )
-
-    def _divided_experts(self, size: int) -> ExpertShape | None:
-        if self.experts is None:
-            return None
-        check_divides(self.experts.size, size, "columns of an expert")
-        check_divides(self.experts.shared_size, size, "columns of the shared expert")
-        return self.experts.divided(size)
-
-
-C = TypeVar("C", bound=ModelConfig)
-
-
-def check_divides(number: int, size: int, what: str) -> None:
-    """Raises ConfigError: they do not divide among so many ranks."""
-    if number % size:
-        raise ConfigError(
-            f"{number} {what} do not divide among {size} ranks.", hint=_fewer_ranks(number, size)
-        )
-
-
-def num_kv_pieces(num_kv_heads: int, size: int) -> int:
-    """Different parts that the key-value heads fall into; a part may be on several ranks.
-
-    Raises:
-        ConfigError: neither divide among the others.
-    """
-    if num_kv_heads % size and size % num_kv_heads:
-        raise ConfigError(
-            f"{num_kv_heads} key-value heads neither divide among {size} ranks, nor the ranks "
-            "among them.",
-            hint=_fewer_ranks(num_kv_heads, size),
-        )
-    return min(num_kv_heads, size)
-
-
-def _fewer_ranks(number: int, size: int) -> str:
-    fewer = max(n for n in range(1, size) if number % n == 0)
-    return f"--tp {fewer} is possible in this respect."

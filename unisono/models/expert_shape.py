@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Annotated
 
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
+from unisono.models.dividing import Divides
 
 __all__ = ["MAX_EXPERTS", "ExpertShape"]
 
@@ -22,12 +24,12 @@ class ExpertShape:
     """
 
     num_experts: int
-    size: int
+    size: Annotated[int, Divides("columns of an expert")]
     """Width of an expert."""
     routing: Routing
     layers: frozenset[int]
     """Those with experts; the others have an MLP."""
-    shared_size: int = 0
+    shared_size: Annotated[int, Divides("columns of the shared expert")] = 0
     """Width of an expert that every token takes; 0: there is none."""
     shared_gate: bool = False
     """The shared expert has a gate of its own."""
@@ -61,7 +63,3 @@ class ExpertShape:
     def share_taken(self, num_tokens: int) -> float:
         """Expected share of the experts that ``num_tokens`` tokens choose at random."""
         return float(1.0 - (1.0 - self.routing.num_chosen / self.num_experts) ** num_tokens)
-
-    def divided(self, size: int) -> ExpertShape:
-        """The experts of one rank: all of them, a share of the width of each."""
-        return replace(self, size=self.size // size, shared_size=self.shared_size // size)

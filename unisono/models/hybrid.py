@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -27,13 +27,6 @@ class StateShape(Protocol):
     def cache(self, dtype: str) -> LayerCache:
         """The state that the layer keeps; ``dtype`` is that of activations."""
 
-    def divided(self, size: int) -> StateShape:
-        """The sizes on one of ``size`` ranks.
-
-        Raises:
-            ConfigError: its heads do not divide among so many.
-        """
-
     @property
     def flops(self) -> int:
         """Operations of a token between projections."""
@@ -44,9 +37,6 @@ class HybridConfig(ModelConfig):
     recurrent: tuple[bool, ...]
     """One entry a layer."""
     state: StateShape
-
-    def divided(self, size: int) -> HybridConfig:
-        return replace(ModelConfig.divided(self, size), state=self.state.divided(size))
 
 
 class HybridDecoder(Decoder):

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from unisono.core.errors import ConfigError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ranks.collectives import Group
-from unisono.models.config import ModelConfig, num_kv_pieces
+from unisono.models.config import ModelConfig
 from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
+from unisono.models.dividing import divided, num_kv_pieces
 from unisono.models.layers.linear import Head
 from unisono.models.layers.norm import ProjectionNorm
 from unisono.models.layers.split import split_of, stacked_in, terms_of
@@ -45,7 +46,7 @@ class Division:
 
     def __init__(self, whole: ModelConfig, shard: Shard) -> None:
         size = shard.size
-        self.config = whole.divided(size)
+        self.config = divided(whole, size)
         """Of this rank's model; its vocabulary is whole."""
         self.rank, self.size = shard.rank, size
         self.num_kv_pieces = num_kv_pieces(whole.num_kv_heads, size)

@@ -28,12 +28,15 @@ from unisono.models import (
     Decoder,
     LoadedModel,
     RawConfig,
+    dividing,
+    families,
     find_family,
     fusion,
     load_model,
     parallel,
 )
 from unisono.models.checkpoint.slots import find_slots
+from unisono.models.dividing import divided
 from unisono.models.layers import Linear, split
 from unisono.models.loading import Reserve
 from unisono.models.parallel import Division, Shard
@@ -192,7 +195,7 @@ def test_layers_say_how_they_divide(case: Case) -> None:
     whole, _ = empty(case, None)
     expected = {name: slot.shape for name, slot in find_slots(whole, None).items()}
     try:
-        whole.config.divided(2)
+        divided(whole.config, 2)
     except ConfigError:
         assert not case.whole
         pytest.skip("its sizes are odd")
@@ -207,17 +210,23 @@ def test_a_linear_layer_must_say_how_it_divides() -> None:
         Linear(find_hardware("cpu").ops, 64, {"router": 8})  # type: ignore[call-arg]
 
 
+def test_families_know_nothing_of_ranks() -> None:
+    for source in Path(families.__file__).parent.glob("*.py"):
+        words = set(re.findall(r"\w+", source.read_text("utf-8")))
+        assert not words & {"rank", "ranks", "Division", "Shard", "divided"}
+
+
 def test_dividing_names_no_family_and_no_module() -> None:
     """What a family calls its layers is its own."""
     modules = [
         name for case in ALL_CASES.values() for name, _ in empty(case, None)[0].named_modules()
     ]
     paths = {part for name in modules for part in name.split(".") if part and not part.isdigit()}
-    families = {entry.partition(":")[2] for entry in FAMILIES.values()}
+    classes = {entry.partition(":")[2] for entry in FAMILIES.values()}
     files = {entry.partition(":")[0].rpartition(".")[2] for entry in FAMILIES.values()}
-    for source in (parallel, split, fusion):
+    for source in (parallel, dividing, split, fusion):
         words = set(re.findall(r"\w+", Path(source.__file__).read_text("utf-8")))
-        assert not words & (paths - _ORDINARY_WORDS | families | files)
+        assert not words & (paths - _ORDINARY_WORDS | classes | files)
 
 
 def test_ranks_that_share_a_memory_are_counted_together(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 from unisono.core.errors import CheckpointError, LayerListError
-from unisono.models.config import ModelConfig, check_divides
+from unisono.models.config import ModelConfig
+from unisono.models.dividing import Divides
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Gemma4Config", "read_gemma4"]
@@ -35,10 +36,10 @@ class Gemma4Config(ModelConfig):
     """Lists have one entry a layer."""
 
     head_dims: tuple[int, ...]
-    kv_heads: tuple[int, ...]
+    kv_heads: Annotated[tuple[int, ...], Divides("key-value heads", by_kv_head=True)]
     kv_sources: tuple[int, ...]
     """The layer whose keys and values it reads; the first of a kind to read its own writes them."""
-    mlp_sizes: tuple[int, ...]
+    mlp_sizes: Annotated[tuple[int, ...], Divides("columns of the MLP")]
     keys_are_values: tuple[bool, ...]
     token_size: int
     """Width of the token's own embedding in each layer; 0: there is none."""
@@ -46,20 +47,7 @@ class Gemma4Config(ModelConfig):
     num_experts: int = 0
     """Beside the MLP of each layer; 0: there are none."""
     num_chosen: int = 0
-    expert_size: int = 0
-
-    def divided(self, size: int) -> Gemma4Config:
-        if len(set(self.kv_heads)) > 1:
-            for count in set(self.kv_heads):
-                check_divides(count, size, "key-value heads")
-        check_divides(self.expert_size, size, "columns of an expert")
-        whole = ModelConfig.divided(self, size)
-        return replace(
-            whole,
-            kv_heads=tuple(max(1, count // size) for count in self.kv_heads),
-            mlp_sizes=tuple(width // size for width in self.mlp_sizes),
-            expert_size=self.expert_size // size,
-        )
+    expert_size: Annotated[int, Divides("columns of an expert")] = 0
 
     def of_layer(self, layer: int) -> Gemma4Config:
         """With the sizes of one layer in the common fields."""

@@ -36,7 +36,7 @@ class SplitDeltaNet(GatedDeltaNet):
 
 
 def _qkv_rows(shape: DeltaNetShape) -> dict[str, int]:
-    """Parts that checkpoints stack in ``in_proj_qkv``; ranks divide each by its heads."""
+    """Parts that checkpoints stack in ``in_proj_qkv``, each with its rows."""
     return dict(zip(("in_proj_q", "in_proj_k", "in_proj_v"), shape.qkv_rows, strict=True))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.config import check_divides
+from unisono.models.dividing import Divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv
 from unisono.models.layers.split import Split
@@ -25,8 +25,8 @@ __all__ = ["DeltaNetShape", "GatedDeltaNet"]
 class DeltaNetShape:
     """Sizes of such a layer; value heads are a multiple of key heads."""
 
-    num_key_heads: int
-    num_value_heads: int
+    num_key_heads: Annotated[int, Divides("key heads of linear attention")]
+    num_value_heads: Annotated[int, Divides("value heads of linear attention")]
     key_dim: int
     value_dim: int
     conv_width: int
@@ -49,14 +49,6 @@ class DeltaNetShape:
     def flops(self) -> int:
         """Decay, what is held for the key, the change, what is read; and the convolution."""
         return 7 * self.values * self.key_dim + 2 * self.conv_width * sum(self.qkv_rows)
-
-    def divided(self, size: int) -> DeltaNetShape:
-        check_divides(self.num_key_heads, size, "key heads of linear attention")
-        return replace(
-            self,
-            num_key_heads=self.num_key_heads // size,
-            num_value_heads=self.num_value_heads // size,
-        )
 
     def cache(self, dtype: str) -> LayerCache:
         """The last inputs of the convolution, and the heads' states."""

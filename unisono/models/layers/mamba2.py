@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.config import check_divides
+from unisono.models.dividing import Divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.short_conv import ShortConv
 from unisono.models.layers.split import Split
@@ -32,9 +32,9 @@ _NO_LIMITS = ([0.0, math.inf], [0.0, {"__float__": "Infinity"}])
 class Mamba2Shape:
     """Heads of a group share the projections b and c."""
 
-    num_heads: int
+    num_heads: Annotated[int, Divides("Mamba heads")]
     head_dim: int
-    num_groups: int
+    num_groups: Annotated[int, Divides("groups of Mamba heads")]
     state_dim: int
     conv_width: int
     conv_bias: bool = True
@@ -94,10 +94,6 @@ class Mamba2Shape:
     def flops(self) -> int:
         """Decay, what is taken in, what is read; and the convolution."""
         return 5 * self.width * self.state_dim + 2 * self.conv_width * sum(self.stacked)
-
-    def divided(self, size: int) -> Mamba2Shape:
-        check_divides(self.num_groups, size, "groups of Mamba heads")
-        return replace(self, num_heads=self.num_heads // size, num_groups=self.num_groups // size)
 
     def cache(self, dtype: str) -> LayerCache:
         """The last inputs of the convolution, and the heads' states."""

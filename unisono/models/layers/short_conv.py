@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.config import check_divides
+from unisono.models.dividing import Divides
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
@@ -43,17 +43,13 @@ class ShortConv(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvShape:
-    channels: int
+    channels: Annotated[int, Divides("channels of convolutions")]
     width: int
     bias: bool
 
     @property
     def flops(self) -> int:
         return 2 * self.width * self.channels
-
-    def divided(self, size: int) -> ConvShape:
-        check_divides(self.channels, size, "channels of convolutions")
-        return replace(self, channels=self.channels // size)
 
     def cache(self, dtype: str) -> LayerCache:
         """The last inputs."""
