@@ -69,7 +69,8 @@ def test_without_a_compiler_one_line_says_so(clone: Path) -> None:
 def test_a_build_that_fails_does_not_fail_the_demo(clone: Path) -> None:
     *_, last = build(clone, compiler="sh", pip="no-such-pip").splitlines()
     assert last == (
-        "Without native kernels, on plain torch: their build failed, .venv/native.log says why."
+        "The CPU runs on plain torch, without native kernels: their build failed, "
+        ".venv/native.log says why."
     )
     assert "no-such-pip" in (clone / ".venv/native.log").read_text()
     assert not (clone / STAMP).exists()

@@ -49,7 +49,8 @@ def let_train(model: Decoder) -> None:
 
 
 def without_cache(model: Decoder, lengths: Sequence[int], device: torch.device) -> StepContext:
-    """The context of a forward pass over sequences of these lengths, packed one after the other.
+    """The context of a forward pass over sequences of these lengths, each at least 1, packed one
+    after the other.
 
     Each token sees those before it in its own sequence; recurrent layers begin with zeros. The
     caches of the layers say what is attended to; nothing is kept.
