@@ -144,7 +144,8 @@ NAMED = """
 import dataclasses, os, sys
 from pathlib import Path
 import torch
-from unisono.hardware import find_hardware, rendezvous
+from unisono.hardware import find_hardware
+from unisono.hardware.ranks import rendezvous
 rendezvous._HOST_BACKEND = "none of these"
 hardware = find_hardware("cpu")
 rank = int(sys.argv[1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from unisono.core.batch import Batch, BatchRow, RowResult
-from unisono.core.cache import CacheGroup
 from unisono.core.request import TokenLogprob
 from unisono.engine.cache_memory import allocate
+from unisono.engine.logprobs import logprob_lines, read_logprobs
 from unisono.engine.pages import PageLayout
-from unisono.engine.sampler import NOT_FINITE, Sampler, token_logprobs
+from unisono.engine.sampler import NOT_FINITE, Sampler
 from unisono.engine.stats import Timings
+from unisono.engine.step_inputs import StepInputs, StepTensors
 from unisono.hardware.base import Hardware
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.models.loading import LoadedModel
@@ -65,6 +66,7 @@ class ModelRunner:
         self.pages = pages
         self.groups = pages.groups
         self.block_size = pages.block_size
+        self.inputs = StepInputs(len(pages.groups), pages.block_size, hardware.device)
         self.sampler = Sampler(hardware.ops, loaded.eos_token_ids)
         self.timings = Timings()
         self.kv = allocate(pages, num_blocks, hardware.device)
@@ -116,29 +118,22 @@ class ModelRunner:
 
     def prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
         """Token ids int64 [T], and what else a forward pass needs."""
-        rows, device = batch.rows, self.hardware.device
-        token_ids = [token_id for row in rows for token_id in row.token_ids]
-        positions = [position for row in rows for position in range(row.start, row.end)]
-        attention = [self._attention_step(rows, group) for group in range(len(self.groups))]
-        for group, attention_step in zip(self.groups, attention, strict=True):
-            attention_step.plan = self._plan(attention_step, group)
+        loaded = self.inputs.load(batch.rows)
+        attention = [self._attention_step(batch.rows, loaded, g) for g in range(len(self.groups))]
+        for g, attention_step in enumerate(attention):
+            attention_step.plan = self._plan(attention_step, g)
         step = StepContext(
-            positions=torch.tensor(positions, device=device),
+            positions=loaded.positions,
             kv=self.kv,
             attention=[attention[self._group_of[layer]] for layer in range(len(self.kv))],
-            rope_lengths=self._rope_lengths(rows),
+            rope_lengths=loaded.rope_lengths,
         )
-        return torch.tensor(token_ids, device=device), step
+        return loaded.token_ids, step
 
-    def _rope_lengths(self, rows: list[BatchRow]) -> Tensor | None:
-        if not any(row.rope_length for row in rows):
-            return None
-        lengths = [row.rope_length for row in rows for _ in row.token_ids]
-        return torch.tensor(lengths, device=self.hardware.device)
-
-    def _plan(self, step: AttentionStep, group: CacheGroup) -> Any:
+    def _plan(self, step: AttentionStep, index: int) -> Any:
         """What the layers of a group share, as the op says that reads their kind of cache."""
-        ops, cache = self.hardware.ops, self.kv[group.layers[0]]
+        ops, group = self.hardware.ops, self.groups[index]
+        cache = self.kv[group.layers[0]]
         if group.kind in ("full", "window"):
             return ops.plan_attention(step, cache)
         first = cache[0] if isinstance(cache, tuple) else cache
@@ -146,17 +141,18 @@ class ModelRunner:
             return ops.plan_latent_attention(step, first)
         return ops.plan_states(step, first)
 
-    def _attention_step(self, rows: list[BatchRow], group: int) -> AttentionStep:
-        slots: list[int] = []
-        for row in rows:
-            slots.extend(_slots(row.block_tables[group], row.start, row.end, self.block_size))
+    def _attention_step(
+        self, rows: list[BatchRow], loaded: StepTensors, group: int
+    ) -> AttentionStep:
         return AttentionStep(
             query_lens=[len(row.token_ids) for row in rows],
             context_lens=[row.end for row in rows],
             block_tables=[list(row.block_tables[group]) for row in rows],
-            slots=torch.tensor(slots, device=self.hardware.device),
+            slots=loaded.slots[group],
             block_size=self.block_size,
             window=self.groups[group].window,
+            contexts=None if loaded.tables is None else loaded.contexts,
+            tables=None if loaded.tables is None else loaded.tables[:, group],
         )
 
     def _logits(self, hidden: Tensor, indices: list[int]) -> Tensor | None:
@@ -181,7 +177,8 @@ class ModelRunner:
         scored: list[TokenLogprob] = []
         for targets, logits in self._scored_logits(hidden, row):
             logprobs = torch.log_softmax(logits, dim=-1)
-            scored += token_logprobs(logprobs, targets, row.params.prompt_logprobs or 0)
+            lines = logprob_lines(logprobs, targets, row.params.prompt_logprobs or 0)
+            scored += read_logprobs(lines.cpu())
         return scored
 
     def _scored_logits(self, hidden: Tensor, row: BatchRow) -> Iterator[tuple[Tensor, Tensor]]:
@@ -198,9 +195,3 @@ def _ends(rows: list[BatchRow]) -> list[int]:
         at += len(row.token_ids)
         ends.append(at)
     return ends
-
-
-def _slots(table: Sequence[int], start: int, end: int, block_size: int) -> list[int]:
-    if end - start == 1:
-        return [table[start // block_size] * block_size + start % block_size]
-    return [table[p // block_size] * block_size + p % block_size for p in range(start, end)]

@@ -1,12 +1,13 @@
 """From logits to tokens and log-probabilities, each row by its own parameters.
 
 Every random choice is a function of (seed, position) and of the row's own logits, so it does not
-depend on what else is in the batch.
+depend on what else is in the batch. What the device needs to know travels in one copy, and what it
+found in another.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -14,15 +15,19 @@ from torch import Tensor
 
 from unisono.core.batch import BatchRow, RowResult
 from unisono.core.random import uniform
-from unisono.core.request import TokenLogprob
+from unisono.engine.logit_edits import pack_edits
+from unisono.engine.logprobs import logprob_lines, read_logprobs
+from unisono.engine.parcel import Parcel
 from unisono.hardware.ops.portable import PortableOps
 
-__all__ = ["NOT_FINITE", "Sampler", "token_logprobs"]
+__all__ = ["NOT_FINITE", "Sampler"]
 
 NOT_FINITE = (
     "The logits are not finite: the weights or the dtype do not fit this input, "
     "or its penalties are too strong."
 )
+_NO_TOKEN = -1
+"""In place of a token, for a row whose logits are not finite."""
 
 
 T = TypeVar("T")
@@ -34,66 +39,69 @@ class Sampler:
     def __init__(self, ops: PortableOps, eos_token_ids: frozenset[int]) -> None:
         self.ops = ops
         self.eos_token_ids = eos_token_ids
+        self._parcel = Parcel()
 
     def __call__(self, logits: Tensor, rows: list[BatchRow]) -> list[RowResult]:
         """logits float32 [R, V], which may be changed in place -> one result a row."""
-        logprobs = {
-            i: torch.log_softmax(logits[i], dim=-1)
-            for i, row in enumerate(rows)
-            if row.params.logprobs is not None
-        }
-        for i, row in enumerate(rows):
-            self._adjust(logits[i], row)
-        finite = [math.isfinite(most) for most in logits.amax(-1).tolist()]
-        for i in range(len(rows)):
-            if not finite[i]:
-                logits[i] = 0.0
-        token_ids = self._choose(logits, rows)
-        return [
-            _result(token_ids[i], logprobs.get(i), row)
-            if finite[i]
-            else RowResult(error=NOT_FINITE)
-            for i, row in enumerate(rows)
-        ]
+        shown = [i for i, row in enumerate(rows) if row.params.logprobs is not None]
+        drawn = [i for i, row in enumerate(rows) if not row.params.greedy]
+        parcel = self._parcel
+        edits = pack_edits(rows, logits.shape[1], self.eos_token_ids, parcel)
+        which_shown = _Which(shown, len(rows), parcel)
+        draw = _Draw([rows[i] for i in drawn], _Which(drawn, len(rows), parcel), parcel)
+        sent = parcel.send(logits.device)
+        logprobs = torch.log_softmax(which_shown.of(logits, sent), dim=-1) if shown else None
+        for edit in edits:
+            edit.apply(logits, sent)
+        finite = _make_finite(logits)
+        token_ids = self._choose(logits, draw, sent)
+        found = [torch.where(finite, token_ids, _NO_TOKEN)]
+        if logprobs is not None:
+            num_top = max(rows[i].params.logprobs or 0 for i in shown)
+            lines = logprob_lines(logprobs, which_shown.of(token_ids, sent), num_top)
+            found.append(lines.flatten())
+        return _read(torch.cat(found).cpu(), rows, shown)
 
-    def _choose(self, logits: Tensor, rows: list[BatchRow]) -> list[int]:
-        chosen = [0] * len(rows)
-        for greedy, choose in ((True, self._best), (False, self._draw)):
-            members = [i for i, row in enumerate(rows) if row.params.greedy is greedy]
-            if members:
-                picked = logits if len(members) == len(rows) else logits[members]
-                token_ids = choose(picked, [rows[i] for i in members])
-                for i, token_id in zip(members, token_ids.tolist(), strict=True):
-                    chosen[i] = token_id
-        return chosen
+    def _choose(self, logits: Tensor, draw: _Draw, sent: list[Tensor]) -> Tensor:
+        """Token ids int64 [R]."""
+        if not draw.rows:
+            return self.ops.argmax(logits)
+        drawn = draw.run(self.ops, logits, sent)
+        if draw.which.at is None:
+            return drawn
+        return self.ops.argmax(logits).index_copy_(0, sent[draw.which.at], drawn)
 
-    def _adjust(self, logits: Tensor, row: BatchRow) -> None:
-        """Penalties, bias, allowed tokens and minimum length on one row [V], in place."""
-        params = row.params
-        if params.has_penalties:
-            _penalise(logits, row)
-        if params.logit_bias:
-            ids = torch.tensor(list(params.logit_bias), device=logits.device)
-            values = torch.tensor(list(params.logit_bias.values()), device=logits.device)
-            logits.index_add_(0, ids, values.to(logits.dtype))
-        if params.allowed_token_ids is not None:
-            _allow_only(logits, params.allowed_token_ids)
-        stops = () if row.allow_stop else (*self.eos_token_ids, *params.stop_token_ids)
-        if stops:
-            logits[list(stops)] = float("-inf")
 
-    def _best(self, logits: Tensor, rows: list[BatchRow]) -> Tensor:
-        return self.ops.argmax(logits)
+class _Which:
+    """Some rows of a step, as an index that travels unless it is all of them, or none."""
 
-    def _draw(self, logits: Tensor, rows: list[BatchRow]) -> Tensor:
-        params, device = [row.params for row in rows], logits.device
-        temperatures = [_filled(p.temperature) for p in params]
-        if temperatures != [1.0] * len(rows):
-            logits = _divide(logits, torch.tensor(temperatures, device=device))
-        uniforms = [uniform(row.seed, row.sample_position) for row in rows]
-        return self.ops.draw(
-            logits,
-            torch.tensor(uniforms, device=device),
+    def __init__(self, indices: list[int], num_rows: int, parcel: Parcel) -> None:
+        self.at = parcel.add(indices) if 0 < len(indices) < num_rows else None
+
+    def of(self, x: Tensor, sent: list[Tensor]) -> Tensor:
+        return x if self.at is None else x.index_select(0, sent[self.at])
+
+
+class _Draw:
+    """The rows that are not greedy."""
+
+    def __init__(self, rows: list[BatchRow], which: _Which, parcel: Parcel) -> None:
+        self.rows, self.which = rows, which
+        if not rows:
+            return
+        self.uniforms = parcel.add([uniform(r.seed, r.sample_position) for r in rows], real=True)
+        temperatures = [_filled(row.params.temperature) for row in rows]
+        plain = temperatures == [1.0] * len(rows)
+        self.temperatures = None if plain else parcel.add(temperatures, real=True)
+
+    def run(self, ops: PortableOps, logits: Tensor, sent: list[Tensor]) -> Tensor:
+        """logits [R, V] of all rows -> token ids of these."""
+        picked, params = self.which.of(logits, sent), [row.params for row in self.rows]
+        if self.temperatures is not None:
+            picked = _divide(picked, sent[self.temperatures])
+        return ops.draw(
+            picked,
+            sent[self.uniforms],
             top_k=[_filled(p.top_k) for p in params],
             top_p=[_filled(p.top_p) for p in params],
             min_p=[_filled(p.min_p) for p in params],
@@ -106,12 +114,12 @@ def _filled(value: T | None) -> T:
     return value
 
 
-def _allow_only(logits: Tensor, token_ids: tuple[int, ...]) -> None:
-    """Leaves of one row [V] only these, in place."""
-    ids = torch.tensor(token_ids, device=logits.device)
-    allowed = logits[ids]
-    logits.fill_(float("-inf"))
-    logits[ids] = allowed
+def _make_finite(logits: Tensor) -> Tensor:
+    """Which rows are finite, bool [R]; the others become zeros, in place."""
+    finite = logits.amax(-1).isfinite()
+    if not logits.is_cpu or not finite.all():  # to look costs nothing on the host alone
+        logits.masked_fill_(~finite.unsqueeze(1), 0.0)
+    return finite
 
 
 def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
@@ -121,39 +129,16 @@ def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
     return shifted / temperatures.clamp(min=torch.finfo(shifted.dtype).tiny).unsqueeze(1)
 
 
-def _penalise(logits: Tensor, row: BatchRow) -> None:
-    params = row.params
-    answer = torch.tensor(row.all_token_ids[row.num_prompt_tokens :], dtype=torch.int64)
-    if (penalty := _filled(params.repetition_penalty)) != 1.0:
-        seen = torch.unique(torch.tensor(row.all_token_ids)).to(logits.device)
-        values = logits[seen]
-        logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
-    if params.presence_penalty or params.frequency_penalty:
-        ids, counts = torch.unique(answer, return_counts=True)
-        amounts = params.presence_penalty + params.frequency_penalty * counts.float()
-        logits[ids.to(logits.device)] -= amounts.to(logits.device)
-
-
-def _result(token_id: int, logprobs: Tensor | None, row: BatchRow) -> RowResult:
-    result = RowResult([token_id])
-    if logprobs is not None:
-        target = torch.tensor([token_id], device=logprobs.device)
-        result.logprobs = token_logprobs(logprobs.unsqueeze(0), target, row.params.logprobs or 0)
-    return result
-
-
-def token_logprobs(logprobs: Tensor, targets: Tensor, num_top: int) -> list[TokenLogprob]:
-    """Of log-probabilities [N, V]: those of ``targets`` [N], their ranks, and the likeliest few."""
-    own = logprobs.gather(1, targets.unsqueeze(1))
-    ranks = ((logprobs > own).sum(-1) + 1).tolist()
-    top_values, top_ids = logprobs.topk(min(num_top, logprobs.shape[1]), dim=-1)
-    tops = [
-        tuple(zip(ids, values, strict=True))
-        for ids, values in zip(top_ids.tolist(), top_values.tolist(), strict=True)
+def _read(found: Tensor, rows: list[BatchRow], shown: list[int]) -> list[RowResult]:
+    """Results from the tokens of all rows and the lines of those that show log-probabilities."""
+    token_ids, lines = torch.split(found, [len(rows), found.numel() - len(rows)])
+    results = [
+        RowResult(error=NOT_FINITE) if token_id == _NO_TOKEN else RowResult([token_id])
+        for token_id in token_ids.tolist()
     ]
-    return [
-        TokenLogprob(token_id, value, rank, top)
-        for token_id, value, rank, top in zip(
-            targets.tolist(), own.squeeze(1).tolist(), ranks, tops, strict=True
-        )
-    ]
+    if shown:
+        for i, entry in zip(shown, read_logprobs(lines.view(len(shown), -1)), strict=True):
+            if results[i].error is None:
+                entry = replace(entry, top=entry.top[: rows[i].params.logprobs])
+                results[i].logprobs = [entry]
+    return results

@@ -33,8 +33,25 @@ class AttentionStep:
     block_size: int
     window: int | None = None
     """Tokens a query sees, itself included; None sees all before it."""
+    contexts: Tensor | None = None
+    """``context_lens`` on the device, int64 [R]; None: only the list is there."""
+    tables: Tensor | None = None
+    """``block_tables`` on the device, int64 [R, B], with any blocks behind a row's own; None: only
+    the lists are there, as on a device that reads the host's memory."""
     plan: Any = field(default=None)
     """Whatever the hardware's ``plan_attention`` prepared for all layers of this step."""
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether every row has one token."""
+        return all(count == 1 for count in self.query_lens)
+
+    def tables_from(self, first: Tensor, width: int) -> Tensor:
+        """``width`` blocks of each row from index ``first`` int64 [R] on -> [R, width]; behind a
+        row's own, any."""
+        assert self.tables is not None
+        index = first.unsqueeze(1) + torch.arange(width, device=first.device)
+        return self.tables.gather(1, index.clamp(max=self.tables.shape[1] - 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

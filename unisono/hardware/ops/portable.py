@@ -39,6 +39,8 @@ __all__ = ["OP_TABLE_VERSION", "PortableOps"]
 
 OP_TABLE_VERSION = 3
 _SPAN = 512
+_SORTED_AT_ONCE = 1 << 21
+"""Logits, in memory at a time."""
 
 
 class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
@@ -197,12 +199,17 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         top_k (0 keeps all), then top_p over what is left (Holtzman et al., 2020), then min_p
         (Nguyen et al., 2024). Tokens exactly as likely as the last one kept are kept.
         """
-        return torch.stack(
-            [
-                filter_row(row, k, p, m)
-                for row, k, p, m in zip(logits, top_k, top_p, min_p, strict=True)
-            ]
-        )
+        alike: dict[tuple[int, float, float], list[int]] = {}
+        for i, params in enumerate(zip(top_k, top_p, min_p, strict=True)):
+            alike.setdefault(params, []).append(i)
+        filtered = list(logits)
+        for params, members in alike.items():
+            rows = torch.stack([logits[i] for i in members]) if len(alike) > 1 else logits
+            parts = torch.split(rows, max(1, _SORTED_AT_ONCE // rows.shape[1]))
+            kept = [row for part in parts for row in filter_rows(part, *params)]
+            for i, row in zip(members, kept, strict=True):
+                filtered[i] = row
+        return torch.stack(filtered)
 
     def sample(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """Inverse CDF in token-id order: the first token whose cumulative probability exceeds
@@ -317,15 +324,16 @@ def _first_beyond(cumulative: Tensor, weights: Tensor, target: Tensor) -> Tensor
     return torch.minimum(index, last)
 
 
-def filter_row(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
-    """One row [V] of ``filter_logits``, by sorting it whole."""
-    if 0 < top_k < logits.numel():
-        logits = keep_from(logits, logits.topk(top_k).values[-1])
+def filter_rows(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """``filter_logits`` of rows [R, V] with the same parameters, by sorting them whole."""
+    if 0 < top_k < logits.shape[1]:
+        logits = keep_from(logits, logits.topk(top_k).values[:, -1:])
     if top_p < 1.0:
         ordered, _ = logits.sort(descending=True)
-        logits = keep_from(logits, nucleus_threshold(ordered, logits.logsumexp(0), top_p))
+        log_totals = logits.logsumexp(-1, keepdim=True)
+        logits = keep_from(logits, nucleus_threshold(ordered, log_totals, top_p))
     if min_p > 0.0:
-        logits = keep_from(logits, logits.max() + math.log(min_p))
+        logits = keep_from(logits, logits.amax(-1, keepdim=True) + math.log(min_p))
     return logits
 
 
@@ -337,9 +345,9 @@ def keep_from(logits: Tensor, threshold: Tensor) -> Tensor:
 def nucleus_threshold(
     ordered: Tensor, log_total: Tensor, top_p: float, before: float = 0.0
 ) -> Tensor:
-    """The smallest logit of the nucleus: of ``ordered`` (descending), the first at which the
-    probabilities, exp(logit - log_total), and ``before`` sum to ``top_p``; the last where they
-    never do."""
-    cumulative = before + (ordered - log_total).exp().double().cumsum(0)
-    index = int((cumulative < top_p).sum())
-    return ordered[min(index, ordered.numel() - 1)]
+    """The smallest logit of each row's nucleus, [..., 1]: of ``ordered`` (descending), the first at
+    which the probabilities, exp(logit - log_total), and ``before`` sum to ``top_p``; the last where
+    they never do."""
+    cumulative = before + (ordered - log_total).exp().double().cumsum(-1)
+    index = (cumulative < top_p).sum(-1, keepdim=True).clamp(max=ordered.shape[-1] - 1)
+    return ordered.gather(-1, index)

@@ -73,7 +73,20 @@ def plan_stages(step: AttentionStep, device: torch.device) -> list[Stage]:
             stages.append([])
         stages[at].append(span)
         stage_of[span.write] = at
+    if len(stages) == 1 and step.is_decode and step.tables is not None:
+        return [Stage(_decoded(step))]
     return [_stage(spans, device) for spans in stages]
+
+
+def _decoded(step: AttentionStep) -> Singles:
+    """The rows of a step that are one token each, from what is on the device already."""
+    assert step.tables is not None
+    assert step.contexts is not None
+    last = step.contexts - 1
+    behind = torch.stack(((last - 1).clamp(min=0), last), 1) // step.block_size
+    read, write = step.tables.gather(1, behind).unbind(1)
+    begins = last == 0 if 1 in step.context_lens else None
+    return Singles(torch.arange(len(last), device=last.device), read, write, begins)
 
 
 def _spans(step: AttentionStep) -> list[Span]:

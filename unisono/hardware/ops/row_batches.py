@@ -21,6 +21,11 @@ from unisono.hardware.ops.attention import AttentionStep, visible
 
 __all__ = ["BatchPlan", "RowBatch", "plan_batches", "unseen"]
 
+Numbers = tuple[list[Tensor], Tensor | None, Tensor | None]
+"""For each batch, int64 [R, 1 + B]: the index of each row's last query among its keys, and the
+blocks that hold them, with any behind those of a shorter row; then ``BatchPlan.order`` and
+``back``."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
@@ -32,7 +37,7 @@ class RowBatch:
     num_keys: int
     """S."""
     blocks: Tensor
-    """Blocks that hold the keys, int64 [R, B]; those of shorter rows are followed by block 0."""
+    """Blocks that hold the keys, int64 [R, B]; those of shorter rows are followed by any."""
     adjacent: slice | None
     """The same blocks of a single row, where they lie side by side: no copy of them is made."""
     hidden: Tensor | None
@@ -100,15 +105,12 @@ def plan_batches(
     """
     most = at_once // entry_size
     batches = list(_batches(step, most))
-    rows = [row for batch in batches for row in batch]
-    order = back = None
-    if rows != sorted(rows):
-        starts = [0, *accumulate(step.query_lens)]
-        tokens = [t for row in rows for t in range(starts[row], starts[row + 1])]
-        order, back = torch.tensor(
-            [tokens, sorted(range(len(tokens)), key=tokens.__getitem__)], device=device
-        ).unbind()
-    return BatchPlan(tuple(_make(step, batch, most, device) for batch in batches), order, back)
+    if step.is_decode and step.tables is not None:
+        numbers, order, back = _on_device(step, batches)
+    else:
+        numbers, order, back = _copied(step, batches, device)
+    made = [_make(step, *each, most) for each in zip(batches, numbers, strict=True)]
+    return BatchPlan(tuple(made), order, back)
 
 
 def _batches(step: AttentionStep, most: int) -> Iterator[list[int]]:
@@ -148,24 +150,69 @@ def _num_seen(step: AttentionStep, row: int) -> int:
     return step.context_lens[row] - _first_block(step, row) * step.block_size
 
 
-def _make(step: AttentionStep, rows: list[int], most: int, device: torch.device) -> RowBatch:
-    num_queries, seen = step.query_lens[rows[0]], [_num_seen(step, row) for row in rows]
-    num_keys = max(seen)
-    width = -(-num_keys // step.block_size)
-    tables = []
-    for row, count in zip(rows, seen, strict=True):
-        first = _first_block(step, row)
-        blocks = step.block_tables[row][first : first - (-count // step.block_size)]
-        tables.append([*blocks, *[0] * (width - len(blocks))])
+def _width(step: AttentionStep, rows: Sequence[int]) -> int:
+    """Blocks that hold the keys of the row that sees most."""
+    return -(-max(_num_seen(step, row) for row in rows) // step.block_size)
+
+
+def _table(step: AttentionStep, row: int) -> list[int]:
+    """The blocks that hold the row's keys."""
+    first = _first_block(step, row)
+    return step.block_tables[row][first : first - (-_num_seen(step, row) // step.block_size)]
+
+
+def _copied(step: AttentionStep, batches: list[list[int]], device: torch.device) -> Numbers:
+    """Made of the lists on the host."""
+    numbers = []
+    for batch in batches:
+        width = _width(step, batch)
+        tables = [(_num_seen(step, row) - 1, _table(step, row)) for row in batch]
+        padded = [[last, *table, *[0] * (width - len(table))] for last, table in tables]
+        numbers.append(torch.tensor(padded, device=device))
+    if not _reorders(batches):
+        return numbers, None, None
+    starts = [0, *accumulate(step.query_lens)]
+    tokens = [t for batch in batches for row in batch for t in range(starts[row], starts[row + 1])]
+    order, back = torch.tensor(
+        [tokens, sorted(range(len(tokens)), key=tokens.__getitem__)], device=device
+    ).unbind()
+    return numbers, order, back
+
+
+def _on_device(step: AttentionStep, batches: list[list[int]]) -> Numbers:
+    """The same for rows of one query each, made of what is on the device already: nothing is
+    copied to it."""
+    assert step.contexts is not None
+    first = torch.zeros_like(step.contexts)
+    if step.window is not None:
+        first = (step.contexts - step.window).clamp(min=0) // step.block_size
+    last = (step.contexts - 1 - first * step.block_size).unsqueeze(1)
+    widths = [_width(step, batch) for batch in batches]
+    numbers = torch.cat((last, step.tables_from(first, max(widths, default=0))), 1)
+    order = back = None
+    if _reorders(batches):
+        order = last.squeeze(1).argsort(stable=True)
+        numbers, back = numbers.index_select(0, order), order.argsort()
+    parts = torch.split(numbers, [len(batch) for batch in batches])
+    return [part[:, : 1 + width] for part, width in zip(parts, widths, strict=True)], order, back
+
+
+def _reorders(batches: list[list[int]]) -> bool:
+    rows = [row for batch in batches for row in batch]
+    return rows != sorted(rows)
+
+
+def _make(step: AttentionStep, rows: list[int], numbers: Tensor, most: int) -> RowBatch:
+    num_queries, num_keys = step.query_lens[rows[0]], max(_num_seen(step, row) for row in rows)
     adjacent = None
-    if len(rows) == 1 and all(second == first + 1 for first, second in pairwise(tables[0])):
-        adjacent = slice(tables[0][0], tables[0][-1] + 1)
-    numbers = [[count - 1, *table] for count, table in zip(seen, tables, strict=True)]
-    last, ids = torch.split(torch.tensor(numbers, device=device), [1, width], 1)
+    if len(rows) == 1:
+        table = _table(step, rows[0])
+        if all(second == first + 1 for first, second in pairwise(table)):
+            adjacent = slice(table[0], table[-1] + 1)
     hidden = None
     if len(rows) * num_queries * num_keys <= most:
-        hidden = _hidden(last, num_queries, num_keys, step.window)
-    return RowBatch(len(rows), num_queries, num_keys, ids, adjacent, hidden)
+        hidden = _hidden(numbers[:, :1], num_queries, num_keys, step.window)
+    return RowBatch(len(rows), num_queries, num_keys, numbers[:, 1:], adjacent, hidden)
 
 
 def _hidden(last: Tensor, num_queries: int, num_keys: int, window: int | None) -> Tensor:

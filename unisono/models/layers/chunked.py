@@ -24,10 +24,15 @@ def in_chunks(step: AttentionStep, size: int) -> AttentionStep:
             context_lens.append(end - begin)
             block_tables.append(table[begin // step.block_size : -(-end // step.block_size)])
             at = end
-    return AttentionStep(
+    own = AttentionStep(
         query_lens=query_lens,
         context_lens=context_lens,
         block_tables=block_tables,
         slots=step.slots,
         block_size=step.block_size,
     )
+    if step.is_decode and step.contexts is not None:
+        begins = (step.contexts - 1) // size * size
+        own.contexts = step.contexts - begins
+        own.tables = step.tables_from(begins // step.block_size, max(map(len, block_tables)))
+    return own
