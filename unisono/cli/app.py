@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
+import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from unisono import __version__
 from unisono.cli.bench import bench
@@ -14,6 +17,7 @@ from unisono.cli.chat import chat
 from unisono.cli.check import check
 from unisono.cli.devices import devices
 from unisono.cli.doctor import doctor
+from unisono.cli.errors import clear_errors
 from unisono.cli.quantize import quantize
 from unisono.cli.run import run
 from unisono.cli.serve import serve
@@ -21,11 +25,25 @@ from unisono.cli.specs import specs
 
 __all__ = ["app"]
 
+
+class _Program(TyperGroup):
+    """Tells what is wrong with a command line as the verbs tell what goes wrong."""
+
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
+        try:
+            with clear_errors():
+                status = super().main(args, **{**options, "standalone_mode": False})
+        except typer.Exit as end:
+            status = end.exit_code
+        sys.exit(status)
+
+
 app = typer.Typer(
     name="unisono",
+    cls=_Program,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 for _verb in (run, chat, serve, bench, quantize, devices, check, doctor, specs):
@@ -45,6 +63,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     show_version: Annotated[
         bool,
         typer.Option(
@@ -65,3 +84,6 @@ def _options(
     Tab completes verbs, options, devices, models and chips after:
       unisono --install-completion       for bash, zsh or fish
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)

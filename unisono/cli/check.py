@@ -33,13 +33,18 @@ def check(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="A group or a check, such as ops or ops.linear; may be repeated."),
+        typer.Option(
+            help="A group or a check, such as ops or ops.linear; may be repeated.",
+            autocompletion=completing.checks,
+        ),
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the checks and exit.")] = False,
     timeout: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds of processor time for each check; 0 leaves it to the kit."
+            min=0,
+            help="Most seconds of processor time for each check. 0 keeps each check's own limit:"
+            " 60 with --quick, 240 without, or more where it needs more.",
         ),
     ] = 0.0,
     threads: ThreadsOption = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-__all__ = ["chips", "devices", "models", "one_of"]
+__all__ = ["checks", "chips", "devices", "models", "one_of"]
 
 Completer = Callable[[str], list[str]]
 
@@ -38,6 +38,13 @@ def chips(incomplete: str) -> list[str]:
     from unisono.hardware.specs.ledger import load_specs
 
     return _beginning(load_specs(), incomplete)
+
+
+def checks(incomplete: str) -> list[str]:
+    """Groups of the conformance kit, and its checks."""
+    from unisono.conformance.registry import GROUPS, check_names
+
+    return _beginning((*GROUPS, *check_names()), incomplete)
 
 
 def _beginning(words: Iterable[str], incomplete: str) -> list[str]:

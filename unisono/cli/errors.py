@@ -58,17 +58,26 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
             raise
-        error = _about_space(error) or _about_torch(error) or error
+        error = _about_usage(error) or _about_space(error) or _about_torch(error) or error
         if isinstance(error, UnisonoError):
             show_error(error.message, error.hint)
             raise typer.Exit(exit_code(error)) from None
-        if type(error).__module__.startswith(("typer", "click")):
-            raise  # the parser's own complaints
         show_error(
             f"{type(error).__name__}: {error}",
             f"This should not happen. {DEBUG_VARIABLE}=1 shows where it did; please report it.",
         )
         raise typer.Exit(1) from None
+
+
+def _about_usage(error: Exception) -> ConfigError | None:
+    """The parser's own complaints."""
+    if not hasattr(error, "format_message"):
+        return None
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    place = context.command_path if context else "unisono"
+    end = "" if message.endswith("?") else "."
+    return ConfigError(f"{message}{end}", hint=f"`{place} --help` says what there is.")
 
 
 def _about_space(error: Exception) -> UnisonoError | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unisono.cli.errors import clear_errors
-from unisono.cli.options import JsonOption, ModelArgument, RevisionOption
+from unisono.cli.options import JsonOption, ModelArgument, RevisionOption, ThreadsOption
 from unisono.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def quantize(
         str,
         typer.Option(help="int4 or int8; also int4-asym, and -g32, -g64 or -g128 behind."),
     ] = "int4",
+    threads: ThreadsOption = None,
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,12 +61,21 @@ def quantize(
                 hint="Use int4 or int8; also int4-asym, and -g32, -g64 or -g128 behind.",
             )
         folder = Path(out).expanduser()
+        _use_threads(threads)
         result, seconds = _write(model, revision, folder, format)
         if as_json:
             record = {**asdict(result), "folder": str(folder), "seconds": round(seconds, 2)}
             typer.echo(json.dumps({"model": model or _DEMO, **record}))
         else:
             _print(result, seconds)
+
+
+def _use_threads(count: int | None) -> None:
+    import torch
+
+    from unisono.hardware.threads import choose_threads
+
+    torch.set_num_threads(choose_threads(count))
 
 
 def _write(

@@ -16,6 +16,9 @@ __all__ = ["new_console", "new_table", "print_line", "print_table"]
 
 _LONGEST_WORD = 36
 """In cells: what is longer, such as an address, may be broken."""
+_NARROW = 60
+"""Cells of a terminal on which a cell may have few lines."""
+_MOST_LINES = 2
 _WIDE = "\u1100-\u115f\u2e80-\uffdc\U0001f000-\U0003ffff"
 """Characters of two cells; a line may be broken before and behind each of them."""
 _UNBROKEN = re.compile(f"[^\\s{_WIDE}]+|[{_WIDE}]")
@@ -52,8 +55,8 @@ def print_table(console: Console, table: Table, style: str = "") -> None:
 
 
 def _column_widths(table: Table, width: int) -> list[int] | None:
-    """Each at least as wide as its longest word; None where they do not fit. What is left goes to
-    the columns that need least first."""
+    """Each at least as wide as its longest word; None where they do not fit, or only in lines of
+    few words. What is left goes to the columns that need least first."""
     cells = [[_text(column.header), *map(_text, column.cells)] for column in table.columns]
     least = [max(_longest_word(text) for text in column) for column in cells]
     most = [max(_longest_line(text) for text in column) for column in cells]
@@ -66,7 +69,8 @@ def _column_widths(table: Table, width: int) -> list[int] | None:
         more = max(0, min(most[index] - least[index], left // (len(cells) - rank)))
         widths[index] += more
         left -= more
-    return widths
+    is_cramped = any(need > _MOST_LINES * have for need, have in zip(most, widths, strict=True))
+    return None if is_cramped and width < _NARROW else widths
 
 
 def _print_blocks(console: Console, table: Table, style: str) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -37,30 +37,35 @@ _log = logging.getLogger("unisono.server")
 
 
 def serve(settings: ServerSettings) -> None:
-    """Serves until SIGTERM or SIGINT, then lets running requests finish and returns.
+    """Serves until SIGTERM or SIGINT, then lets running requests finish and returns. A signal that
+    comes before the server is up ends the start.
 
     Prints one line when it is ready.
 
     Raises:
         ConfigError: the address cannot be bound.
         ModelError, HardwareError: the model cannot be served.
+        KeyboardInterrupt: SIGINT came before the server was up.
     """
     if not (settings.api_keys or is_loopback(settings.host)):
         _log.warning("No API key: everyone who reaches %s is let in.", settings.host)
     with bind(settings) as sock:
-        _run(_serve(settings, sock))
+        if _run(_serve(settings, sock)) == signal.SIGINT:
+            raise KeyboardInterrupt
 
 
-async def _serve(settings: ServerSettings, sock: socket.socket) -> None:
+async def _serve(settings: ServerSettings, sock: socket.socket) -> int | None:
+    """Returns the signal that came before the server was up, if one did."""
     engine = EngineSupervisor(settings)
     try:
         tokenizer = await _unless_stopped(_start(settings, engine))
         server = DrainingServer(settings, engine, tokenizer)
         await server.serve(sockets=[sock])
-    except _Stopped:
-        return
+    except _Stopped as stop:
+        return stop.signal
     finally:
         await engine.stop()
+    return None
 
 
 async def _start(settings: ServerSettings, engine: EngineSupervisor) -> Tokenizer:
@@ -191,6 +196,10 @@ def bind(settings: ServerSettings) -> socket.socket:
 class _Stopped(Exception):
     """A signal came before the server was up."""
 
+    def __init__(self, sig: int) -> None:
+        super().__init__(sig)
+        self.signal = sig
+
 
 async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer:
     """Raises:
@@ -211,14 +220,14 @@ async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer
         return await task
     except asyncio.CancelledError:
         if came:
-            raise _Stopped from None
+            raise _Stopped(came[0]) from None
         raise
     finally:
         for sig in signals:
             loop.remove_signal_handler(sig)
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def _run(main: Coroutine[Any, Any, int | None]) -> int | None:
     """On uvloop where it is installed: it is faster, and not needed."""
     if sys.platform != "win32":
         try:
@@ -226,6 +235,5 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         except ImportError:
             pass
         else:
-            uvloop.run(main)
-            return
-    asyncio.run(main)
+            return cast("int | None", uvloop.run(main))
+    return asyncio.run(main)

@@ -105,7 +105,7 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     keep_alive_s: float = 120.0
     drain_timeout_s: float = 30.0
-    restart_wait_s: float = 10.0
+    restart_wait_s: float = 30.0
     watchdog_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -175,16 +175,28 @@ def read_keys(
             hint="Is a variable of the shell unset? Leave the option out to serve without a key.",
         )
     environment = os.environ if environment is None else environment
-    keys = [*given, *environment.get(KEY_VARIABLE, "").split(",")]
+    keys = {f"A value of --api-key (number {i})": key for i, key in enumerate(given, 1)}
+    from_environment = environment.get(KEY_VARIABLE, "").split(",")
+    keys |= {f"A key in {KEY_VARIABLE} (number {i})": k for i, k in enumerate(from_environment, 1)}
     if key_file is not None:
-        listed = [line for line in _lines(key_file) if not line.lstrip().startswith("#")]
-        if not any(line.strip() for line in listed):
+        listed = {
+            f"Line {number} of the key file {key_file}": line
+            for number, line in enumerate(_lines(key_file), 1)
+            if not line.lstrip().startswith("#")
+        }
+        if not any(line.strip() for line in listed.values()):
             raise ConfigError(
                 f"The key file {key_file} holds no key.",
                 hint="Write one key a line, or leave the option out to serve without a key.",
             )
-        keys += listed
-    return tuple(dict.fromkeys(key.strip() for key in keys if key.strip()))
+        keys |= listed
+    for place, key in keys.items():
+        if len(key.split()) > 1:
+            raise ConfigError(
+                f"{place} has white space in it: no client can send such a key.",
+                hint="Write one key a line, or repeat --api-key; comments begin with #.",
+            )
+    return tuple(dict.fromkeys(key.strip() for key in keys.values() if key.strip()))
 
 
 def _lines(path: Path) -> list[str]:

@@ -223,9 +223,14 @@ class Tokenizer:
         Args:
             max_tokens: as of :meth:`encode`; messages that no template leaves out are looked at
                 before anything is rendered.
+
+        Raises:
+            InvalidRequestError: as of :meth:`render_chat`, or the template would drop tools,
+                documents or a system message.
         """
         if max_tokens is not None:
             self.check_length(kept_text(messages), max_tokens)
+        self._chat.check_all_is_said(messages, tools=tools, documents=documents)
         text = self.render_chat(
             messages,
             tools=tools,

@@ -89,15 +89,18 @@ def test_an_address_in_use(model_folder: Path) -> None:
             serve(ServerSettings(model_folder=model_folder, model_name="m", port=port))
 
 
-def test_a_stop_while_the_model_loads(model_folder: Path) -> None:
+@pytest.mark.parametrize(("sig", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, -signal.SIGINT)])
+def test_a_stop_while_the_model_loads(model_folder: Path, sig: int, status: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(model_folder), "{}"], stdout=subprocess.PIPE
+        [sys.executable, "-c", PROGRAM, str(model_folder), "{}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     until(children.read_text)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_S) == 0
+    process.send_signal(sig)
+    assert process.wait(PATIENCE_S) == status
     assert process.stdout.read() == b""
 
 

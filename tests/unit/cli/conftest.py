@@ -101,7 +101,7 @@ class Program:
 
         self.capture.readouterr()
         try:
-            app(list(words))
+            app(list(words), prog_name="unisono")
             code = 0
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1

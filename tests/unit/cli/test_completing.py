@@ -36,6 +36,7 @@ def offered(shell: str, *words: str, **environment: str) -> str:
         (["serve", "--thr"], ["--threads"]),
         (["run", "--device", "cp"], ["cpu"]),
         (["check", "cp"], ["cpu"]),
+        (["check", "--only", "soak"], ["soak", "soak.load", "soak.drift"]),
         (["bench", "--dtype", "b"], ["bfloat16"]),
         (["run", "--generation-config", "n"], ["none"]),
         (["specs", "h1"], ["h100"]),

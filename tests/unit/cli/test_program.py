@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -29,6 +30,46 @@ def test_each_verb_teaches_by_example(program: Any, verb: str) -> None:
     outcome = program(verb, "--help")
     assert outcome.code == 0
     assert f"Examples:\n    unisono {verb}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "place"),
+    [
+        (("run", "--threads", "0"), "'--threads'", "unisono run"),
+        (("rnu",), "Did you mean 'run'?", "unisono"),
+        (("run", "--nope"), "--nope", "unisono run"),
+        (("serve", "--port", "x"), "'--port'", "unisono serve"),
+        (("quantize",), "'--out'", "unisono quantize"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_one_line_and_a_hint(
+    program: Any, words: tuple[str, ...], says: str, place: str
+) -> None:
+    outcome = program(*words)
+    error, hint = outcome.err.splitlines()
+    assert (outcome.code, outcome.out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.endswith((".", "?"))
+    assert says in error
+    assert hint == f"hint: `{place} --help` says what there is."
+
+
+def test_without_a_verb_it_says_what_there_is(program: Any) -> None:
+    outcome = program()
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Start here" in outcome.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_an_error_in_words(word: str) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "unisono", word], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Not everything could be written")
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_version(program: Any) -> None:

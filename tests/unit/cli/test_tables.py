@@ -65,6 +65,16 @@ def test_a_narrow_one_has_a_block_for_each_row() -> None:
     assert lines[-2:] == ["  markup[/bold] :smile:", "  status: -"]
 
 
+def test_on_a_narrow_one_a_cell_of_many_lines_makes_blocks() -> None:
+    def lines(width: int) -> list[str]:
+        table = new_table("level", "what to do")
+        table.add_row("note", "one word after the other, all of them short, " * 3)
+        return printed(width, lambda console: print_table(console, table)).splitlines()
+
+    assert lines(40)[0] == "level note"
+    assert lines(80)[0].startswith("level  what to do")
+
+
 def test_what_is_longer_than_any_terminal_is_folded() -> None:
     table = new_table("key", "value")
     table.add_row("address", "a" * 100)

@@ -14,6 +14,7 @@ from unisono.server.openai.plain_messages import plain_messages
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.text import Tokenizer
+from unisono.text.templates.chat_template import ChatTemplate
 
 USER = {"role": "user", "content": "a"}
 ANSWER: dict[str, Any] = {
@@ -249,7 +250,7 @@ async def test_an_effort_goes_to_a_template_that_reads_it(
 async def test_what_no_template_reads_is_refused_rather_than_dropped(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Tokenizer, "template_reads", lambda self, name: False)
+    monkeypatch.setattr(ChatTemplate, "reads", lambda self, name: False)
     function = {"name": "f", "parameters": {}}
     for name, value in {
         "reasoning_effort": "high",

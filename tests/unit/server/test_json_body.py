@@ -120,6 +120,26 @@ def test_a_wrong_field_is_named(fields: dict[str, object], param: str) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"messages": []}, "messages: Input should not be empty."),
+        ({"messages": None}, "messages: This field is required."),
+        ({"stop": ["x"] * 65}, "stop: Input should have at most 64 items."),
+        ({"stop": "x" * 2000}, "stop: Input should have at most 1024 characters."),
+        ({"cache_salt": ""}, "cache_salt: Input should not be empty."),
+        (
+            {"logit_bias": {str(i): 1 for i in range(1025)}},
+            "logit_bias: Input should have at most 1024 items.",
+        ),
+    ],
+)
+def test_errors_speak_of_json(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        chat(**fields)
+    assert caught.value.message == says
+
+
 def test_an_error_does_not_repeat_what_was_sent() -> None:
     with pytest.raises(ApiError) as caught:
         chat(messages=[{"role": "user", "content": [["a secret"]]}])

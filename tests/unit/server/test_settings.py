@@ -74,6 +74,19 @@ def test_an_empty_key_does_not_open_the_server(given: tuple[str, ...]) -> None:
         read_keys(given, None, {})
 
 
+def test_a_key_with_white_space_is_refused_by_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# two\n\na-long-enough-key\n  another one-of-two\n")
+    with pytest.raises(ConfigError, match=f"Line 4 of the key file {file}") as caught:
+        read_keys((), file, {})
+    assert "one-of-two" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"--api-key \(number 2\)"):
+        read_keys((KEY, "two words"), None, {})
+    with pytest.raises(ConfigError, match=r"UNISONO_API_KEY \(number 1\)"):
+        read_keys((), None, {"UNISONO_API_KEY": "tab\there,b"})
+    assert read_keys((f" {KEY} ",), None, {}) == (KEY,)
+
+
 @pytest.mark.parametrize("content", ["", "\n \n", "# none yet\n"])
 def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, content: str) -> None:
     file = tmp_path / "keys"

@@ -524,3 +524,23 @@ def test_wrong_arguments(folders: dict[str, Path], tmp_path: Path) -> None:
                 add_generation_prompt=False,
                 continue_final_message=True,
             )
+
+
+def test_what_a_template_would_drop_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    users = "{% for m in messages if m.role in ('user', 'assistant') %}{{ m.content }}{% endfor %}"
+    tokenizer = with_template(folders, tmp_path / "users", users)
+    assert tokenizer.encode_chat(HI, tools=[], documents=[]) == tokenizer.encode_chat(HI)
+    for name, given in (("tools", [TOOL]), ("documents", DOCUMENTS)):
+        with pytest.raises(InvalidRequestError, match=f"{name} is not supported") as caught:
+            tokenizer.encode_chat(HI, **{name: given})
+        assert caught.value.param == name
+    for role in ("system", "developer"):
+        tokenizer.encode_chat([{"role": role, "content": ""}, *HI])
+        for content in ("Be brief.", TWO_PARTS):
+            with pytest.raises(InvalidRequestError, match=f"leaves out what a {role}") as caught:
+                tokenizer.encode_chat([{"role": role, "content": content}, *HI])
+            assert caught.value.param == "messages[0].role"
+    everyone = "{% for m in messages %}{{ m.content }}{% endfor %}{{ tools }}{{ documents }}"
+    tokenizer = with_template(folders, tmp_path / "everyone", everyone)
+    messages = [{"role": "system", "content": "Be brief."}, *HI]
+    tokenizer.encode_chat(messages, tools=[TOOL], documents=DOCUMENTS)

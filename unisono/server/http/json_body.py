@@ -33,6 +33,11 @@ _SAYS = {
     "dict_type": "Input should be an object",
     "model_type": "Input should be an object",
     "list_type": "Input should be a list",
+    "missing": "This field is required",
+    "too_long": "Input should have at most {max_length} items",
+    "too_short": "Input should have at least {min_length} items",
+    "string_too_long": "Input should have at most {max_length} characters",
+    "string_too_short": "Input should have at least {min_length} characters",
 }
 """In JSON's words; the rest is clear in pydantic's."""
 Model = TypeVar("Model", bound=Body)
@@ -126,11 +131,12 @@ def _wrong_field(error: ErrorDetails) -> ApiError:
         message = f"Unknown field {param!r}. Leave it out: this server refuses unknown fields."
         return bad_request(message, param=param, code="unknown_field")
     param = _field_name(error["loc"])
+    bounds = error.get("ctx", {})
     says = _SAYS.get(error["type"], error["msg"])
-    if error["type"] == "too_short" and error["ctx"]["min_length"] == 1:
-        says = "Input should not be empty"
-    message = f"{param or 'The body'}: {says}."
-    return bad_request(message, param=param)
+    if error["type"] in _SAYS:
+        is_empty = bounds.get("min_length") == 1
+        says = "Input should not be empty" if is_empty else says.format(**bounds)
+    return bad_request(f"{param or 'The body'}: {says}.", param=param)
 
 
 def _field_name(location: tuple[int | str, ...]) -> str | None:

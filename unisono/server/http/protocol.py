@@ -11,6 +11,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import h11
@@ -32,6 +33,10 @@ _MIN_READ_BYTES = 64 * 2**10
 """A client reads at least so much in each ``write_timeout_s``, or everything."""
 _LOOK_S = 0.5
 _MAX_REFUSALS = 16
+_SAYS = {
+    431: "The request line and headers are too large.",
+    501: "This Transfer-Encoding is not read here: send chunked, or a Content-Length.",
+}
 
 
 class Connections:
@@ -194,7 +199,8 @@ class _LimitedProtocol(H11Protocol):
             self.cycle.disconnected = True  # the body broke off: its route has nobody to answer
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.refuse(ApiError(status, msg, code="invalid_http"))
+            says = _SAYS.get(status, "The request is not valid HTTP/1.1.")
+            self.refuse(ApiError(status, says, code="invalid_http"))
         else:
             self.transport.close()
 
@@ -222,7 +228,9 @@ def _events(error: ApiError) -> Sequence[Any]:
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     return (
-        h11.Response(status_code=error.status, headers=headers, reason=b"Error"),
+        h11.Response(
+            status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase
+        ),
         h11.Data(data=body),
         h11.EndOfMessage(),
     )

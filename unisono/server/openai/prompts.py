@@ -118,9 +118,6 @@ class PromptEncoder:
         variables = self._variables(body)
         tools = _plain_tools(body)
         documents = [one.model_dump(exclude_unset=True) for one in body.documents or ()] or None
-        for name, given in (("tools", tools), ("documents", documents)):
-            if given is not None:
-                self._require_in_template(name, f"A list of {name}")
 
         def encode() -> list[int]:
             with self._length_errors("messages", is_cut=is_cut):
@@ -137,6 +134,8 @@ class PromptEncoder:
         try:
             return await self._in_thread(encode, sum(map(num_characters, messages)))
         except InvalidRequestError as error:
+            if error.param in ("tools", "documents"):
+                raise bad_request(str(error), param=error.param, code="not_supported") from error
             if error.param != "template_kwargs":
                 raise
             where = "chat_template_kwargs"  # what clients call it
@@ -161,19 +160,13 @@ class PromptEncoder:
         """What the template is told beside the conversation. An effort that no template reads would
         be dropped in silence."""
         given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
+        name = "reasoning_effort"
         if body.reasoning_effort is None:
             return given
-        self._require_in_template("reasoning_effort", "Reasoning effort")
-        return {"reasoning_effort": body.reasoning_effort, **given}
-
-    def _require_in_template(self, name: str, feature: str) -> None:
-        """What no template reads would be dropped in silence.
-
-        Raises:
-            ApiError: the model's chat template reads no variable ``name``.
-        """
         if not self._tokenizer.template_reads(name):
-            raise not_supported(feature, name, "This model's chat template has none.")
+            hint = "This model's chat template has none."
+            raise not_supported("Reasoning effort", name, hint)
+        return {name: body.reasoning_effort, **given}
 
     async def completion(self, body: CompletionRequest) -> list[Prompt]:
         """Raises:

@@ -27,6 +27,7 @@ __all__ = ["ChatTemplate"]
 _CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _PROBED_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+_INSTRUCTING_ROLES = frozenset({"system", "developer"})
 _SOME_TOOL = {
     "type": "function",
     "function": {
@@ -74,6 +75,34 @@ class ChatTemplate:
         """Whether one of the templates has the role in quotes."""
         quoted = re.compile(rf"""(["']){re.escape(role)}\1""")
         return any(quoted.search(template) for template in self._templates.values())
+
+    def check_all_is_said(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None,
+        documents: Sequence[Mapping[str, Any]] | None,
+    ) -> None:
+        """Refuses what the template would drop in silence.
+
+        Raises:
+            InvalidRequestError: it reads no tools or documents, or no system message.
+        """
+        for given, what in ((tools, "tools"), (documents, "documents")):
+            if given and not self.reads(what):
+                raise InvalidRequestError(
+                    f"A list of {what} is not supported: this model's chat template has none.",
+                    param=what,
+                    hint=f"Leave {what} out, or take a model that was trained with them.",
+                )
+        if not _are_objects(messages):
+            return
+        name = self._choose(tools is not None)
+        for index, message in enumerate(messages):
+            role = str(message.get("role"))
+            is_silent = role not in _INSTRUCTING_ROLES or not message.get("content")
+            if not is_silent and self._form(name, role) == "text, left out":
+                raise _left_out(role, index)
 
     def render(
         self,
@@ -174,6 +203,14 @@ class ChatTemplate:
 
             self._forms[name, role] = find_form(role, render)
         return self._forms[name, role]
+
+
+def _left_out(role: str, index: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The model's chat template leaves out what a {role} message says.",
+        param=f"messages[{index}].role",
+        hint="Say it at the beginning of the first user message.",
+    )
 
 
 def _with_texts(chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from unisono.core.errors import InvalidRequestError
 
 __all__ = ["ContentForm", "find_form", "kept_text", "read_content", "write_content"]
 
-ContentForm = Literal["text", "parts", "one part", "text or parts"]
+ContentForm = Literal["text", "parts", "one part", "text or parts", "text, left out"]
 Content = str | list[str]
 _TEXT_FIELDS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _NEEDS_CONTENT = frozenset({"system", "developer", "user", "tool"})
@@ -52,7 +52,7 @@ def write_content(content: Content, form: ContentForm) -> str | list[dict[str, s
     if "parts" in form:
         return _as_parts(content)
     joined = "\n".join(content)
-    return joined if form == "text" else _as_parts([joined])
+    return joined if "text" in form else _as_parts([joined])
 
 
 def kept_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -70,8 +70,10 @@ def find_form(
     role: str, render: Callable[[Sequence[Mapping[str, Any]]], str | None]
 ) -> ContentForm:
     """What a template takes as the content of a role. ``render`` gives the text that it makes of
-    messages, None where it fails. Where nothing comes out whole, text is the field's custom."""
-    takes_text = _comes_out([_FIRST], render(_conversation(role, _FIRST)))
+    messages, None where it fails. Where nothing comes out whole, text is the field's custom; where
+    it does not fail over a text and nothing comes out, it leaves the role out."""
+    of_text = render(_conversation(role, _FIRST))
+    takes_text = _comes_out([_FIRST], of_text)
     takes_parts = _comes_out(
         [_FIRST, _SECOND], render(_conversation(role, _as_parts([_FIRST, _SECOND])))
     )
@@ -80,7 +82,9 @@ def find_form(
     if takes_text:
         return "text"
     one = render(_conversation(role, _as_parts([_FIRST])))
-    return "one part" if _comes_out([_FIRST], one) else "text"
+    if _comes_out([_FIRST], one):
+        return "one part"
+    return "text" if of_text is None or _FIRST in of_text else "text, left out"
 
 
 def _texts(content: Any) -> list[str]:
