@@ -111,7 +111,9 @@ class Child:
     def end(self, grace_s: float = 0.0) -> int | None:
         """Waits ``grace_s`` for a child that has been asked to end, kills what is left, and closes
         its pipes; gives its status."""
-        if self._is_ours and not self._ended:
+        if not self._is_ours:
+            return None
+        if not self._ended:
             self.wait(grace_s)
             self.kill()
             self._ended = True
@@ -119,8 +121,7 @@ class Child:
                 if pipe is not None:
                     with suppress(OSError):
                         pipe.close()
-            self._process.wait()
-        return self.status
+        return self._process.wait()
 
 
 def status_in_words(status: int | None) -> str:
