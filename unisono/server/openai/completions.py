@@ -6,12 +6,10 @@ Knows answers and OpenAI's objects; nothing of HTTP or engines.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from json import JSONEncoder
 from typing import Any
 
 from unisono.core.request import TokenLogprob
-from unisono.server.openai.chat import usage_ending
+from unisono.server.openai.events import Events, to_json
 from unisono.server.openai.generation import Usage
 from unisono.server.openai.prompts import Prompt
 from unisono.server.openai.token_views import LegacyLogprobs, prompt_logprobs
@@ -19,8 +17,6 @@ from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["CompletionEvents", "CompletionView", "completion"]
-
-_to_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class CompletionView:
@@ -99,13 +95,7 @@ class CompletionView:
         return self._tokenizer.decode(prompt.token_ids, skip_special_tokens=False)
 
 
-class CompletionEvents:
-    """Args:
-    head: ``id``, ``created`` and ``model`` of the response.
-    usage: shown in an event of its own at the end; ``None`` where the client did not ask.
-    counts: whether every event says the usage so far.
-    """
-
+class CompletionEvents(Events):
     def __init__(
         self,
         view: CompletionView,
@@ -114,44 +104,20 @@ class CompletionEvents:
         usage: Usage | None = None,
         counts: bool = False,
     ) -> None:
-        fields = _to_json({**head, "object": "text_completion", "choices": []})
+        super().__init__("text_completion", head, usage=usage, counts=counts)
         self._view = view
-        self._usage = usage
-        self._counts = counts
-        self._num_tokens = 0
-        self._before = f"data: {fields.removesuffix(']}')}"
-        self._after = usage_ending(usage, counts=counts)
-
-    def opening(self) -> bytes:
-        return b""
-
-    def events(self, deltas: list[AnswerDelta]) -> bytes:
-        return "".join(map(self._event, deltas)).encode()
-
-    def closing(self) -> bytes:
-        if self._usage is None:
-            return b""
-        return f"{self._before}{usage_ending(self._usage, counts=True)}".encode()
 
     def _is_news(self, delta: AnswerDelta) -> bool:
         has_ids = self._view.shows_ids and bool(delta.token_ids)
         has_text = bool(delta.text or delta.logprobs or delta.finish_reason)
         return has_text or has_ids or self._view.is_first(delta)
 
-    def _count(self, delta: AnswerDelta) -> None:
-        """What is there already may be more than this event tells."""
-        if self._counts and self._usage is not None:
-            self._num_tokens += len(delta.token_ids)
-            so_far = replace(self._usage, completion_tokens=self._num_tokens)
-            self._after = usage_ending(so_far, counts=True)
-
-    def _event(self, delta: AnswerDelta) -> str:
-        self._count(delta)
+    def _of(self, delta: AnswerDelta) -> str:
         if not self._is_news(delta):
             return ""
-        choice = _to_json(self._view.choice(delta)).removesuffix("}")
+        choice = to_json(self._view.choice(delta)).removesuffix("}")
         reason = f'"{delta.finish_reason}"' if delta.finish_reason else "null"
-        return f'{self._before}{choice},"finish_reason":{reason}}}{self._after}'
+        return self._event(f'{choice},"finish_reason":{reason}}}')
 
 
 def completion(
@@ -160,4 +126,4 @@ def completion(
     """The whole response; ``answers`` are complete, in order."""
     choices = [{**view.choice(answer), "finish_reason": answer.finish_reason} for answer in answers]
     response = {**head, "object": "text_completion", "choices": choices, "usage": usage.as_dict()}
-    return _to_json(response).encode()
+    return to_json(response).encode()

@@ -7,34 +7,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
-from typing import Protocol
 
 from unisono.server.api_error import api_error
 from unisono.server.failures import log_failure
 from unisono.server.http.event_stream import DONE, EventStream, event
+from unisono.server.openai.events import Events
 from unisono.server.openai.generation import Generation
 from unisono.text.answer import Answer, AnswerDelta
 
-__all__ = ["Renderer", "collected", "streamed"]
+__all__ = ["collected", "streamed"]
 
 _log = logging.getLogger("unisono.server.stream")
 
 
-class Renderer(Protocol):
-    """Writes the events of one route. Everything of a step goes out in one write."""
-
-    def opening(self) -> bytes: ...
-    def events(self, deltas: list[AnswerDelta]) -> bytes: ...
-    def closing(self) -> bytes: ...
-
-
-async def streamed(generation: Generation, renderer: Renderer) -> EventStream:
+async def streamed(generation: Generation, renderer: Events) -> EventStream:
     """Waits for the first deltas, so that what fails before them has a status of its own."""
     return EventStream(_writes(generation, await generation.__anext__(), renderer))
 
 
 async def _writes(
-    generation: Generation, first: list[AnswerDelta], renderer: Renderer
+    generation: Generation, first: list[AnswerDelta], renderer: Events
 ) -> AsyncGenerator[bytes, None]:
     try:
         yield renderer.opening() + renderer.events(first)
