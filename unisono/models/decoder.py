@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.standard import StandardDecoder
-from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.described import standard_of

@@ -20,7 +20,7 @@ from unisono.hardware import AttentionStep, Finding, LayerKV, PackedForm, Quanti
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
 from unisono.hardware.ops.experts import Expert
 from unisono.hardware.ops.standard import Standard, StandardDecoder, StandardMLP
-from unisono.hardware.weights.ggml_blocks import BlockWeight, as_levels
+from unisono.hardware.weights.block_weight import BlockWeight, as_levels
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight

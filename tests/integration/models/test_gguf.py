@@ -20,7 +20,7 @@ from tests.packing_hardware import PackingHardware
 from tests.passes import logits, logits_of_parts
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
 from unisono.hardware.devices.cpu import CpuHardware
-from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hub import resolve_model
 from unisono.models import LoadedModel, load_model
 from unisono.models.layers import Linear

@@ -15,7 +15,7 @@ from tests.checkpoints import oracle
 from tests.gguf_files import write_gguf
 from tests.passes import logits
 from unisono.hardware.devices.cpu import CpuHardware
-from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models import load_model
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.gguf_files import encoded
 from unisono.core.ggml import GGML_TYPES, GgmlType
 from unisono.hardware import PortableOps
-from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight, as_levels
+from unisono.hardware.weights.block_weight import BlockWeight, as_levels
+from unisono.hardware.weights.ggml_blocks import READABLE_TYPES
 from unisono.hardware.weights.stacked_weight import StackedWeight
 
 TYPES = {t.name: t for t in GGML_TYPES.values() if t.name in READABLE_TYPES}

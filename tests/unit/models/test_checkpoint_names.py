@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from unisono.models.checkpoint.names import CheckpointNames, FusedExperts, MergedRows, View
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import FusedExperts, MergedRows, View
 
 
 def views_of(names: CheckpointNames, stored: str) -> dict[str, View]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from unisono.core import WeightFormat
 from unisono.core.errors import ConfigError
 from unisono.core.ggml import GgmlType
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.coded_weight import CodedWeight
-from unisono.hardware.weights.ggml_blocks import BlockWeight
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight, NumberWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.quantized import quantize

@@ -19,15 +19,10 @@ from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.expected.oracle import Oracle
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
-from unisono.conformance.tiny_model import SMALL, WINDOWED, Shape, write_checkpoint
-from unisono.hardware.ops.training import TrainingOps
-from unisono.models.checkpoint.filling import Filling
-from unisono.models.checkpoint.opening import CheckpointFolder
-from unisono.models.checkpoint.plan import WeightPlan
+from unisono.conformance.tiny_model import SMALL, WINDOWED, write_checkpoint
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
-from unisono.models.raw_config import RawConfig
-from unisono.models.registry import find_family
+from unisono.models.loading import load_model
 from unisono.models.training import without_cache
 
 __all__ = ["autocast", "optimizers", "step", "structure", "tied_training"]
@@ -43,7 +38,7 @@ def step(context: Context) -> None:
     for words, shape in (("tied embeddings", SMALL), ("a window, not tied", WINDOWED)):
         with tempfile.TemporaryDirectory() as name, context.case(words):
             weights = write_checkpoint(Path(name), shape)
-            model = _trainable(context, Path(name), shape)
+            model = _trainable(context, Path(name))
             wanted = Oracle.of(shape, weights, torch.float32).gradients(prompt(_TOKENS))
             names = sorted(wanted)
             want = tuple(wanted[one] for one in names)
@@ -67,15 +62,8 @@ def _first_wrong(got: tuple[Tensor, ...], want: tuple[Expected, ...], names: lis
     return "a gradient"
 
 
-def _trainable(context: Context, folder: Path, shape: Shape) -> Decoder:
-    raw = RawConfig(shape.config())
-    family = find_family(raw)
-    model = family(family.read_config(raw), TrainingOps(context.hardware.ops), context.device)
-    checkpoint = CheckpointFolder(folder)
-    Filling(WeightPlan(model, checkpoint, torch.float32), checkpoint, context.hardware).fill()
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return model
+def _trainable(context: Context, folder: Path) -> Decoder:
+    return load_model(folder, context.hardware, dtype="float32", trainable=True).model
 
 
 def _backward(context: Context, model: Decoder) -> dict[str, Tensor]:

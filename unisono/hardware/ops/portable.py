@@ -28,7 +28,7 @@ from unisono.hardware.ops.recurrent_ops import RecurrentOps
 from unisono.hardware.ops.standard import Standard
 from unisono.hardware.ranks import collectives
 from unisono.hardware.ranks.collectives import Group
-from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.packed_form import PackedForm
 from unisono.hardware.weights.quantized import quantize

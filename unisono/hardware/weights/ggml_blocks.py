@@ -1,4 +1,4 @@
-"""Weights in the block formats of ggml, held as a GGUF file stores them: what their bytes mean.
+"""What the bytes of a block mean, in each of ggml's formats.
 
 A block is a few bytes with the scales of 32 or 256 consecutive inputs and their levels. Every
 operation is one rounding to float32 in the order of ``gguf-py/gguf/quants.py`` (llama.cpp), so that
@@ -8,119 +8,18 @@ values are the same bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from unisono.core.ggml import GgmlType
-from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.held_weight import HeldWeight
-from unisono.hardware.weights.level_weight import LevelWeight
-from unisono.hardware.weights.stacked_weight import StackedWeight
+__all__ = ["FOUR_BIT_TYPES", "GROUP", "LEVELS", "READABLE_TYPES", "VALUES", "Levels"]
 
-__all__ = ["READABLE_TYPES", "BlockWeight", "as_levels"]
-
-ShiftedLevels = tuple[LevelWeight, Tensor | None]
-"""A weight [N, K] and what is added to all values of a group, float32 [N, K / 32]."""
 Levels = tuple[Tensor, Tensor, Tensor | None]
 """int32 levels around 0 [blocks, size], float32 scales [blocks, groups], and shifts like these."""
 Steps = tuple[Tensor, Tensor, Tensor]
 """Levels from 0, uint8 [blocks, size]; their scales and what is added behind, as above."""
-_GROUP = 32
-
-
-@dataclass(frozen=True, slots=True)
-class BlockWeight(HeldWeight):
-    """A weight [N, K], a row after the other."""
-
-    unit: ClassVar[str] = "blocks"
-
-    type: GgmlType
-    shape: tuple[int, int]
-    data: Tensor
-    """uint8 [N, bytes of a row]; may be of a mapped file, so it must not be written to."""
-    dtype: torch.dtype = torch.float32
-    """Of rows that are looked up."""
-
-    @property
-    def num_bytes(self) -> int:
-        return self.shape[0] * self.type.row_bytes(self.shape[1])
-
-    @property
-    def unit_size(self) -> int:
-        return self.type.block_size
-
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        return self._values(self.data[start:stop]).to(dtype)
-
-    def look_up(self, ids: Tensor) -> Tensor:
-        """The rows of some numbers [T], as ``dtype`` [T, K]."""
-        return self._values(self.data.index_select(0, ids)).to(self.dtype)
-
-    def _values(self, data: Tensor) -> Tensor:
-        blocks = data.reshape(-1, self.type.block_bytes)
-        return _VALUES[self.type.name](blocks).view(len(data), self.shape[1])
-
-    def narrow(self, dim: int, start: int, length: int) -> BlockWeight:
-        if dim == 0:
-            shape, data = (length, self.shape[1]), self.data.narrow(0, start, length)
-        else:
-            first, count = (self.type.row_bytes(n) for n in (start, length))
-            shape, data = (self.shape[0], length), self.data.narrow(1, first, count)
-        return replace(self, shape=shape, data=data)
-
-    def reordered(self, rows: Tensor) -> BlockWeight:
-        """With its rows in another order."""
-        return replace(self, data=self.data.index_select(0, rows))
-
-    def to(self, device: torch.device) -> BlockWeight:
-        return replace(self, data=self.data.to(device))
-
-    def as_levels(self, bits: int = 4) -> ShiftedLevels | None:
-        """The same values as integer levels in groups of 32, of ``bits`` or of 8 where they need as
-        many; None where the type has no such form."""
-        find = _LEVELS.get(self.type.name)
-        if find is None or self.shape[1] % _GROUP:
-            return None
-        levels, scales, shifts = find(self.data.reshape(-1, self.type.block_bytes))
-        bits = max(bits, 4 if self.type.name in _FOUR_BITS else 8)
-        held = LevelWeight(
-            WeightFormat(bits=bits, group_size=_GROUP),
-            self.shape,
-            levels.add_(1 << (bits - 1)).to(torch.uint8).view(self.shape),
-            scales.reshape(self.shape[0], -1).contiguous(),
-            None,
-        )
-        return held, None if shifts is None else shifts.reshape(self.shape[0], -1)
-
-
-def as_levels(weight: HeldWeight) -> ShiftedLevels | None:
-    """The same of blocks, or of several types of them in one weight."""
-    parts = weight.parts if isinstance(weight, StackedWeight) else (weight,)
-    if not all(isinstance(part, BlockWeight) for part in parts):
-        return None
-    bits = 4 if all(part.type.name in _FOUR_BITS for part in parts) else 8
-    found = [part.as_levels(bits) for part in parts]
-    pairs = [each for each in found if each is not None]
-    if len(pairs) < len(parts):
-        return None
-    held, shifts = [each for each, _ in pairs], [each for _, each in pairs]
-    levels = LevelWeight(
-        held[0].format,
-        weight.shape,
-        torch.cat([each.levels for each in held]),
-        torch.cat([each.scales for each in held]),
-        None,
-    )
-    if all(shift is None for shift in shifts):
-        return levels, None
-    whole = [
-        torch.zeros_like(each.scales) if shift is None else shift
-        for each, shift in zip(held, shifts, strict=True)
-    ]
-    return levels, torch.cat(whole)
+GROUP = 32
+"""Inputs that share a scale where values are levels."""
 
 
 # -- fields of a block ------------------------------------------------------------------------
@@ -258,7 +157,7 @@ _STEPS: dict[str, tuple[Callable[[Tensor], Steps], int]] = {
     "Q5_K": (_q5_k, 16),
 }
 """Types to whose groups of 32 a number is added; and the level in the middle."""
-_FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K")
+FOUR_BIT_TYPES = ("Q4_0", "Q4_1", "Q4_K")
 """Types of either kind whose integers have 4 bits."""
 
 
@@ -270,7 +169,8 @@ def _around(find: Callable[[Tensor], Steps], middle: int) -> Callable[[Tensor], 
     return levels
 
 
-_LEVELS = {**_EXACT, **{name: _around(*steps) for name, steps in _STEPS.items()}}
+LEVELS = {**_EXACT, **{name: _around(*steps) for name, steps in _STEPS.items()}}
+"""Levels of uint8 [blocks, bytes], for types that have them in groups of 32."""
 
 
 def _from_levels(find: Callable[[Tensor], Levels]) -> Callable[[Tensor], Tensor]:
@@ -280,12 +180,12 @@ def _from_levels(find: Callable[[Tensor], Levels]) -> Callable[[Tensor], Tensor]
 def _from_steps(find: Callable[[Tensor], Steps]) -> Callable[[Tensor], Tensor]:
     def values(blocks: Tensor) -> Tensor:
         codes, scales, offsets = find(blocks)
-        return _scaled(codes, scales) + offsets.repeat_interleave(_GROUP, 1)
+        return _scaled(codes, scales) + offsets.repeat_interleave(GROUP, 1)
 
     return values
 
 
-_VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+VALUES: dict[str, Callable[[Tensor], Tensor]] = {
     "F32": lambda b: b.contiguous().view(torch.float32),
     "F16": _half,
     "BF16": lambda b: b.contiguous().view(torch.bfloat16).float(),
@@ -296,4 +196,4 @@ _VALUES: dict[str, Callable[[Tensor], Tensor]] = {
     "Q6_K": _q6_k,
 }
 """float32 [blocks, size] of uint8 [blocks, bytes]."""
-READABLE_TYPES = frozenset(_VALUES)
+READABLE_TYPES = frozenset(VALUES)

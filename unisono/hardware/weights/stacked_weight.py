@@ -14,7 +14,7 @@ from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
-__all__ = ["StackedWeight", "join"]
+__all__ = ["StackedWeight", "join", "join_levels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,13 @@ def join(parts: list[HeldWeight]) -> HeldWeight:
         return ReorderedWeight(reordered[0].order, join([part.weight for part in reordered]))
     levels = [part for part in parts if isinstance(part, LevelWeight)]
     if len(levels) == len(parts) and len({part.format for part in levels}) == 1:
-        return _join_levels(levels)
+        return join_levels(levels)
     flat = (part.parts if isinstance(part, StackedWeight) else (part,) for part in parts)
     return StackedWeight(tuple(each for some in flat for each in some))
 
 
-def _join_levels(parts: list[LevelWeight]) -> LevelWeight:
+def join_levels(parts: list[LevelWeight]) -> LevelWeight:
+    """One weight of several in one format."""
     zeros = [part.zeros for part in parts if part.zeros is not None]
     return LevelWeight(
         parts[0].format,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware.base import Hardware
-from unisono.hardware.weights.ggml_blocks import BlockWeight
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.checkpoint import Checkpoint

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_num_experts

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows
 from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid
 from unisono.models.layers.mamba2 import Mamba2, Mamba2Shape
 from unisono.models.raw_config import RawConfig

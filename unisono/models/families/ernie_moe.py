@@ -8,7 +8,8 @@ from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames, View, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import View, fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape

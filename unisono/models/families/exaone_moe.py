@@ -7,7 +7,8 @@ from dataclasses import replace
 from torch import nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.expert_config import read_num_experts, sigmoid_routing, sparse_layers
 from unisono.models.expert_shape import ExpertShape

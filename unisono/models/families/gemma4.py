@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, FusedExperts
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.checkpoint.splits import FusedExperts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import num_pairs
 from unisono.models.expert_shape import ExpertShape

@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import SandwichLayer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing

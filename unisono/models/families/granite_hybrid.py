@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows
 from unisono.models.families.bamba import MambaDecoder
 from unisono.models.families.granite import Granite
 from unisono.models.families.granite_moe import GraniteMoe

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows, fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape

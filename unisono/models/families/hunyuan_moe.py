@@ -7,7 +7,8 @@ from typing import Any
 
 from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape

@@ -6,7 +6,8 @@ from torch import nn
 
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows, Split
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows, Split
 from unisono.models.config import ModelConfig
 from unisono.models.expert_config import read_num_experts
 from unisono.models.expert_shape import ExpertShape

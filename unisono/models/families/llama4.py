@@ -12,7 +12,8 @@ from unisono.core.cache import LayerCache
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_num_experts

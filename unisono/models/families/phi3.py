@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from unisono.models.checkpoint.names import CheckpointNames, MergedRows
+from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig

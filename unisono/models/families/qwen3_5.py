@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, MergedRows
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.checkpoint.splits import MergedRows
 from unisono.models.families.qwen3_next import Qwen3Next, read_experts, read_hybrid
 from unisono.models.hybrid import HybridConfig
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames, fused_experts
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_num_experts, stepped_layers

@@ -20,7 +20,8 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.core.ggml import GgmlType
 from unisono.gguf.files import GgufFile
 from unisono.gguf.header import TensorInfo
-from unisono.hardware.weights.ggml_blocks import READABLE_TYPES, BlockWeight
+from unisono.hardware.weights.block_weight import BlockWeight
+from unisono.hardware.weights.ggml_blocks import READABLE_TYPES
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 from unisono.models.checkpoint.checkpoint import Checkpoint
 from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
