@@ -83,7 +83,8 @@ def _write(
 ) -> tuple[QuantizedFolder, float]:
     from unisono.cli.benching.progress import progress_bar
     from unisono.hub.resolving import resolve_model
-    from unisono.models.checkpoint.quantizing import QuantizePlan, check_out
+    from unisono.models.checkpoint.new_folder import check_out
+    from unisono.models.checkpoint.quantizing import QuantizePlan
 
     check_out(folder)
     source = resolve_model(model, revision=revision)

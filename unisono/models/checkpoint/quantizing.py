@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unisono.core.config import format_bytes
-from unisono.core.errors import CheckpointError, ConfigError, ModelError, UnsupportedModelError
+from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
 from unisono.core.weight_format import WeightFormat
 from unisono.gguf.files import is_gguf
 from unisono.hardware.ops.portable import PortableOps
@@ -33,6 +30,7 @@ from unisono.models.checkpoint.formats.stated_quantization import (
     stated_quantization,
 )
 from unisono.models.checkpoint.model_card import QuantizedFolder, model_card
+from unisono.models.checkpoint.new_folder import check_out, unfinished
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.checkpoint.refusals import check_shape
@@ -43,7 +41,7 @@ from unisono.models.checkpoint.sources import find_sources
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
-__all__ = ["QuantizePlan", "check_out"]
+__all__ = ["QuantizePlan"]
 
 _DTYPES = {
     "BF16": torch.bfloat16,
@@ -148,7 +146,7 @@ class QuantizePlan:
             ModelError: the files cannot be written.
         """
         check_out(out)
-        with _unfinished(out, self.num_bytes) as folder:
+        with unfinished(out, self.num_bytes) as folder:
             with TensorWriter(folder, self._specs, file_bytes=file_bytes) as writer:
                 for name, tensor in _read(self.folder, self._sources):
                     on_tensor(name)
@@ -193,15 +191,6 @@ class QuantizePlan:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def check_out(out: Path) -> None:
-    """Raises ConfigError: ``out`` is there, and is not an empty folder."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() or out.is_symlink():
-        what = "is not empty" if out.is_dir() else "is a file"
-        raise ConfigError(f"{out} {what}.", hint="Name a folder that is not there yet.")
-
-
 def _refuse_gguf(path: Path) -> None:
     if is_gguf(path):
         raise UnsupportedModelError(
@@ -244,37 +233,3 @@ def _read(folder: Path, sources: dict[str, TensorHeader]) -> Iterator[tuple[str,
         parts = [header.part for header in sources.values() if header.path == path]
         for part, tensor in checkpoint.tensors(path, parts):
             yield part.name, tensor
-
-
-@contextmanager
-def _unfinished(out: Path, num_bytes: int) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name at the end, and vanishes where that fails.
-
-    Raises:
-        ConfigError: the disk has not the room.
-        ModelError: the files cannot be written.
-    """
-    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(out, num_bytes)
-        folder.mkdir()
-        yield folder
-        folder.rename(out)
-    except OSError as error:
-        raise ModelError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            hint="Make room, or name a folder on another disk.",
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_room(out: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(out.parent).free
-    if free < num_bytes:
-        raise ConfigError(
-            f"The disk with {out} has {format_bytes(free)} free; the weights need"
-            f" {format_bytes(num_bytes)}.",
-            hint="Make room, or name a folder on another disk.",
-        )
