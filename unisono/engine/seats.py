@@ -55,13 +55,20 @@ class SeatedTables:
         """
         if seat == len(self._tables):
             self.add()
-        tables = self._tables[seat]
+        tables = self._tables[_checked(seat)]
         for group, index, block in changes:
-            if index == len(tables[group]):
-                tables[group].append(block)
+            table = tables[_checked(group)]
+            if index == len(table):
+                table.append(block)
             else:
-                tables[group][index] = block
+                table[_checked(index)] = block
         return tables
+
+
+def _checked(index: int) -> int:
+    if index < 0:
+        raise IndexError(f"index {index} is negative")
+    return index
 
 
 class Seats:

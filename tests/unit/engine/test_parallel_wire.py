@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from unisono.core import Batch, BatchRow, EngineConfig, SamplingParams
 from unisono.core.codec import ProtocolError
 from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.engine.ranks.wire import TO_RANK, Start, Step
+from unisono.engine.seats import SeatedTables, Seats
 
 START = Start(
     folder=Path("/m"),
@@ -52,13 +54,36 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         prompt_targets=[8, 9],
         rope_length=33,
     )
-    message = raw(Step.of(Batch([row])))
-    assert message == ["Step", [[[7, 8, 9], 4, [[1, 2], [0, 3]], 0, 2, 33]]]
-    (found,) = read(message).batch().rows
+    seats, tables = Seats(2), SeatedTables(2)
+    message = raw(Step.of(Batch([row]), seats))
+    changes = [[0, 0, 1], [0, 1, 2], [1, 0, 0], [1, 1, 3]]
+    assert message == ["Step", [[[7, 8, 9], 4, 0, changes, 0, 2, 33]]]
+    (found,) = read(message).batch(tables).rows
     assert (found.token_ids, found.start, found.end) == (row.token_ids, row.start, row.end)
     assert (found.block_tables, found.num_logits) == (row.block_tables, row.num_logits)
     assert len(found.prompt_targets) == len(row.prompt_targets)
     assert found.rope_length == 33
+    grown = replace(row, token_ids=[5], start=7, block_tables=[[1, 2], [0, 3, 6]])
+    message = raw(Step.of(Batch([grown]), seats))
+    assert message == ["Step", [[[5], 7, 0, [[1, 2, 6]], 0, 2, 33]]]
+    assert read(message).batch(tables).rows[0].block_tables == grown.block_tables
+
+
+@pytest.mark.parametrize(
+    ("seat", "changes"),
+    [
+        (1, []),
+        (-1, []),
+        (0, [[2, 0, 1]]),
+        (0, [[-1, 0, 1]]),
+        (0, [[0, 1, 1]]),
+        (0, [[0, -1, 1]]),
+    ],
+)
+def test_a_change_of_a_table_that_is_not_there(seat: int, changes: list[list[int]]) -> None:
+    step = read(["Step", [[[1], 0, seat, changes, 1, 0, 0]]])
+    with pytest.raises(ProtocolError, match="block table"):
+        step.batch(SeatedTables(2))
 
 
 @pytest.mark.parametrize(
@@ -67,9 +92,10 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
         ["Step"],
         ["Step", 1],
         ["Step", [1]],
-        ["Step", [[[1], 0, [[1]], "1", 0, 0]]],
-        ["Step", [[[1.5], 0, [[1]], 1, 0, 0]]],
-        ["Step", [[[1], 0, [["1"]], 1, 0, 0]]],
+        ["Step", [[[1], 0, 0, [], "1", 0, 0]]],
+        ["Step", [[[1.5], 0, 0, [], 1, 0, 0]]],
+        ["Step", [[[1], 0, 0, [[0, 0, "1"]], 1, 0, 0]]],
+        ["Step", [[[1], 0, 0, [[0, 0]], 1, 0, 0]]],
         ["Dance"],
     ],
 )

@@ -74,7 +74,7 @@ def _follow(link: Link, runner: FollowingRunner) -> None:
     while (message := link.receive_one()) is not None:
         if not isinstance(message, Step):
             raise ProtocolError("the rank has been started already")
-        runner.follow(message.batch())
+        runner.follow(message)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,8 @@ from unisono.core.errors import EngineDeadError
 from unisono.core.request import TokenLogprob
 from unisono.engine.model_runner import Forwarded, ModelRunner
 from unisono.engine.ranks.team import Ranks
+from unisono.engine.ranks.wire import Step
+from unisono.engine.seats import SeatedTables, Seats
 
 __all__ = ["FollowingRunner", "LeadingRunner"]
 
@@ -26,13 +28,14 @@ class LeadingRunner(ModelRunner):
     def __init__(self, *args: Any, ranks: Ranks, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ranks = ranks
+        self._seats = Seats(len(self.groups))
 
     def _forward(self, batch: Batch) -> Forwarded:
         """Raises:
         EngineDeadError: it failed, on whichever rank.
         """
         try:
-            self.ranks.send(batch)
+            self.ranks.send(Step.of(batch, self._seats))
             return super()._forward(batch)
         except EngineDeadError:
             raise
@@ -52,11 +55,15 @@ class LeadingRunner(ModelRunner):
 class FollowingRunner(ModelRunner):
     """Any other rank's."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._tables = SeatedTables(len(self.groups))
+
     @torch.inference_mode()
-    def follow(self, batch: Batch) -> None:
+    def follow(self, step: Step) -> None:
         """Take part in a step."""
         with self.hardware.activate():
-            self._forward(batch)
+            self._forward(step.batch(self._tables))
 
     def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
         for _ in self._scored_logits(hidden, row):

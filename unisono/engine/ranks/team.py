@@ -15,7 +15,6 @@ import time
 import weakref
 from pathlib import Path
 
-from unisono.core.batch import Batch
 from unisono.core.child import Child, status_in_words
 from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
@@ -89,15 +88,14 @@ class Ranks:
         for member in self._owned.members:
             member.expect(Ready)
 
-    def send(self, batch: Batch) -> None:
+    def send(self, step: Step) -> None:
         """Raises:
         EngineDeadError: a rank has gone.
         """
         if self._dead is not None:
             raise self._dead
-        message = Step.of(batch)
         for member in self._owned.members:
-            member.link.send(message)
+            member.link.send(step)
             if member.link.closed:
                 raise self.failure(None)
 

@@ -1,6 +1,7 @@
 """What rank 0 and the other ranks of an engine say to one another, in frames (``core.frames``).
 
-A row of a step is what the forward pass needs of it; how tokens are chosen stays with rank 0.
+A row of a step is what the forward pass needs of it; how tokens are chosen stays with rank 0. Block
+tables travel as differences from what was sent before (``engine.seats``).
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unisono.core.batch import Batch, BatchRow
+from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.errors import UnisonoError
 from unisono.core.sampling import SamplingParams
+from unisono.engine.seats import Change, SeatedTables, Seats
 
 __all__ = ["FROM_RANK", "TO_RANK", "Failed", "Loaded", "Ready", "Start", "Step"]
 
@@ -36,7 +39,8 @@ class Row:
 
     token_ids: Sequence[int]
     start: int
-    block_tables: Sequence[Sequence[int]]
+    seat: int
+    changes: list[Change]
     num_logits: int
     num_targets: int
     rope_length: int
@@ -49,32 +53,42 @@ class Step:
     rows: list[Row]
 
     @classmethod
-    def of(cls, batch: Batch) -> Step:
+    def of(cls, batch: Batch, seats: Seats) -> Step:
         return cls(
             [
                 Row(
                     row.token_ids,
                     row.start,
-                    row.block_tables,
+                    seated.seat,
+                    seated.changes,
                     row.num_logits,
                     len(row.prompt_targets),
                     row.rope_length,
                 )
-                for row in batch.rows
+                for row, seated in zip(batch.rows, seats.seat(batch.rows), strict=True)
             ]
         )
 
-    def batch(self) -> Batch:
-        """With dummies for what concerns rank 0 alone."""
-        return Batch([_batch_row(row) for row in self.rows])
+    def batch(self, tables: SeatedTables) -> Batch:
+        """With dummies for what concerns rank 0 alone; ``tables`` are brought up to date.
+
+        Raises:
+            ProtocolError: a change of what is not there.
+        """
+        try:
+            return Batch(
+                [_batch_row(row, tables.apply(row.seat, row.changes)) for row in self.rows]
+            )
+        except IndexError as error:
+            raise ProtocolError("a change of a block table that is not there") from error
 
 
-def _batch_row(row: Row) -> BatchRow:
+def _batch_row(row: Row, block_tables: list[list[int]]) -> BatchRow:
     return BatchRow(
-        request_id="",
+        request_id=str(row.seat),
         token_ids=row.token_ids,
         start=row.start,
-        block_tables=row.block_tables,
+        block_tables=block_tables,
         num_logits=row.num_logits,
         params=_NO_PARAMS,
         seed=0,
