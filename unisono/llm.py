@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.config import EngineConfig
-from unisono.core.errors import InvalidRequestError, RequestFailedError
+from unisono.core.errors import ConfigError, InvalidRequestError, RequestFailedError
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
@@ -74,14 +74,16 @@ class LLM:
         progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(config, EngineConfig | None):
+            raise ConfigError(
+                f"config must be an EngineConfig, not {config!r:.40}.",
+                hint='Write options by name, such as device="cpu".',
+            )
+        config = (config or EngineConfig(max_queue=_NO_LIMIT)).but(**options)
         folder = resolve_model(model, revision=revision)
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
-        self.engine = build_engine(
-            folder,
-            (config or EngineConfig(max_queue=_NO_LIMIT)).but(**options),
-            progress,
-        )
+        self.engine = build_engine(folder, config, progress)
         self._ids = itertools.count()
         self._answers: dict[str, _Running] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from unisono.core.cache import KV_DTYPES
@@ -14,6 +14,7 @@ __all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes", "parse_kv_me
 
 MAX_THREADS = 1024
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_KINDS = {"str": "a text", "int": "a whole number", "bool": "True or False"}
 _AT_LEAST_ONE = (
     "max_num_seqs",
     "max_num_batched_tokens",
@@ -65,6 +66,7 @@ class EngineConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.dtype not in DTYPES:
             raise ConfigError(f"Unknown dtype {self.dtype!r}.", hint=f"Use {', '.join(DTYPES)}.")
         if self.kv_dtype not in KV_DTYPES:
@@ -89,11 +91,28 @@ class EngineConfig:
 
     def but(self, **options: Any) -> EngineConfig:
         """The same, but for the fields in ``options``; of these ``kv_memory`` may be a text, such
-        as ``2GiB`` or ``auto``."""
+        as ``2GiB`` or ``auto``.
+
+        Raises:
+            ConfigError: an option that is no field, or a value out of range.
+        """
+        names = [field.name for field in fields(self)]
+        if unknown := sorted(options.keys() - set(names)):
+            raise ConfigError(
+                f"An engine has no option {unknown[0]!r}.", hint=f"Options: {', '.join(names)}."
+            )
         memory = options.get("kv_memory")
         if isinstance(memory, str):
             options["kv_memory"] = parse_kv_memory(memory)
         return replace(self, **options)
+
+    def _check_types(self) -> None:
+        for field in fields(self):
+            kind, _, none = str(field.type).partition(" | ")
+            value = getattr(self, field.name)
+            if not (value is None and none) and type(value).__name__ != kind:
+                says = f"{_KINDS[kind]}{' or None' if none else ''}"
+                raise ConfigError(f"{field.name} must be {says}, not {value!r:.40}.")
 
 
 def parse_bytes(text: str) -> int:

@@ -47,6 +47,11 @@ def read_sampling_defaults(model: Path, source: str | Path = AUTO) -> SamplingDe
             used.
         ConfigError: the same of ``source``, or it is not there.
     """
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"A generation configuration is named by a text or a path, not by {source!r:.40}.",
+            hint=f"Give a {_FILE}, its folder, {AUTO!r} or {NONE!r}.",
+        )
     if source == NONE:
         return SamplingDefaults()
     if source == AUTO:

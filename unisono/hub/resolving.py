@@ -57,9 +57,12 @@ def resolve_model(
         CheckpointError: the folder or repository is something else than a model, or a file did not
             arrive as published.
         ModelError: the files cannot be stored.
-        ConfigError: a revision for something that has none.
+        ConfigError: a revision for something that has none, or a name that is no text.
     """
     name = str(name) if isinstance(name, Path) else name
+    for what, given in (("A model", name), ("A revision", revision)):
+        if not isinstance(given, str | None):
+            raise ConfigError(f"{what} is named by a text or a path, not by {given!r:.40}.")
     if name is not None and not name.strip():
         raise ModelNotFoundError(
             f"The name of the model is empty: {name!r}.",

@@ -421,3 +421,19 @@ def test_the_package_is_what_it_says() -> None:
     assert unisono.Completion is Completion
     with pytest.raises(AttributeError, match="no attribute 'Llm'"):
         unisono.Llm  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((5,), "A model is named by a text or a path, not by 5"),
+        ((None, "cpu"), "config must be an EngineConfig"),
+        ({"revision": 5}, "A revision is named by a text"),
+        ({"generation_config": {}}, "generation configuration is named by a text"),
+        ({"foo": 1}, "no option 'foo'"),
+        ({"kv_memory": []}, "kv_memory must be a whole number or None"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LLM(**given) if isinstance(given, dict) else LLM(*given)

@@ -40,6 +40,23 @@ def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) 
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": 5}, "device must be a text, not 5"),
+        ({"max_num_seqs": "8"}, "max_num_seqs must be a whole number, not '8'"),
+        ({"max_num_seqs": True}, "max_num_seqs must be a whole number"),
+        ({"threads": 2.0}, "threads must be a whole number or None"),
+        ({"prefix_cache": 1}, "prefix_cache must be True or False"),
+        ({"weights": None}, "weights must be a text"),
+        ({"foo": 1}, "no option 'foo'.*Options: device, dtype"),
+    ],
+)
+def test_options_of_another_name_or_type_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EngineConfig().but(**changes)
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [
         ("8GiB", 8 * 2**30),
