@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.checkpoints import oracle, save
 from tests.vocabularies import spm_llama
-from unisono.cli.answering import Answer, Loaded
+from unisono.cli.answering import Loaded, TimedAnswer
 from unisono.core import SamplingParams
 from unisono.llm import LLM
 
@@ -18,9 +18,9 @@ def test_a_raw_answer_keeps_its_first_space(tmp_path: Path) -> None:
     word = llm.tokenizer.token_id("▁the")
     assert word is not None
     params = SamplingParams(temperature=0.0, max_tokens=3, logit_bias={word: 100.0})
-    raw = Answer(Loaded(None, llm, 0.0), params)
-    assert "".join(raw.to_prompt("Once upon")) == " the the the" == raw.text
+    raw = TimedAnswer(Loaded(None, llm, 0.0), params)
+    assert "".join(raw.to_prompt("Once upon")) == " the the the" == raw.whole.text
     assert raw.num_prompt_tokens == len(llm.tokenizer.encode("Once upon"))
-    chat = Answer(Loaded(None, llm, 0.0), params)
+    chat = TimedAnswer(Loaded(None, llm, 0.0), params)
     assert "".join(chat.to_chat([{"role": "user", "content": "Hi"}])) == "the the the"
     llm.close()

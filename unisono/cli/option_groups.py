@@ -27,6 +27,10 @@ class OptionGroup:
     defaults: Mapping[str, Any]
     make: Callable[..., Any]
 
+    def take(self, options: dict[str, Any]) -> Any:
+        """Takes its own out of ``options``, and makes the value."""
+        return self.make(**{name: options.pop(name, self.defaults[name]) for name in self.types})
+
     def parameters(self) -> list[inspect.Parameter]:
         kind = inspect.Parameter.KEYWORD_ONLY
         return [
@@ -45,10 +49,7 @@ def takes(**groups: OptionGroup) -> Callable[[Verb], Verb]:
         @functools.wraps(verb)
         def call(**options: Any) -> None:
             with clear_errors():
-                values = {
-                    name: group.make(**{option: options.pop(option) for option in group.types})
-                    for name, group in groups.items()
-                }
+                values = {name: group.take(options) for name, group in groups.items()}
                 verb(**options, **values)
 
         parameters = _expanded(verb, groups)
