@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["end_with_parent", "has_hung_up", "ignore_stop_signals", "serve_parent"]
+__all__ = ["end_with_parent", "has_hung_up", "serve_parent"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -35,14 +35,14 @@ def serve_parent(
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     options = parser.parse_args(arguments)
-    ignore_stop_signals()
+    _ignore_stop_signals()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with _inherited(options.fd) as sock:
         _end_with(sock, leave_s)
         return serve(sock)
 
 
-def ignore_stop_signals() -> None:
+def _ignore_stop_signals() -> None:
     """Ctrl-C and a service manager reach every process of a group; the parent decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
