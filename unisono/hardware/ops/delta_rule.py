@@ -11,6 +11,7 @@ Shapes: R sequences, H value heads, n tokens, K and V sizes of keys and values. 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["decay_between", "delta_chunks", "delta_step", "unit_heads"]
@@ -19,10 +20,11 @@ _CHUNK = 64
 _EPS = 1e-6
 
 
-def unit_heads(x: Tensor, num_heads: int) -> Tensor:
-    """Heads [..., Hk, K] at length one, float32, each repeated for its share of ``num_heads``."""
-    x = x.float()
-    x = x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + _EPS)
+def unit_heads(x: Tensor, num_heads: int, scale: float = 1.0) -> Tensor:
+    """Heads [..., Hk, K] at the length ``scale``, float32, each repeated for its share of
+    ``num_heads``."""
+    size = x.shape[-1]
+    x = F.rms_norm(x.float(), (size,), None, _EPS / size) * (scale * size**-0.5)
     repeats = num_heads // x.shape[-2]
     return x if repeats == 1 else x.repeat_interleave(repeats, dim=-2)
 
@@ -35,7 +37,7 @@ def delta_step(
     state = state * log_decay.exp()[..., None, None]
     held = torch.matmul(key.unsqueeze(-2), state).squeeze(-2)
     change = (value - held) * beta.unsqueeze(-1)
-    state = state + key.unsqueeze(-1) * change.unsqueeze(-2)
+    state = torch.addcmul(state, key.unsqueeze(-1), change.unsqueeze(-2))
     return torch.matmul(query.unsqueeze(-2), state).squeeze(-2), state
 
 

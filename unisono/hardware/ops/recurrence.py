@@ -35,8 +35,8 @@ class Span:
 class Singles:
     """R spans of one token each."""
 
-    tokens: Tensor
-    """Indices among the T tokens of the step, int64 [R]."""
+    tokens: Tensor | None
+    """Indices among the T tokens of the step, int64 [R]; None: all of them, in order."""
     read: Tensor
     """Blocks, int64 [R]; the null block for one that begins."""
     write: Tensor
@@ -50,6 +50,17 @@ class Singles:
             return found
         # What lies in an unused page may be NaN, which no product makes 0.
         return found.masked_fill(self.begins.view(-1, *(1 for _ in found.shape[1:])), 0)
+
+    def take(self, x: Tensor) -> Tensor:
+        """The tokens' rows of x [T, ...]."""
+        return x if self.tokens is None else x[self.tokens]
+
+    def put(self, out: Tensor, rows: Tensor) -> Tensor:
+        """``out`` [T, ...] with the tokens' rows in it; these alone where they are all."""
+        if self.tokens is None:
+            return rows.to(out.dtype)
+        out[self.tokens] = rows.to(out.dtype)
+        return out
 
     def store(self, states: Tensor, new: Tensor) -> None:
         states[self.write] = new.to(states.dtype)
@@ -75,7 +86,7 @@ def plan_stages(step: AttentionStep, device: torch.device) -> list[Stage]:
         stage_of[span.write] = at
     if len(stages) == 1 and step.is_decode and step.tables is not None:
         return [Stage(_decoded(step))]
-    return [_stage(spans, device) for spans in stages]
+    return [_stage(spans, sum(step.query_lens), device) for spans in stages]
 
 
 def _decoded(step: AttentionStep) -> Singles:
@@ -86,7 +97,7 @@ def _decoded(step: AttentionStep) -> Singles:
     behind = torch.stack(((last - 1).clamp(min=0), last), 1) // step.block_size
     read, write = step.tables.gather(1, behind).unbind(1)
     begins = last == 0 if 1 in step.context_lens else None
-    return Singles(torch.arange(len(last), device=last.device), read, write, begins)
+    return Singles(None, read, write, begins)
 
 
 def _spans(step: AttentionStep) -> list[Span]:
@@ -104,7 +115,7 @@ def _spans(step: AttentionStep) -> list[Span]:
     return spans
 
 
-def _stage(spans: list[Span], device: torch.device) -> Stage:
+def _stage(spans: list[Span], num_tokens: int, device: torch.device) -> Stage:
     single = [span for span in spans if span.length == 1]
     longer = [span for span in spans if span.length > 1]
     if not single:
@@ -113,7 +124,6 @@ def _stage(spans: list[Span], device: torch.device) -> Stage:
     tokens, read, write = torch.tensor(
         [(span.start, span.read or 0, span.write) for span in single], device=device
     ).unbind(1)
-    return Stage(
-        Singles(tokens, read, write, torch.tensor(begins, device=device) if any(begins) else None),
-        longer,
-    )
+    started = torch.tensor(begins, device=device) if any(begins) else None
+    own = None if len(single) == num_tokens else tokens
+    return Stage(Singles(own, read, write, started), longer)

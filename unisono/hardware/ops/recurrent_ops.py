@@ -6,6 +6,7 @@ leaves one at the end of each block it reaches; ``step.plan`` is what ``plan_sta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, unit_heads
-from unisono.hardware.ops.recurrence import Span, plan_stages
+from unisono.hardware.ops.recurrence import Span, Stage, plan_stages
 from unisono.hardware.ops.state_space import state_space_chunks, state_space_step
 
 __all__ = ["RecurrentOps"]
@@ -41,19 +42,17 @@ class RecurrentOps:
 
         states [blocks, W - 1, C]: the last inputs; zeros stand before a row's beginning.
         """
-        out = torch.empty_like(x)
-        for stage in step.plan:
-            if stage.singles is not None:
-                tokens = stage.singles.tokens
-                inputs = torch.cat((stage.singles.load(states), x[tokens].unsqueeze(1)), 1)
-                out[tokens] = _convolved(inputs, weight, bias).squeeze(1)
-                stage.singles.store(states, inputs[:, 1:])
-            for span in stage.longer:
-                tokens = slice(span.start, span.start + span.length)
-                inputs = torch.cat((_state_before(states, span), x[tokens]))
-                out[tokens] = _convolved(inputs, weight, bias)
-                states[span.write] = inputs[span.length :]
-        return out
+
+        def step_on(before: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+            output, after = chunk_on(before, own.unsqueeze(1))
+            return output.squeeze(1), after
+
+        def chunk_on(before: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+            inputs = torch.cat((before, own), -2)
+            return _convolved(inputs, weight, bias), inputs.narrow(-2, own.shape[-2], width)
+
+        width = weight.shape[1] - 1
+        return _through(step.plan, states, torch.empty_like(x), (x,), step_on, chunk_on)
 
     def gated_delta_rule(
         self,
@@ -73,25 +72,12 @@ class RecurrentOps:
         """
         num_heads, scale = value.shape[1], query.shape[-1] ** -0.5
         inputs = (
-            unit_heads(query, num_heads) * scale,
+            unit_heads(query, num_heads, scale),
             unit_heads(key, num_heads),
             *(value.float(), log_decay, beta),
         )
         out = torch.empty_like(value)
-        for stage in step.plan:
-            if stage.singles is not None:
-                tokens = stage.singles.tokens
-                output, state = delta_step(stage.singles.load(states), *(x[tokens] for x in inputs))
-                out[tokens] = output.to(out.dtype)
-                stage.singles.store(states, state)
-            for span in stage.longer:
-                tokens = slice(span.start, span.start + span.length)
-                output, state = delta_chunks(
-                    _state_before(states, span), *(x[tokens] for x in inputs)
-                )
-                out[tokens] = output.to(out.dtype)
-                states[span.write] = state
-        return out
+        return _through(step.plan, states, out, inputs, delta_step, delta_chunks)
 
     def state_space(
         self,
@@ -113,25 +99,41 @@ class RecurrentOps:
         wide = x.float()
         inputs = wide * dt.unsqueeze(-1), dt * a, b.float(), c.float()
         out = torch.empty_like(wide)
-        for stage in step.plan:
-            if stage.singles is not None:
-                tokens = stage.singles.tokens
-                out[tokens], state = state_space_step(
-                    stage.singles.load(states), *(part[tokens] for part in inputs)
-                )
-                stage.singles.store(states, state)
-            for span in stage.longer:
-                tokens = slice(span.start, span.start + span.length)
-                out[tokens], states[span.write] = state_space_chunks(
-                    _state_before(states, span), *(part[tokens] for part in inputs)
-                )
-        return (out + wide * skip.unsqueeze(-1)).to(x.dtype)
+        out = _through(step.plan, states, out, inputs, state_space_step, state_space_chunks)
+        return torch.addcmul(out, wide, skip.unsqueeze(-1)).to(x.dtype)
 
     def gated_rms_norm(self, x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
         """rms_norm(x) * silu(gate) over the last dimension, in float32 inside."""
-        x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps)
-        return (weight.float() * normed * F.silu(gate.float())).to(x.dtype)
+        normed = F.rms_norm(x.float(), (x.shape[-1],), weight.float(), eps)
+        return (normed * F.silu(gate.float())).to(x.dtype)
+
+
+def _through(
+    plan: list[Stage],
+    states: Tensor,
+    out: Tensor,
+    inputs: tuple[Tensor, ...],
+    step_on: Callable[..., tuple[Tensor, Tensor]],
+    chunk_on: Callable[..., tuple[Tensor, Tensor]],
+) -> Tensor:
+    """``out`` [T, ...] with what the tokens give, states read and left on the way.
+
+    Args:
+        step_on: from states [R, ...] and one token each of ``inputs``, [R, ...], to what they give
+            and the states behind them.
+        chunk_on: the same from one state [...] and the tokens of a span [n, ...].
+    """
+    for stage in plan:
+        if stage.singles is not None:
+            own = (stage.singles.take(x) for x in inputs)
+            given, after = step_on(stage.singles.load(states), *own)
+            out = stage.singles.put(out, given)
+            stage.singles.store(states, after)
+        for span in stage.longer:
+            tokens = slice(span.start, span.start + span.length)
+            given, after = chunk_on(_state_before(states, span), *(x[tokens] for x in inputs))
+            out[tokens], states[span.write] = given.to(out.dtype), after
+    return out
 
 
 def _state_before(states: Tensor, span: Span) -> Tensor:
@@ -143,7 +145,8 @@ def _convolved(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     token wherever it stands."""
     width, count = weight.shape[1], inputs.shape[-2] - weight.shape[1] + 1
     wide, weights = inputs.float(), weight.float().unbind(1)
-    total = wide.narrow(-2, 0, count) * weights[0]
+    first = wide.narrow(-2, 0, count)
+    total = first * weights[0] if bias is None else torch.addcmul(bias.float(), first, weights[0])
     for i in range(1, width):
-        total = total + wide.narrow(-2, i, count) * weights[i]
-    return (total if bias is None else total + bias.float()).to(inputs.dtype)
+        total = torch.addcmul(total, wide.narrow(-2, i, count), weights[i])
+    return total.to(inputs.dtype)

@@ -28,7 +28,8 @@ def state_space_step(
     grouped = torch.unflatten(state, 1, split)
     taken = torch.unflatten(x, 1, split)
     decay = torch.unflatten(log_decay.exp(), 1, split)
-    grouped = grouped * decay[..., None, None] + b[:, :, None, :, None] * taken.unsqueeze(-2)
+    grouped = grouped * decay[..., None, None]
+    grouped = torch.addcmul(grouped, b[:, :, None, :, None], taken.unsqueeze(-2))
     output = torch.matmul(c[:, :, None, None, :], grouped).squeeze(-2)
     return output.flatten(1, 2), grouped.flatten(1, 2)
 

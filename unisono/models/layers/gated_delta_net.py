@@ -118,19 +118,22 @@ class GatedDeltaNet(nn.Module):
         query, key, value = (
             part.reshape(len(x), -1, size) for part, size in zip(parts, sizes, strict=True)
         )
-        log_decay = -self.A_log.exp() * F.softplus(a.float() + self.dt_bias)
+        log_decay = -self.A_log.exp() * F.softplus(a + self.dt_bias)
         out = self.ops.gated_delta_rule(
             query, key, value, log_decay, b.float().sigmoid(), states, step.attention[self.layer]
         )
-        return self.out_proj(self.norm(out, gate.view_as(out)).flatten(1))
+        gate = torch.unflatten(gate, -1, (-1, self.shape.value_dim))
+        return self.out_proj(self.norm(out.view_as(gate), gate).flatten(1))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x [T, H] -> query, key and value side by side [T, C], gate [T, Hv * V], b and a
-        [T, Hv]."""
+        """x [T, H] -> query, key and value side by side [T, C], gate [T, ..., V] of heads, or of
+        some together, b and a [T, Hv]."""
         shape = self.shape
         per_key = shape.num_value_heads // shape.num_key_heads
-        sizes = (shape.key_dim, shape.key_dim, *[per_key * shape.value_dim] * 2)
+        sizes = (2 * shape.key_dim, *[per_key * shape.value_dim] * 2)
         grouped = self.in_proj_qkvz(x).unflatten(1, (shape.num_key_heads, sum(sizes)))
-        query, key, value, gate = (part.flatten(1) for part in grouped.split(sizes, dim=2))
-        b, a = self.in_proj_ba(x).unflatten(1, (shape.num_key_heads, 2, per_key)).unbind(2)
-        return torch.cat((query, key, value), 1), gate, b.flatten(1), a.flatten(1)
+        query_key, value, gate = grouped.split(sizes, dim=2)
+        query_key = query_key.unflatten(2, (2, -1)).transpose(1, 2)
+        ba = self.in_proj_ba(x).unflatten(1, (shape.num_key_heads, 2, per_key))
+        b, a = ba.transpose(1, 2).flatten(2).unbind(1)
+        return torch.cat((query_key.flatten(1), value.flatten(1)), 1), gate, b, a
