@@ -25,6 +25,7 @@ from unisono.server.openai import generate_routes, info_routes
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.unknown_fields import UnknownFields
+from unisono.server.openai.validation import BodyCheck
 from unisono.server.service import Engine, Service
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
@@ -53,7 +54,8 @@ def create_app(
         tokenizer=tokenizer,
         encoder=PromptEncoder(tokenizer, settings.limits, context),
         metrics=metrics,
-        bodies=BodyReader(settings.limits, UnknownFields(strict=settings.strict), context=context),
+        bodies=BodyReader(settings.limits, context),
+        check_body=BodyCheck(UnknownFields(strict=settings.strict), settings.limits.messages),
         gate=gate,
     )
     app.include_router(generate_routes.router)

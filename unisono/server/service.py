@@ -21,10 +21,10 @@ from unisono.server.engine.answers import Answers
 from unisono.server.engine.wire import EngineFacts
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
-from unisono.server.http.json_body import Model
 from unisono.server.metrics import Metrics
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
+from unisono.server.openai.validation import BodyCheck, Model
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
 
@@ -57,14 +57,15 @@ class Service:
     encoder: PromptEncoder
     metrics: Metrics
     bodies: BodyReader
+    check_body: BodyCheck
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
     async def read(self, request: HttpRequest, model: type[Model]) -> Model:
         """Raises:
-        ApiError: as ``BodyReader.read`` says.
+        ApiError: as ``BodyReader.read`` and ``BodyCheck`` say.
         """
-        return await self.bodies.read(request, model)
+        return await self.bodies.read(request, lambda value: self.check_body(value, model))
 
     def close(self) -> None:
         """Ends threads and processes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -16,14 +16,7 @@ from unisono.server.api_error import ApiError, bad_request
 from unisono.server.http.body_budget import BodyAccount, BodyBudget
 from unisono.server.http.body_shape import PIECE_BYTES, BodyShape
 from unisono.server.http.content_encoding import TooLargeError, check_encoding, decoded
-from unisono.server.http.json_body import (
-    Model,
-    body_too_large,
-    discard_body,
-    parse_json,
-    validate,
-)
-from unisono.server.openai.unknown_fields import UnknownFields
+from unisono.server.http.json_body import body_too_large, discard_body, parse_json
 from unisono.server.settings import Limits
 
 __all__ = ["BodyReader"]
@@ -31,6 +24,7 @@ __all__ = ["BodyReader"]
 _INLINE_BYTES = 16 * 2**10
 """A larger body is parsed away from the event loop."""
 _RETRY_AFTER_S = 2
+T = TypeVar("T")
 
 
 class BodyReader:
@@ -38,11 +32,8 @@ class BodyReader:
     context: tells how many tokens a prompt may have.
     """
 
-    def __init__(
-        self, limits: Limits, unknown_fields: UnknownFields, context: Callable[[], int]
-    ) -> None:
+    def __init__(self, limits: Limits, context: Callable[[], int]) -> None:
         self._limits = limits
-        self._unknown_fields = unknown_fields
         self._context = context
         self._budget = BodyBudget(limits.bodies_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="json")
@@ -50,9 +41,9 @@ class BodyReader:
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    async def read(self, request: Request, model: type[Model]) -> Model:
-        """The request's body, checked against ``model``. ``request.state.body`` holds its share of
-        the bytes in flight until it is closed, at the latest with the visit.
+    async def read(self, request: Request, check: Callable[[dict[str, Any]], T]) -> T:
+        """What ``check`` makes of the request's body. ``request.state.body`` holds its share of the
+        bytes in flight until it is closed, at the latest with the visit.
 
         Raises:
             ApiError: it is too large, too slow, too much work, not JSON, or does not fit; or there
@@ -69,9 +60,9 @@ class BodyReader:
             if len(body) > num_sent and not account.take(len(body) - num_sent):
                 raise _no_room()
         if len(body) <= _INLINE_BYTES and not shape.is_refused:
-            return self._parsed(body, shape, model)
+            return self._parsed(body, shape, check)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._parsed, body, shape, model)
+        return await loop.run_in_executor(self._thread, self._parsed, body, shape, check)
 
     async def _receive(
         self, request: Request, account: BodyAccount, shape: BodyShape | None
@@ -121,21 +112,12 @@ class BodyReader:
         shape.feed_all(found)
         return found
 
-    def _parsed(self, body: bytearray, shape: BodyShape, model: type[Model]) -> Model:
+    def _parsed(self, body: bytearray, shape: BodyShape, check: Callable[[dict[str, Any]], T]) -> T:
         shape.check()
         value = parse_json(body)
         if not isinstance(value, dict):
             raise bad_request("The body must be a JSON object.")
-        self._check_messages(value)
-        return validate(value, model, self._unknown_fields)
-
-    def _check_messages(self, value: dict[str, Any]) -> None:
-        messages = value.get("messages")
-        if isinstance(messages, list) and len(messages) > self._limits.messages:
-            raise bad_request(
-                f"A chat has at most {self._limits.messages} messages on this server.",
-                param="messages",
-            )
+        return check(value)
 
 
 def _no_room() -> ApiError:

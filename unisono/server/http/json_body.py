@@ -11,36 +11,18 @@ import contextlib
 import json
 import math
 import re
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from starlette.types import Receive
 
 from unisono.server.api_error import ApiError, bad_request
-from unisono.server.openai.body_model import UNKNOWN_FIELD, Body
-from unisono.server.openai.request_schema import OTHER_ROUTES
-from unisono.server.openai.unknown_fields import UnknownFields
-from unisono.server.openai.unsupported import drop_unsupported
 from unisono.server.settings import Limits
 
-__all__ = ["Model", "body_too_large", "discard_body", "parse_json", "validate"]
+__all__ = ["body_too_large", "discard_body", "parse_json"]
 
 _MAX_KEYS = 4096
 _DISCARD_S = 2.0
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SAYS = {
-    "dict_type": "Input should be an object",
-    "model_type": "Input should be an object",
-    "list_type": "Input should be a list",
-    "missing": "This field is required",
-    "too_long": "Input should have at most {max_length} items",
-    "too_short": "Input should have at least {min_length} items",
-    "string_too_long": "Input should have at most {max_length} characters",
-    "string_too_short": "Input should have at least {min_length} characters",
-}
-"""In JSON's words; the rest is clear in pydantic's."""
-Model = TypeVar("Model", bound=Body)
 
 
 async def discard_body(receive: Receive) -> None:
@@ -111,40 +93,3 @@ def _finite(text: str) -> float:
 
 def _no_constant(name: str) -> None:
     raise bad_request(f"{name} is not a JSON number.", code="invalid_json")
-
-
-def validate(value: Any, model: type[Model], unknown_fields: UnknownFields | None = None) -> Model:
-    """Raises:
-    ApiError: names the first field that is wrong, and why; repeats nothing of its content.
-    """
-    known = drop_unsupported(value, model.names, OTHER_ROUTES.get(model))
-    try:
-        return model.model_validate(known, context=unknown_fields)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=True)
-        raise _wrong_field(found[0]) from None
-
-
-def _wrong_field(error: ErrorDetails) -> ApiError:
-    if error["type"] == UNKNOWN_FIELD:
-        param = _field_name((*error["loc"], error["ctx"]["name"]))
-        message = f"Unknown field {param!r}. Leave it out: this server refuses unknown fields."
-        return bad_request(message, param=param, code="unknown_field")
-    param = _field_name(error["loc"])
-    bounds = error.get("ctx", {})
-    says = _SAYS.get(error["type"], error["msg"])
-    if error["type"] in _SAYS:
-        is_empty = bounds.get("min_length") == 1
-        says = "Input should not be empty" if is_empty else says.format(**bounds)
-    return bad_request(f"{param or 'The body'}: {says}.", param=param)
-
-
-def _field_name(location: tuple[int | str, ...]) -> str | None:
-    """``("messages", 0, "role")`` -> ``"messages[0].role"``; names of forms are left out."""
-    name = ""
-    for part in location:
-        if isinstance(part, int):
-            name += f"[{part}]"
-        elif not part.startswith(("(", "[")):
-            name += f".{part}" if name else part
-    return name[:200] or None

@@ -1,6 +1,6 @@
 """What ``/openapi.json`` says beyond what FastAPI finds by itself.
 
-Bodies are read and checked by ``json_body.py``, so their schemas are written here from the same
+Bodies are checked by ``validation.py``, so their schemas are written here from the same
 models.
 """
 
