@@ -139,9 +139,10 @@ def test_a_plan_says_how_each_weight_is_held(folder: Path) -> None:
     _, plan = load(folder, weights="int4", shard=RANK)
     format = plan.format
     assert isinstance(format, WeightFormat)
-    formats = {name: held.format for name, held in plan.held.items()}
-    assert formats["model.layers.0.mlp.down_proj.weight"] == format
-    assert formats["model.layers.0.input_layernorm.weight"] == torch.float32
+    down = plan.weights["model.layers.0.mlp.down_proj.weight"]
+    assert down.format == format
+    assert down.slot.whole_shape == (down.slot.shape[0], 2 * down.slot.shape[1])
+    assert down.num_bytes == down.slot.shape[0] * down.slot.shape[1] * format.bits_per_weight / 8
+    norm = plan.weights["model.layers.0.input_layernorm.weight"]
+    assert (norm.format, norm.dtype, norm.slot.cut) == (None, torch.float32, None)
     assert plan.rounded["lm_head"] == format.of_head
-    slot = plan.slots["model.layers.0.mlp.down_proj.weight"]
-    assert slot.whole_shape == (slot.shape[0], 2 * slot.shape[1])

@@ -74,10 +74,12 @@ class Filling:
             for module in model.modules():
                 if isinstance(module, Experts):
                     module.stack(plan.dtype, self._hardware.device)
-        held = (
-            name for name, slot in plan.slots.items() if slot.linear and slot.linear.is_prepared
-        )
-        self._read(plan.slots.keys() - held, self._told())
+        held = {
+            name
+            for name, weight in plan.weights.items()
+            if weight.slot.linear is not None and weight.slot.linear.is_prepared
+        }
+        self._read(plan.weights.keys() - held, self._told())
         if self._sources.spare_head is not None:
             self._check_tied(*self._sources.spare_head)
         if model.config.tie_embeddings and not model.lm_head.is_prepared:
@@ -109,7 +111,7 @@ class Filling:
     def _keep(self, cache: WeightCache) -> None:
         """Make the file; the model has no weights then, as before."""
         plan = self._plan
-        needed = {name for name, slot in plan.slots.items() if slot.path in plan.rounded}
+        needed = {n for n, w in plan.weights.items() if w.format is not None and not w.as_stored}
         try:
             with cache.draft(plan) as take:
                 tell = self._told(take)
@@ -150,23 +152,24 @@ class Filling:
                     weight = stored.add(part.name, tensor)
                 if weight is not None:
                     self._put(name, part.label, weight)
-                    self._finish(plan.slots[name], tell)
+                    self._finish(plan.weights[name].slot, tell)
 
     def _put(self, name: str, label: str, weight: Tensor | HeldWeight) -> None:
         """Give a module a weight that it needs; ``label`` is what messages call it."""
-        plan, slot, device = self._plan, self._plan.slots[name], self._hardware.device
+        planned, device = self._plan.weights[name], self._hardware.device
+        slot = planned.slot
         if isinstance(weight, HeldWeight):
-            if plan.held[name].as_stored:
+            if planned.as_stored:
                 slot.take(weight, name, device)
                 return
-            weight = weight.to(device).dequantize(plan.dtype)
+            weight = weight.to(device).dequantize(planned.dtype)
         check_shape(label, tuple(weight.shape), slot.whole_shape)
         if weight.dtype not in _DTYPES:
             raise UnsupportedModelError(
                 f"{label} is stored as {str(weight.dtype).removeprefix('torch.')}.",
                 hint="Use the checkpoint in bfloat16, float16 or float32.",
             )
-        slot.fill(weight, plan.dtype_of(name), self._hardware)
+        slot.fill(weight, planned.dtype, self._hardware)
 
     def _finish(self, slot: Slot, tell: Take) -> None:
         """Hand a linear weight to the hardware once its last part is there."""

@@ -21,20 +21,39 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Division
 
-__all__ = ["Held", "WeightPlan"]
+__all__ = ["PlannedWeight", "WeightPlan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a weight will be held as."""
+class PlannedWeight:
+    """A weight, or one of those that are stacked in a linear layer: where it goes, and as what."""
 
-    format: HeldFormat | torch.dtype
+    slot: Slot
+    """The module that holds it, its shape, and this rank's share of the checkpoint's."""
+    dtype: torch.dtype
+    """Of its numbers, as they are read; they may be rounded to a format then."""
+    format: HeldFormat | None = None
+    """What it is held as; None: as numbers of ``dtype``."""
     as_stored: bool = False
-    """Whether the checkpoint's own form is kept; other formats are rounded to here."""
+    """Whether the checkpoint has it in this form; otherwise it becomes ``format`` here."""
+
+    @property
+    def num_bytes(self) -> float:
+        """Bytes on this device."""
+        return math.prod(self.slot.shape) * self._bits / 8
+
+    @property
+    def _bits(self) -> float:
+        """Bits per weight; a device may have another form for codes."""
+        linear, format = self.slot.linear, self.format
+        if format is None:
+            return 8.0 * self.dtype.itemsize
+        own = {} if linear is None else linear.ops.block_bits
+        return own.get(str(format), format.bits_per_weight)
 
 
 class WeightPlan:
-    """A model without weights, the whole or a rank's part, and what each of them will be held as.
+    """A model without weights, the whole or a rank's part, and what it will hold.
 
     Args:
         dtype: of weights that are not quantised.
@@ -56,9 +75,8 @@ class WeightPlan:
     ) -> None:
         asked = WeightFormat.parse(weights)
         self.model, self.dtype, self.division = model, dtype, division
-        self.slots = find_slots(model, division)
-        """Where each of the checkpoint's weights goes, by its name."""
-        self.stored = checkpoint.quantized(model, self.slots, dtype)
+        slots = find_slots(model, division)
+        self.stored = checkpoint.quantized(model, slots, dtype)
         """The checkpoint's quantised weights; None where it has none."""
         own = None if self.stored is None else self.stored.format
         _check_agreed(own, asked)
@@ -66,19 +84,20 @@ class WeightPlan:
         """What most linear weights are held as; None where they are numbers."""
         self.quantizes = asked is not None and asked != own
         """Whether linear weights are rounded here, whatever the checkpoint has."""
-        self.held = {name: self._held_as(name, slot) for name, slot in self.slots.items()}
+        self.weights = {name: self._planned(name, slot) for name, slot in slots.items()}
+        """Every weight that the model needs, by its name in the checkpoint."""
 
-    def _held_as(self, name: str, slot: Slot) -> Held:
-        linear = slot.linear
-        if self.stored is not None and name in self.stored.formats:
-            stays = linear is None or (linear.takes_stored_forms and not self.quantizes)
-            if stays:
-                return Held(self.stored.formats[name] or self.dtype, as_stored=True)
+    def _planned(self, name: str, slot: Slot) -> PlannedWeight:
+        linear, stored = slot.linear, {} if self.stored is None else self.stored.formats
+        stays = linear is None or (linear.takes_stored_forms and not self.quantizes)
+        if name in stored and stays:
+            return PlannedWeight(slot, self.dtype, stored[name], as_stored=True)
         if linear is not None and linear.quantizable and self.quantizes:
             assert isinstance(self.format, WeightFormat)
-            return Held(self.format.of_head if name == HEAD else self.format)
+            format = self.format.of_head if name == HEAD else self.format
+            return PlannedWeight(slot, self.dtype, format)
         is_float32 = slot.parameter in getattr(slot.module, "float32_parameters", ())
-        return Held(torch.float32 if is_float32 else self.dtype)
+        return PlannedWeight(slot, torch.float32 if is_float32 else self.dtype)
 
     def owner(self, name: str) -> str:
         """The weight that a tensor of the checkpoint is, or is a part of."""
@@ -89,11 +108,6 @@ class WeightPlan:
         linear = self.model.get_submodule(path)
         assert isinstance(linear, Linear)
         return linear
-
-    def dtype_of(self, name: str) -> torch.dtype:
-        """The dtype in which a weight is read, unless it stays as stored."""
-        format = self.held[name].format
-        return format if isinstance(format, torch.dtype) else self.dtype
 
     @property
     def head_cut(self) -> Cut | None:
@@ -111,33 +125,24 @@ class WeightPlan:
     def rounded(self) -> dict[str, WeightFormat]:
         """The linear layers that are quantised here, by their names in the model."""
         rounded = {
-            self.slots[name].path: held.format
-            for name, held in self.held.items()
-            if isinstance(held.format, WeightFormat) and not held.as_stored
+            weight.slot.path: weight.format
+            for weight in self.weights.values()
+            if isinstance(weight.format, WeightFormat) and not weight.as_stored
         }
         return rounded if self.tied_format is None else {**rounded, "lm_head": self.tied_format}
 
     @property
     def num_parameters(self) -> int:
         """Weights of the whole model, tied ones counted once."""
-        return sum(math.prod(slot.whole_shape) for slot in self.slots.values())
+        return sum(math.prod(weight.slot.whole_shape) for weight in self.weights.values())
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all weights here, as they will be held."""
-        bits = sum(math.prod(self.slots[name].shape) * self._bits(name) for name in self.slots)
+        """Bytes of all weights on this device."""
+        num_bytes = sum(weight.num_bytes for weight in self.weights.values())
         if self.tied_format is not None:
-            bits += math.prod(self.model.lm_head.shape) * self.tied_format.bits_per_weight
-        return int(bits / 8)
-
-    def _bits(self, name: str) -> float:
-        """Bits per weight."""
-        format, linear = self.held[name].format, self.slots[name].linear
-        if isinstance(format, torch.dtype):
-            return 8.0 * format.itemsize
-        if linear is None:
-            return format.bits_per_weight
-        return linear.ops.block_bits.get(str(format), format.bits_per_weight)
+            num_bytes += math.prod(self.model.lm_head.shape) * self.tied_format.bits_per_weight / 8
+        return int(num_bytes)
 
 
 def _check_agreed(own: HeldFormat | None, asked: WeightFormat | None) -> None:

@@ -72,11 +72,11 @@ class QuantizePlan:
         plan = WeightPlan(model, checkpoint, torch.float32, str(format))
         self._sources = _checked_sources(checkpoint, plan)
         self._formats = {
-            name: held.format
-            for name, held in plan.held.items()
-            if isinstance(held.format, WeightFormat)
+            name: weight.format
+            for name, weight in plan.weights.items()
+            if isinstance(weight.format, WeightFormat)
         }
-        linear = {name for name, slot in plan.slots.items() if slot.linear is not None}
+        linear = {name for name, weight in plan.weights.items() if weight.slot.linear is not None}
         self._kept = sorted({name.split(".")[-2] for name in linear - self._formats.keys()})
         self._check_groups()
         self._specs = {
@@ -213,7 +213,7 @@ def _checked_sources(checkpoint: CheckpointFolder, plan: WeightPlan) -> dict[str
     headers = read_headers(checkpoint.folder, sources.names)
     needed = {part.name: headers[part.name] for own in sources.parts.values() for part in own}
     for name, header in needed.items():
-        check_shape(header.part.label, header.shape, plan.slots[name].shape)
+        check_shape(header.part.label, header.shape, plan.weights[name].slot.shape)
         if header.dtype not in _DTYPES:
             raise UnsupportedModelError(
                 f"{header.part.label} is stored as {header.dtype}.",

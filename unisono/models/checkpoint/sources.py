@@ -49,7 +49,7 @@ def find_sources(checkpoint: Checkpoint, plan: WeightPlan) -> Sources:
             ignorable = is_ignorable(plan.model, name) or (stored and stored.is_ignorable(name))
             if ignorable and name == HEAD:
                 spare_head = path, part
-            if plan.owner(name) in plan.slots and name not in found:
+            if plan.owner(name) in plan.weights and name not in found:
                 found.add(name)
                 own.append(part)
             elif ignorable:
@@ -57,8 +57,8 @@ def find_sources(checkpoint: Checkpoint, plan: WeightPlan) -> Sources:
             elif names.is_beside(part.stored):
                 beside.append(part.stored)
             else:
-                refuse_unexpected(part.stored, path, already=name in plan.slots)
-    check_complete(plan.slots.keys() - set(map(plan.owner, found)), names)
+                refuse_unexpected(part.stored, path, already=name in plan.weights)
+    check_complete(plan.weights.keys() - set(map(plan.owner, found)), names)
     if beside:
         _log.warning("Not used: %s and %d other tensors.", beside[0], len(beside) - 1)
     return Sources(names, parts, spare_head)
