@@ -16,14 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models as models_of_tokens
+from tokenizers import pre_tokenizers, trainers
 
+import unisono.hardware.specs
 from tests import checkpoints
 from tests.byte_tokenizer import write_byte_tokenizer
 from tests.engines import engine
 from tests.families import CASES
+from tests.gguf_files import write_gguf
+from tests.gguf_tokenizers import add_byte_level, add_sentencepiece, write_tokenizer
 from tests.odd_files import ODD_FILES, Odd, odd_versions
-from unisono.core.errors import InsufficientMemoryError, ModelError, UnisonoError
+from tests.odd_gguf import odd_gguf_files
+from tests.vocabularies import tekken_file
+from unisono.core.errors import InsufficientMemoryError, ModelError, SpecError, UnisonoError
 from unisono.hardware.cards.status import Card
+from unisono.hardware.specs.parsing import parse_spec
 from unisono.hub import read_sampling_defaults, resolve_model
 from unisono.text import Tokenizer
 from unisono.text.vocabulary.building import build_tokenizer
@@ -143,6 +152,33 @@ def test_files_of_a_tokenizer(name: str, also: tuple[str, ...], tmp_path: Path) 
         (folder / "tokenizer_config.json").unlink()
     good = json.loads((folder / name).read_text())
     survives(folder / name, lambda: build(folder), cases_of(good, 4 * NUM_CASES))
+
+
+def test_the_vocabulary_of_mistral(tmp_path: Path) -> None:
+    survives(tmp_path / "tekken.json", lambda: build(tmp_path), cases_of(tekken_file(), NUM_CASES))
+
+
+def gguf_survives(path: Path, door: Callable[[], object], count: int = NUM_CASES) -> None:
+    door()
+    survives(path, door, odd_gguf_files(path, count, random.Random(SEED)))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2_moe", "gemma3_text", "gpt_oss"])
+def test_the_header_of_a_gguf_file(kind: str, tmp_path: Path) -> None:
+    path = write_gguf(checkpoints.oracle(kind), tmp_path / "model.gguf")
+    gguf_survives(path, lambda: engine(path))
+
+
+@pytest.mark.parametrize("add", [add_byte_level, add_sentencepiece])
+def test_the_tokenizer_of_a_gguf_file(add: Any, tmp_path: Path) -> None:
+    backend = Backend(models_of_tokens.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=280, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(["the quick brown fox, the lazy dog"] * 4, trainer)
+    own = {"pre": "qwen2"} if add is add_byte_level else {}
+    path = write_tokenizer(tmp_path / "m.gguf", add, backend, template=TEMPLATE, eos=1, **own)
+    gguf_survives(path, lambda: build(path), 4 * NUM_CASES)
 
 
 def test_a_tokenizer_in_its_own_process(tmp_path: Path) -> None:
@@ -297,3 +333,33 @@ def test_a_capability_card() -> None:
             continue
         except UnisonoError as error:
             raise AssertionError(case) from error
+
+
+ODD_TOML = (
+    *("true", "0", "-1", "1.5", "nan", "-inf", "1" + "0" * 400, '""', '"x"', '"a\\u0000b"', "[]"),
+    *("{}", "[[]]", '["x", 1]', "{ x = 1 }", "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z"),
+    *("0x10", "", "'''", "[" * 500 + "]" * 500, '"' + "x" * 70_000 + '"'),
+)
+
+
+def test_the_figures_of_a_chip() -> None:
+    """Every line of a file of the ledger, with each odd value."""
+    path = Path(unisono.hardware.specs.__file__).with_name("a100.toml")
+    lines = path.read_text("utf-8").splitlines()
+    parse_spec("\n".join(lines), path.name)
+    cases = [
+        (number, line.partition(" = ")[0] + " = " + odd)
+        for number, line in enumerate(lines)
+        for odd in ODD_TOML
+        if " = " in line
+    ]
+    for number, line in random.Random(SEED).sample(cases, min(len(cases), 20 * NUM_CASES)):
+        message = ""
+        try:
+            parse_spec("\n".join([*lines[:number], line, *lines[number + 1 :]]), path.name)
+        except SpecError as error:
+            message = str(error)
+        except BaseException as error:
+            raise AssertionError(f"{line[:80]}: {error!r:.300}") from error
+        assert "\n" not in message, line[:80]
+        assert len(message) < 1500, line[:80]

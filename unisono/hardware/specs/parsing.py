@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ def parse_spec(text: str, file: str) -> ChipSpec:
     """
     try:
         table = _Table(file, "", tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{file} is not TOML: {error}.") from error
     retrieved = table.date("retrieved")
     spec = ChipSpec(
@@ -60,7 +59,7 @@ def parse_spec(text: str, file: str) -> ChipSpec:
     )
     table.close()
     if f"{spec.id}.toml" != file:
-        raise SpecError(f"{file}, id: {spec.id!r} is not the name of the file.")
+        raise SpecError(f"{file}, id: {spec.id!r:.60} is not the name of the file.")
     return spec
 
 
@@ -183,33 +182,33 @@ class _Table:
     def name(self, key: str) -> str:
         value = self.text(key)
         if not _ID.fullmatch(value):
-            self.fail(key, f"{value!r} is not in lower case with dashes")
+            self.fail(key, f"{value!r:.60} is not in lower case with dashes")
         return value
 
     def names(self, key: str) -> tuple[str, ...]:
         values = self.texts(key)
         for value in values:
             if not _ID.fullmatch(value):
-                self.fail(key, f"{value!r} is not in lower case with dashes")
+                self.fail(key, f"{value!r:.60} is not in lower case with dashes")
         return values
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value = self.text(key)
         if value not in choices:
-            self.fail(key, f"{value!r} is not one of {', '.join(choices)}")
+            self.fail(key, f"{value!r:.60} is not one of {', '.join(choices)}")
         return value
 
     def date(self, key: str) -> str:
         value = self.text(key)
         if not _DATE.fullmatch(value):
-            self.fail(key, f"{value!r} is not YYYY, YYYY-MM or YYYY-MM-DD")
+            self.fail(key, f"{value!r:.60} is not YYYY, YYYY-MM or YYYY-MM-DD")
         return value
 
     def positive(self, key: str) -> float:
         value = self.take(key, object)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail(key, "is not a number")
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value <= sys.float_info.max:
             self.fail(key, "is not positive")
         return float(value)
 
