@@ -1,4 +1,4 @@
-"""What ``run`` and ``chat`` share: load a model, stream an answer, keep its figures.
+"""Shared by ``run`` and ``chat``: load a model, stream an answer, keep its figures.
 
 Speaks to the ``LLM`` facade alone and prints no answer itself.
 """
@@ -181,7 +181,7 @@ def _sampling(params: SamplingParams) -> str:
 
 
 def print_note(loaded: Loaded) -> None:
-    """What could be better about the device's set-up: one line on standard error."""
+    """Prints one line on standard error about what could be better in the device's set-up."""
     if note := loaded.llm.engine.info.note:
         tell(f"note: {note}", dim=True)
 

@@ -1,4 +1,4 @@
-"""What the user reads when something goes wrong, and the exit code a script sees.
+"""Messages for the user when something goes wrong, and the exit code a script sees.
 
 0 fine, 1 failed while running, 2 wrong from the start (usage, configuration, model, hardware),
 130 interrupted.

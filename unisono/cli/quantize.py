@@ -114,7 +114,7 @@ def _companions(source: Path) -> dict[str, Path]:
 
 
 def _title(model: str | None, source: Path) -> str:
-    """What the model card calls the original: no path of this machine."""
+    """The name of the original in the model card: no path of this machine."""
     if model is None:
         return _DEMO
     return source.resolve().name if Path(model).expanduser().is_dir() else model

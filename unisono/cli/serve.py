@@ -129,7 +129,7 @@ def serve(
 
 
 def default_model_name(model: str | None) -> str:
-    """What clients call a model that was given no name: its id, or its folder's or file's name."""
+    """The model's name for clients where none was given: its id, or its folder's or file's name."""
     if model is None:
         return _DEMO_NAME
     if model.startswith("modelscope:"):

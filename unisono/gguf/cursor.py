@@ -32,7 +32,7 @@ class Array:
     start: int
     count: int
     code: str
-    """Of ``struct``; empty for strings."""
+    """Format character of ``struct``; empty for strings."""
 
     def strings(self) -> list[str]:
         """Raises:

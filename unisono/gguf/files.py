@@ -19,7 +19,7 @@ _PROJECTOR = "mmproj"
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path is to be read as GGUF, by its name."""
+    """Returns whether a path is to be read as GGUF, by its name."""
     return path.suffix == ".gguf" and not path.is_dir()
 
 
@@ -69,11 +69,11 @@ def only_model_of(folder: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """What the headers of a model's files say."""
+    """The headers of a model's files, merged."""
 
     paths: list[Path]
     metadata: Metadata
-    """Of the first file, which has all that is not about tensors."""
+    """Metadata of the first file, which has all that is not about tensors."""
     tensors: dict[str, TensorInfo]
 
     @classmethod

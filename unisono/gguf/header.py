@@ -36,7 +36,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     """As torch has it: the last dimension is the one that is contiguous."""
     start: int
-    """Of its bytes in the file."""
+    """Offset of its first byte in the file."""
 
     @property
     def num_bytes(self) -> int:

@@ -64,7 +64,7 @@ class Metadata:
         return self.number(key)
 
     def length(self, key: str) -> int:
-        """Of a list; 0 where there is none."""
+        """Number of items of a list; 0 where there is none."""
         value = self._values.get(key)
         return value.count if isinstance(value, Array) else 0
 

@@ -61,7 +61,7 @@ _CHUNK = 1 << 20
 
 
 def is_wanted(path: str) -> bool:
-    """Whether a file of the repository is fetched; ``path`` is relative to its root."""
+    """Returns whether a file of the repository is fetched; ``path`` is relative to its root."""
     matches = [any(fnmatchcase(path, pattern) for pattern in group) for group in (WANTED, IGNORED)]
     return matches[0] and not matches[1]
 
@@ -100,7 +100,7 @@ def content_matches(path: Path, digest: str) -> bool:
 
 
 def storage_error(error: OSError, folder: Path) -> ModelError:
-    """What the user reads when the files cannot be written."""
+    """The error for files that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ModelError(
             f"The disk with {folder} is full.",

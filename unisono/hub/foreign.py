@@ -96,11 +96,11 @@ _KINDS = (
     ),
     _Kind(("*.parquet", "*.arrow"), "is a data set", "Name a model."),
 )
-"""What is said of a folder that fits several is what comes first."""
+"""A folder that fits several is said to be the first of them."""
 
 
 def is_model(names: Collection[str]) -> bool:
-    """Whether files of these names are a checkpoint that may be read."""
+    """Returns whether files of these names are a checkpoint that may be read."""
     weights = [name for name in names if fnmatchcase(name, "*.safetensors*")]
     own = [name for name in weights if not name.startswith(("adapter_", "consolidated"))]
     return "config.json" in names and bool(own) and "model_index.json" not in names

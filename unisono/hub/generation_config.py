@@ -35,7 +35,7 @@ _WAY_OUT = "Correct it, or leave it out with --generation-config none."
 
 
 def read_sampling_defaults(model: Path, source: str | Path = AUTO) -> SamplingDefaults:
-    """What holds for requests to ``model`` that do not say otherwise.
+    """Reads the sampling defaults for requests to ``model`` that do not say otherwise.
 
     Args:
         model: a model's folder or GGUF file.

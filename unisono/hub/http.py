@@ -146,7 +146,7 @@ def read_json(url: str, secret_headers: Mapping[str, str], most: int) -> tuple[A
 
 
 def chunks(response: Any) -> Iterator[bytes]:
-    """What a response brings, until it or the connection ends.
+    """Yields the body of a response, until it or the connection ends.
 
     Raises:
         TransferError: the connection fails, or brings next to nothing.

@@ -23,7 +23,7 @@ _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 
 
 def is_commit(text: Any) -> bool:
-    """Whether it is a commit's full id, and so a plain name."""
+    """Returns whether it is a commit's full id, and so a plain name."""
     return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
 
 

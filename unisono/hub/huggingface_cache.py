@@ -19,7 +19,7 @@ __all__ = ["RepoCache", "cached_models", "snapshot_in"]
 
 
 class RepoCache:
-    """Of one repository."""
+    """The cached files of one repository."""
 
     def __init__(self, repo_id: str) -> None:
         from huggingface_hub import constants
@@ -49,7 +49,7 @@ class RepoCache:
         return snapshot
 
     def snapshot(self, revision: str) -> Path | None:
-        """What is here of a revision without asking the hub; None where that is not complete."""
+        """The folder of a revision, without asking the hub; None where that is not complete."""
         from huggingface_hub import errors, snapshot_download
 
         try:
@@ -75,8 +75,8 @@ def cached_models() -> list[str]:
 
 
 def snapshot_in(folder: Path) -> Path | None:
-    """Of the folder that a cache keeps of a repository, what its main branch was; None where it is
-    no such folder.
+    """The snapshot of the main branch in the folder that a cache keeps of a repository; None where
+    it is no such folder.
 
     Raises:
         ModelNotFoundError: it has several snapshots or none, and no main branch.

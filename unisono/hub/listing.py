@@ -1,5 +1,4 @@
-"""What a hub may say about a repository's files: names, sizes and hashes, checked before anything
-is made of them.
+"""Checks what a hub says about a repository's files (names, sizes, hashes) before it is used.
 
 A name becomes a path in the cache and a size the bound of a download, whoever sent them.
 """
@@ -37,7 +36,7 @@ class RemoteFile:
 def wanted_files(
     listed: Iterable[tuple[Any, Any, Any]], *, all_hashed: bool = False
 ) -> list[RemoteFile]:
-    """Of path, size and digest of each listed file those that are wanted, in order of their names.
+    """Filters the listed files (path, size, digest) to those that are wanted, in order of names.
 
     Args:
         all_hashed: the hub publishes a hash for every file, not for weights alone.
@@ -71,7 +70,7 @@ def wanted_files(
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a relative path with ``/`` stays in its folder and is a plain one everywhere."""
+    """Returns whether a relative path with ``/`` stays in its folder and is plain everywhere."""
     return not _leads_out(path) and all(_is_plain(part) for part in path.split("/"))
 
 

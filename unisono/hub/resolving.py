@@ -28,7 +28,7 @@ _WRITE_IT_LIKE = (
 
 
 def looks_like_model(text: str) -> bool:
-    """Whether a word on the command line names a model rather than being a prompt."""
+    """Returns whether a word on the command line names a model rather than being a prompt."""
     if text.startswith(MODELSCOPE_PREFIX) or _REPO_ID.fullmatch(text):
         return True
     if _GGUF_NAME.fullmatch(text):

@@ -39,7 +39,7 @@ _CHANGED = (
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
     name: str
-    """What messages call the file."""
+    """The name of the file in messages."""
     url: str
     target: Path
     size: int

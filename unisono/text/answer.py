@@ -24,12 +24,12 @@ class Content:
 
 
 Part = Content
-"""What an answer consists of; each kind of part is a class of its own."""
+"""A part of an answer; each kind of part is a class of its own."""
 
 
 @dataclass(kw_only=True, slots=True)
 class AnswerDelta:
-    """What one output added to an answer."""
+    """The parts that one output added to an answer."""
 
     index: int = 0
     """The answer's place among those of one call."""

@@ -68,7 +68,7 @@ class Detokenizer:
         )
 
     def finish(self) -> str:
-        """What was held back; a character that has not come whole is U+FFFD."""
+        """Returns what was held back; a character that has not come whole is U+FFFD."""
         if self._is_finished:
             return ""
         self._is_finished = True

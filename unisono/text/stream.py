@@ -18,7 +18,7 @@ __all__ = ["TextDelta", "TextStream"]
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """What one push added to the answer."""
+    """The text that one push added to the answer."""
 
     text: str
     stop: str | None
@@ -109,7 +109,7 @@ class TextStream:
         return TextDelta("".join(texts), self._stop, len(token_ids))
 
     def _advance(self, stops: StopTexts, text: str) -> str:
-        """What is certain once ``text`` has come."""
+        """Returns what is certain once ``text`` has come."""
         found = stops.advance(text)
         window = self._held + text
         if found and self._num_tokens >= self._min_tokens:

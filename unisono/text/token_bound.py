@@ -44,7 +44,7 @@ _CLASS_OF_BYTE = bytes(
 _IS_LETTER = bytes(_LETTER if byte in _LETTERS else _BLANK for byte in range(256))
 _BYTE_OF_ORD = {ord(letter): chr(byte) for letter, byte in BYTE_OF_LETTER.items()}
 _BLANK_PATTERNS = frozenset({" ", r"\s+", r"\s", " {2,}", " +", r"^\s+", r"\s+$", "[ ▁]+$"})
-"""Of white space alone: what they match separates words and is part of none."""
+"""Patterns of white space alone: what they match separates words and is part of none."""
 _WORD_CHARS = (_LETTERS + _DIGITS).decode()
 
 
@@ -67,7 +67,7 @@ class TokenBound:
     margin: int = 0
 
     def is_exceeded(self, text: str, num_tokens: int) -> bool:
-        """Whether ``text`` certainly has more than ``num_tokens`` tokens.
+        """Returns whether ``text`` certainly has more than ``num_tokens`` tokens.
 
         Looks at no more of it than that takes: 30 ms for 8 MB.
         """

@@ -130,7 +130,7 @@ class Tokenizer:
         return self._process.decode(given, skip_special_tokens=skip_special_tokens)
 
     def piece(self, token_id: int) -> str | bytes | None:
-        """What a token says behind other tokens: text, or bytes that may be part of a character.
+        """The meaning of a token behind other tokens: text, or bytes of a part of a character.
 
         ``None`` for an id that the vocabulary lacks.
         """
@@ -162,12 +162,12 @@ class Tokenizer:
         self._chat.check()
 
     def template_reads(self, name: str) -> bool:
-        """Whether a chat template of the model speaks of a variable of this name."""
+        """Returns whether a chat template of the model speaks of a variable of this name."""
         return self._chat.reads(name)
 
     def template_has_role(self, role: str) -> bool:
-        """Whether a chat template of the model names this role: what it does with another is a
-        matter of chance."""
+        """Returns whether a chat template of the model names this role: what it does with
+        another is a matter of chance."""
         return self._chat.has_role(role)
 
     def render_chat(

@@ -31,7 +31,7 @@ _FETCH = "Fetch the model again, or upgrade the package `tokenizers`."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFacts:
-    """What can be said of a tokenizer without running it."""
+    """The facts about a tokenizer that are known without running it."""
 
     tokens: dict[int, str]
     """By id, as the vocabulary spells them."""

@@ -12,7 +12,7 @@ __all__ = ["print_legend", "print_tables"]
 
 
 def print_tables(result: dict[str, Any]) -> None:
-    """What ran where, what the device can do, and a line for each batch size."""
+    """Prints what ran where, what the device can do, and a line for each batch size."""
     from unisono.cli.tables import new_console, new_table, print_line, print_table
 
     console = new_console()
@@ -28,7 +28,7 @@ def print_tables(result: dict[str, Any]) -> None:
 
 
 def print_legend(results: list[dict[str, Any]]) -> None:
-    """What the columns mean."""
+    """Prints the meaning of the columns."""
     from unisono.cli.tables import new_console, print_line
 
     predicted = any(_is_predicted(result) for result in results)
@@ -92,7 +92,7 @@ def _headings(result: dict[str, Any]) -> list[str]:
 
 
 def _fallbacks(counts: dict[str, int]) -> list[str]:
-    """What no fast kernel covered; the most frequent say enough."""
+    """Lines about the shapes that no fast kernel covered, the most frequent first."""
     most = sorted(counts.items(), key=lambda entry: -entry[1])
     lines = [
         f"by the reference, not by a kernel: {what}, {count} times" for what, count in most[:4]

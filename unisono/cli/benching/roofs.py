@@ -1,4 +1,4 @@
-"""What a device can do at best, measured with plain operations: read memory, multiply matrices."""
+"""The best that a device can do, measured with plain operations: read memory, multiply matrices."""
 
 from __future__ import annotations
 

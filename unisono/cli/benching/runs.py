@@ -33,7 +33,7 @@ _WARM_UP = (16, 4)
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What each request asks for, and how often the measurement is repeated."""
+    """The size of each request, and how often the measurement is repeated."""
 
     num_prompt_tokens: int
     num_generated_tokens: int
@@ -54,7 +54,7 @@ class Run:
     overhead_share: float | None = None
     """Scheduling, sampling and Python, as a share of the decode steps."""
     predicted_prefill_s: float | None = None
-    """What an imitated chip's published figures allow, where there are such."""
+    """Predicted from an imitated chip's published figures, where there are such."""
     predicted_decode_s: float | None = None
 
 

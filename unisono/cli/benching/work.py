@@ -1,4 +1,4 @@
-"""What a step has to read and to multiply at least, from the model's shapes."""
+"""The least that a step has to read and to multiply, from the model's shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["count_kv_bytes", "count_prefill_flops", "count_weight_bytes"]
 
 
 def count_kv_bytes(runner: ModelRunner, context: int) -> int:
-    """What one request's decode step reads of the KV cache, behind ``context`` tokens."""
+    """Bytes that one request's decode step reads of the KV cache, behind ``context`` tokens."""
     total = 0
     for group in runner.groups:
         seen = context if group.window is None else min(context, group.window)
@@ -29,7 +29,7 @@ def count_kv_bytes(runner: ModelRunner, context: int) -> int:
 
 
 def count_weight_bytes(runner: ModelRunner, num_tokens: int) -> int:
-    """What a step of so many tokens reads of the weights."""
+    """Bytes of weights that a step of so many tokens reads."""
     return step_bytes(runner.model, num_tokens)
 
 

@@ -1,4 +1,4 @@
-"""What runs in a limited process: takes the limits upon itself, starts a program, answers.
+"""The main program of a limited process: takes the limits upon itself, starts a program, answers.
 
 Only the operating system can refuse memory or time that one expression asks for. Run as a script;
 imports nothing but the standard library, and talks in frames over stdin and stdout: first a JSON

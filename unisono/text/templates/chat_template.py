@@ -67,12 +67,12 @@ class ChatTemplate:
                 self._renderers[name].start()
 
     def reads(self, name: str) -> bool:
-        """Whether one of the templates has the name in it."""
+        """Returns whether one of the templates has the name in it."""
         word = re.compile(rf"\b{re.escape(name)}\b")
         return any(word.search(template) for template in self._templates.values())
 
     def has_role(self, role: str) -> bool:
-        """Whether one of the templates has the role in quotes."""
+        """Returns whether one of the templates has the role in quotes."""
         quoted = re.compile(rf"""(["']){re.escape(role)}\1""")
         return any(quoted.search(template) for template in self._templates.values())
 

@@ -56,7 +56,7 @@ def write_content(content: Content, form: ContentForm) -> str | list[dict[str, s
 
 
 def kept_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What users, systems and tools say, one behind the other: templates leave none of it out,
+    """Joins what users, systems and tools say: templates leave none of it out,
     while they may leave out what an assistant thought."""
     return "".join(
         text.strip()
@@ -69,8 +69,8 @@ def kept_text(messages: Sequence[Mapping[str, Any]]) -> str:
 def find_form(
     role: str, render: Callable[[Sequence[Mapping[str, Any]]], str | None]
 ) -> ContentForm:
-    """What a template takes as the content of a role. ``render`` gives the text that it makes of
-    messages, None where it fails. Where nothing comes out whole, text is the field's custom; where
+    """Finds what a template takes as the content of a role. ``render`` gives the text of messages,
+    None where it fails. Where nothing comes out whole, text is the field's custom; where
     it does not fail over a text and nothing comes out, it leaves the role out."""
     of_text = render(_conversation(role, _FIRST))
     takes_text = _comes_out([_FIRST], of_text)

@@ -60,7 +60,7 @@ def _vocabulary_file(folder: Path) -> Path | None:
 
 
 def _is_tiktoken(content: bytes) -> bool:
-    """Whether the first line is a token in base64 and a number; no protocol buffer begins so."""
+    """Returns whether the first line is a token in base64 and a number, as no protocol buffer's."""
     try:
         first, rank = content[:512].split(b"\n", 1)[0].split()
     except ValueError:

@@ -71,7 +71,7 @@ def read_gguf_tokenizer(path: Path) -> GgufTokenizer:
 class _Vocabulary:
     tokens: list[str]
     kinds: list[int | float]
-    """Of each token; all are ordinary where the file does not say."""
+    """The type of each token; all are ordinary where the file does not say."""
 
     @classmethod
     def read(cls, metadata: Metadata) -> _Vocabulary:
@@ -92,7 +92,7 @@ class _Vocabulary:
         return {token: index for index, token in enumerate(self.tokens)}
 
     def ranks(self, scores: list[int | float]) -> dict[str, tuple[float, int]]:
-        """Of ordinary tokens: the best score comes first."""
+        """Ranks of ordinary tokens: the best score comes first."""
         rows = enumerate(zip(self.tokens, self.kinds, scores, strict=True))
         return {token: (-score, i) for i, (token, kind, score) in rows if kind == _NORMAL}
 
@@ -101,7 +101,7 @@ class _Vocabulary:
         return [token for token, own in pairs if own == kind and token]
 
     def text(self, metadata: Metadata, key: str) -> str | None:
-        """Of the token whose id the file has under a key."""
+        """The text of the token whose id the file has under a key."""
         index = metadata.integer(_PREFIX + key)
         return self.tokens[index] if index is not None and 0 <= index < len(self.tokens) else None
 
@@ -169,8 +169,8 @@ def _of_merges(
     spaced: bool,
     adds_bos: bool,
 ) -> Backend:
-    """Of a vocabulary that marks spaces. ``spaced``: a text gets a space in front; both where the
-    file does not say."""
+    """A tokenizer whose vocabulary marks spaces. ``spaced``: a text gets a space in front; both
+    where the file does not say."""
     unknown = vocabulary.text(metadata, "unknown_token_id") or next(
         iter(vocabulary.of_kind(_UNKNOWN)), None
     )

@@ -1,4 +1,4 @@
-"""What a SentencePiece ``tokenizer.model`` says: pieces with scores, and how text is prepared.
+"""Reads a SentencePiece ``tokenizer.model``: pieces with scores, and how text is prepared.
 
 Field numbers are those of ``sentencepiece_model.proto`` (https://github.com/google/sentencepiece).
 Knows nothing of other tokenizers.

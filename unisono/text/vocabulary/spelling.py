@@ -31,7 +31,7 @@ class Spelling:
     first_drops: str = ""
     """A mark that stands for nothing in the first token."""
     joiner: str = ""
-    """What goes between tokens."""
+    """The text between tokens."""
     strip_char: str = ""
     num_strip: int = 0
     """How many of ``strip_char`` are taken off the beginning of a text."""
@@ -39,7 +39,7 @@ class Spelling:
     """False where only the decoder itself knows what a whole sequence says."""
 
     def piece(self, token: str) -> str | bytes:
-        """What a token stands for behind other tokens: text, or bytes that may be part of a
+        """The meaning of a token behind other tokens: text, or bytes that may be part of a
         character."""
         if self.byte_level:
             try:
@@ -100,7 +100,7 @@ def _replacements(
 
 
 def _is_bounded(replacements: tuple[tuple[str, str], ...]) -> bool:
-    """Whether no token becomes a text that is very much longer; replacements multiply."""
+    """Returns whether no token becomes a text that is very much longer; replacements multiply."""
     growths = (max(1.0, len(text) / len(mark)) for mark, text in replacements)
     return len(replacements) <= _MAX_REPLACES and math.prod(growths) <= _MAX_GROWTH
 

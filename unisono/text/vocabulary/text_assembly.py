@@ -28,11 +28,11 @@ class TextAssembly(Protocol):
         ...
 
     def begin_inside(self) -> None:
-        """What comes is not the beginning of a text."""
+        """Marks what follows as not the beginning of a text."""
         ...
 
     def forget_given(self) -> None:
-        """What came so far was a prompt, whose text nobody wants."""
+        """Marks what came so far as a prompt, whose text is not returned."""
         ...
 
 
