@@ -67,6 +67,7 @@ class ModelRunner:
         self.groups = pages.groups
         self.block_size = pages.block_size
         self.inputs = StepInputs(len(pages.groups), pages.block_size, hardware.device)
+        self._plans: list[Any] = [None] * len(pages.groups)
         self.sampler = Sampler(hardware.ops, loaded.eos_token_ids)
         self.timings = Timings()
         self.kv = allocate(pages, num_blocks, hardware.device)
@@ -121,7 +122,7 @@ class ModelRunner:
         loaded = self.inputs.load(batch.rows)
         attention = [self._attention_step(batch.rows, loaded, g) for g in range(len(self.groups))]
         for g, attention_step in enumerate(attention):
-            attention_step.plan = self._plan(attention_step, g)
+            self._plans[g] = attention_step.plan = self._plan(attention_step, g)
         step = StepContext(
             positions=loaded.positions,
             kv=self.kv,
@@ -135,7 +136,7 @@ class ModelRunner:
         ops, group = self.hardware.ops, self.groups[index]
         cache = self.kv[group.layers[0]]
         if group.kind in ("full", "window"):
-            return ops.plan_attention(step, cache)
+            return ops.plan_attention(step, cache, into=self._plans[index])
         first = cache[0] if isinstance(cache, tuple) else cache
         if group.kind == "latent":
             return ops.plan_latent_attention(step, first)

@@ -148,7 +148,7 @@ class NativeCpuOps(CpuOps):
             return super().silu_mul(gate_up)
         return native.silu_mul(gate_up)
 
-    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> Any:
+    def plan_attention(self, step: AttentionStep, kv: LayerKV, *, into: Any = None) -> Any:
         if isinstance(kv, QuantizedKV) or kv.dtype not in COVERED:
             return super().plan_attention(step, kv)
         return native.PagedStep(

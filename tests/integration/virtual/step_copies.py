@@ -1,6 +1,10 @@
-"""Copies between host and device in decode steps of the models in the given folders, as JSON: for
-each folder and number of rows, [to the device, to the host]. Copies that torch makes of lists, and
-questions to the device, count too."""
+"""Copies between host and device in decode steps of models, and answers to prompts, as JSON.
+
+For each folder: for each number of rows, [to the device, to the host]; then the answers. Copies
+that torch makes of lists, and questions to the device, count too.
+
+    python step_copies.py PROMPTS FOLDER...
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.engines import engine
+from tests.engines import answers, engine
 from unisono.core import Request, SamplingParams
 
-ROWS = (1, 3, 8)
+ROWS = (1, 8)
 QUESTIONS = {"item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select"}
 PLAIN = SamplingParams(max_tokens=9, temperature=0.0, ignore_eos=True)
 VARIED = (
@@ -95,16 +99,18 @@ def decode(folder: Path, num_rows: int, params: tuple[SamplingParams, ...]) -> t
     return max(up for up, _ in found), max(down for _, down in found)
 
 
-def main(folders: list[str]) -> dict[str, dict[str, Any]]:
+def counts(folder: Path) -> dict[str, tuple[int, int]]:
     return {
-        folder: {
-            f"{kind} {rows}": decode(Path(folder), rows, params)
-            for kind, params in (("greedy", (PLAIN,)), ("varied", VARIED))
-            for rows in ROWS
-        }
-        for folder in folders
+        f"{kind} {rows}": decode(folder, rows, params)
+        for kind, params in (("greedy", (PLAIN,)), ("varied", VARIED))
+        for rows in ROWS
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1:])))
+    prompts = json.loads(sys.argv[1])
+    found = {
+        folder: [counts(Path(folder)), answers(engine(Path(folder), device="virtual"), prompts)]
+        for folder in sys.argv[2:]
+    }
+    print(json.dumps(found))

@@ -90,7 +90,9 @@ class CpuOps(PortableOps):
     ) -> Tensor:
         return nucleus.draw(self, logits, uniforms, top_k, top_p, min_p)
 
-    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> list[RowPlan]:
+    def plan_attention(
+        self, step: AttentionStep, kv: LayerKV, *, into: Any = None
+    ) -> list[RowPlan]:
         return [plan_row(step, row, kv) for row in range(len(step.query_lens))]
 
     def attention(

@@ -41,10 +41,15 @@ class PagedAttentionOps:
         write_planes(kv.as_bytes, (keys.view(torch.int8), values.view(torch.int8)), slots)
         write_planes(kv.scales, (key_scales, value_scales), slots)
 
-    def plan_attention(self, step: AttentionStep, kv: LayerKV) -> Any:
-        """Anything all layers of a group can share in this step; kept in ``step.plan``."""
+    def plan_attention(self, step: AttentionStep, kv: LayerKV, *, into: Any = None) -> Any:
+        """Anything all layers of a group can share in this step; kept in ``step.plan``.
+
+        ``into`` is what this op made for an earlier step of the group, which is over: it may be
+        refilled and returned, so that its memory stays where it is.
+        """
         entry_size = (kv if isinstance(kv, Tensor) else kv.levels)[0, 0, 0].numel()
-        return plan_batches(step, kv.device, entry_size=entry_size, at_once=_KEYS_AT_ONCE)
+        plan = plan_batches(step, kv.device, entry_size=entry_size, at_once=_KEYS_AT_ONCE)
+        return into.refill(plan) if isinstance(into, BatchPlan) else plan
 
     def attention(
         self,

@@ -11,7 +11,7 @@ context, B blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 import torch
@@ -86,6 +86,29 @@ class BatchPlan:
             return empty
         joined = flat[0] if len(flat) == 1 else torch.cat(flat)
         return joined if self.back is None else joined.index_select(0, self.back)
+
+    def refill(self, newer: BatchPlan) -> BatchPlan:
+        """``newer`` in the tensors of this plan, which keep their addresses; where shapes differ,
+        as it is."""
+        own, others = self._tensors(), newer._tensors()
+        if [_shape(x) for x in own] != [_shape(x) for x in others]:
+            return newer
+        for held, found in zip(own, others, strict=True):
+            if held is not None and found is not None:
+                held.copy_(found)
+        batches = (
+            replace(found, blocks=held.blocks, hidden=held.hidden)
+            for held, found in zip(self.batches, newer.batches, strict=True)
+        )
+        return BatchPlan(tuple(batches), self.order, self.back)
+
+    def _tensors(self) -> list[Tensor | None]:
+        batches = [x for batch in self.batches for x in (batch.blocks, batch.hidden)]
+        return [self.order, self.back, *batches]
+
+
+def _shape(x: Tensor | None) -> torch.Size | None:
+    return None if x is None else x.shape
 
 
 def unseen(hidden: Tensor) -> Tensor:
