@@ -209,18 +209,23 @@ def _run_all(
     """The same: all experts on all tokens, of which a token keeps what its own ones give."""
     held = len(x) * (2 * experts.gate_up.shape[1] + experts.down.shape[1])
     at_once = max(1, _AT_ONCE // held)
-    tokens = torch.arange(len(x), device=x.device).unsqueeze(1)
     if len(experts) <= at_once:
-        return experts.run(x, act_mul)[ids, tokens]
+        return _own(experts.run(x, act_mul), ids)
     outputs = x.new_zeros((*ids.shape, x.shape[1]))
     for start in range(0, len(experts), at_once):
         part = experts[start : start + at_once]
         assert isinstance(part, StackedExperts)
         own = ids - start
         inside = ((own >= 0) & (own < len(part))).unsqueeze(-1)
-        found = part.run(x, act_mul)[own.clamp(0, len(part) - 1), tokens]
+        found = _own(part.run(x, act_mul), own.clamp(0, len(part) - 1))
         outputs = torch.where(inside, found, outputs)
     return outputs
+
+
+def _own(given: Tensor, ids: Tensor) -> Tensor:
+    """Of what all experts give all tokens [E, T, H], what each token's own do, [T, k, H]."""
+    index = ids.T.unsqueeze(-1).expand(-1, -1, given.shape[2])
+    return given.gather(0, index).transpose(0, 1)
 
 
 def _run_sorted(x: Tensor, ids: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:

@@ -277,7 +277,7 @@ def _unselected(selected: Tensor, num_keys: int) -> Tensor:
 
 def _select(query: Tensor, weights: Tensor, batch: RowBatch, cache: Tensor, count: int) -> Tensor:
     """query [R, n, heads, D], weights [R, n, heads] -> [R, n, count]."""
-    keys = _gather(cache, batch).float() if batch.num_keys > count else None
+    keys = batch.gather(cache).float() if batch.num_keys > count else None
     outputs = []
     for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
         if keys is None:
@@ -285,7 +285,8 @@ def _select(query: Tensor, weights: Tensor, batch: RowBatch, cache: Tensor, coun
             chosen = torch.where(hidden, -1, positions)
         else:
             chosen = _best(query[:, rows], weights[:, rows], keys, hidden, count)
-        outputs.append(F.pad(chosen, (0, count - chosen.shape[2]), value=-1))
+        missing = count - chosen.shape[2]
+        outputs.append(F.pad(chosen, (0, missing), value=-1) if missing else chosen)
     return _joined(outputs, 1)
 
 

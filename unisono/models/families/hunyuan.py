@@ -46,5 +46,5 @@ class RotatedThenNormed(Attention):
         assert self.q_norm is not None
         assert self.k_norm is not None
         query, key, value = self.split_heads(qkv)
-        query, key = self.rotate(query, rope), self.rotate(key, rope)
+        query, key = self.rotate_both(query, key, rope)
         return self.q_norm(query), self.k_norm(key), value

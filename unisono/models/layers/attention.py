@@ -83,7 +83,7 @@ class Attention(Described):
         if self.q_norm is not None and self.k_norm is not None:
             query, key = self.q_norm(query), self.k_norm(key)
         if rope is not None:
-            query, key = self.rotate(query, rope), self.rotate(key, rope)
+            query, key = self.rotate_both(query, key, rope)
         return query, key, value
 
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
@@ -96,6 +96,11 @@ class Attention(Described):
         if self.rotates_pairs:
             x = in_halves(x, 2 * rope[0].shape[-1])
         return self.ops.rope(x, *rope)
+
+    def rotate_both(self, query: Tensor, key: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
+        """Query [T, Hq, D] and key [T, Hk, D], turned together."""
+        rotated = self.rotate(torch.cat((query, key), 1), rope)
+        return rotated[:, : query.shape[1]], rotated[:, query.shape[1] :]
 
     def _norms(self) -> tuple[Tensor, Tensor, float] | None:
         if self.q_norm is None or self.k_norm is None:

@@ -96,9 +96,9 @@ class LatentAttention(nn.Module):
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents go to the cache."""
         source = self.query_source(x)
-        latents = step.latents(self.ops, self.layer, self.cached(x, rope))
-        query = self.placed(self.query(source, rope), step.positions)
-        return self.attend(query, latents, step)
+        query, cached = self.query_and_cached(x, source, rope)
+        latents = step.latents(self.ops, self.layer, cached)
+        return self.attend(self.placed(query, step.positions), latents, step)
 
     def attention(self, step: StepContext) -> AttentionStep:
         return step.attention[self.layer]
@@ -122,23 +122,21 @@ class LatentAttention(nn.Module):
         """x [T, H] -> what queries are made from: their own latent, or x itself."""
         return x if self.shape.query_rank is None else self.q_a_layernorm(self.q_a_proj(x))
 
-    def query(self, source: Tensor, rope: Angles) -> Tensor:
-        """From ``query_source`` to [T, heads, N + P]."""
+    def query_and_cached(self, x: Tensor, source: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
+        """x [T, H] and its ``query_source`` -> queries [T, heads, N + P], and what the cache keeps
+        of x, [T, rank + P]."""
         project = self.q_proj if self.shape.query_rank is None else self.q_b_proj
         query = torch.unflatten(project(source), -1, (self.num_heads, -1))
         own, turning = torch.split(query, [self.shape.key_dim, self.shape.rotated_dim], -1)
-        return torch.cat((own, self.rotate(turning, rope)), -1)
+        both = self.kv_a_proj_with_mqa(x)
+        latent, shared = torch.split(both, [self.shape.rank, self.shape.rotated_dim], -1)
+        rotated = self.rotate(torch.cat((turning, shared.unsqueeze(1)), 1), rope)
+        cached = torch.cat((self.kv_a_layernorm(latent), rotated[:, -1]), -1)
+        return torch.cat((own, rotated[:, :-1]), -1), cached
 
     def placed(self, query: Tensor, positions: Tensor) -> Tensor:
         """Queries [T, heads, N + P] as they meet the keys; a family may scale them by position."""
         return query
-
-    def cached(self, x: Tensor, rope: Angles) -> Tensor:
-        """x [T, H] -> what the cache keeps of it, [T, rank + P]."""
-        both = self.kv_a_proj_with_mqa(x)
-        latent, turning = torch.split(both, [self.shape.rank, self.shape.rotated_dim], -1)
-        rotated = self.rotate(turning.unsqueeze(1), rope).squeeze(1)
-        return torch.cat((self.kv_a_layernorm(latent), rotated), -1)
 
     def rotate(self, x: Tensor, rope: Angles) -> Tensor:
         """x [T, heads, P]."""

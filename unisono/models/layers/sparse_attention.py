@@ -43,26 +43,22 @@ class Indexer(nn.Module):
         self.wk = Linear(ops, config.hidden_size, {"wk": shape.head_dim}, split=None)
         self.k_norm = LayerNorm(ops, shape.head_dim, _KEY_NORM_EPS, bias=True)
         self.weights_proj = HeadWeights(ops, config.hidden_size, shape.num_heads)
-        self.scale = (shape.num_heads * shape.head_dim) ** -0.5
 
-    def query(self, source: Tensor, rope: Angles) -> Tensor:
-        """The query's latent [T, rank] -> [T, heads, D]."""
-        return self._rotate(
-            torch.unflatten(self.wq_b(source), -1, (self.shape.num_heads, -1)), rope
-        )
-
-    def key(self, x: Tensor, rope: Angles) -> Tensor:
-        """x [T, H] -> what the cache keeps, [T, D]."""
-        return self._rotate(self.k_norm(self.wk(x)).unsqueeze(1), rope).squeeze(1)
-
-    def weights(self, x: Tensor) -> Tensor:
-        """x [T, H] -> float32 [T, heads], of each head's scores, their scale in them."""
-        return self.weights_proj(x.float()) * self.scale
-
-    def _rotate(self, heads: Tensor, rope: Angles) -> Tensor:
+    def query_and_key(self, x: Tensor, source: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
+        """x [T, H] and the query's latent [T, rank] -> queries [T, heads, D], and the key that the
+        cache keeps, [T, D]."""
+        query = torch.unflatten(self.wq_b(source), -1, (self.shape.num_heads, -1))
+        heads = torch.cat((query, self.k_norm(self.wk(x)).unsqueeze(1)), 1)
         if self.shape.interleaved:
             heads = in_halves(heads, 2 * rope[0].shape[-1])
-        return self.ops.rope(heads, *rope)
+        rotated = self.ops.rope(heads, *rope)
+        return rotated[:, :-1], rotated[:, -1]
+
+    def weights(self, x: Tensor) -> Tensor:
+        """x [T, H] -> float32 [T, heads], of each head's scores. What all scores are multiplied by
+        moves no choice and is left out."""
+        weights: Tensor = self.weights_proj(x.float())
+        return weights
 
 
 class SparseLatentAttention(LatentAttention):
@@ -80,10 +76,11 @@ class SparseLatentAttention(LatentAttention):
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents and index keys go to the cache."""
         source = self.query_source(x)
-        latents = step.latents(self.ops, self.layer, self.cached(x, rope))
+        query, cached = self.query_and_cached(x, source, rope)
+        latents = step.latents(self.ops, self.layer, cached)
         if self.indexer is not None:
             step.shared[_SELECTED] = self.select(self.indexer, x, source, rope, step)
-        return self.attend(self.query(source, rope), latents, step, step.shared[_SELECTED])
+        return self.attend(query, latents, step, step.shared[_SELECTED])
 
     def select(
         self, indexer: Indexer, x: Tensor, source: Tensor, rope: Angles, step: StepContext
@@ -91,9 +88,10 @@ class SparseLatentAttention(LatentAttention):
         """Positions that each token sees, int64 [T, S]; S is no more than there are."""
         attention = self.attention(step)
         longest = max(attention.context_lens, default=0)
-        keys = step.latents(self.ops, self.layer, indexer.key(x, rope), part=1)
+        query, key = indexer.query_and_key(x, source, rope)
+        keys = step.latents(self.ops, self.layer, key, part=1)
         return self.ops.select_keys(
-            indexer.query(source, rope),
+            query,
             indexer.weights(x),
             keys,
             attention,
