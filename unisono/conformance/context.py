@@ -1,4 +1,4 @@
-"""What a check is given: the device, the mode, and how to say what it found."""
+"""The context of a check: the device, the mode, and how to say what it found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unisono.hardware.base import Hardware
 __all__ = ["Context", "NotApplicable", "Refused", "TooManyFailures", "first_line", "is_refusal"]
 
 _MOST_FAILURES = 4
-"""Of one check; further cases would say the same."""
+"""Failures of one check; further cases would say the same."""
 _REFUSALS = (
     *("not implemented", "not supported", "unsupported", "could not run", "no kernel"),
     *("doesn't support", "does not support", "don't support", "do not support"),
@@ -73,7 +73,7 @@ class Context:
         self.num_cases = 0
         self.margin: float | None = None
         self.remark = ""
-        """What is said of a check that passes."""
+        """A remark on a check that passes."""
         self.script = ""
         """Stand-alone program for failures that carry none of their own."""
         self._note = note
@@ -81,14 +81,14 @@ class Context:
 
     @property
     def has_all_floats(self) -> bool:
-        """Whether the hardware states float32 and both of 16 bits, so that none may be lacking."""
+        """The hardware states float32 and both of 16 bits, so that none may be lacking."""
         return {"float32", "float16", "bfloat16"} <= set(self.hardware.facts.dtypes)
 
     # -- cases ------------------------------------------------------------------------------
 
     @contextmanager
     def case(self, label: str, *, optional: bool = False) -> Iterator[None]:
-        """What goes wrong inside is a failure of this case, and the check goes on.
+        """Errors inside are failures of this case, and the check goes on.
 
         Raises:
             TooManyFailures: enough is known.
@@ -128,7 +128,7 @@ class Context:
         self.script = ""
 
     def demonstrate(self, function: Callable[[torch.device], None]) -> None:
-        """What fails from now on is shown by the source of ``function``."""
+        """Failures from now on are shown by the source of ``function``."""
         self.script = probe_script(self.describe_device(), function.__doc__ or "", function)
 
     def _fail(self, label: str, mismatch: Mismatch) -> None:
@@ -230,7 +230,7 @@ def _kind(value: Any) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether an error says that something is not there, rather than that it broke."""
+    """Returns whether an error says that something is not there, rather than that it broke."""
     text = str(error).lower()
     return isinstance(error, NotImplementedError) or any(words in text for words in _REFUSALS)
 

@@ -1,4 +1,4 @@
-"""What is being checked: the device, and the versions of everything on the way to it."""
+"""The subject of a check: the device, and the versions of everything on the way to it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def describe(hardware: Hardware) -> dict[str, Any]:
 
 
 def versions(hardware: Hardware) -> dict[str, str]:
-    """Of unisono, its op table, Python, torch, and the packages that bring the device and its
-    ops; and which ops those are."""
+    """Versions of unisono, its op table, Python, torch, and the packages that bring the device and
+    its ops; and which ops those are."""
     facts = hardware.facts
     found = {
         "unisono": __version__,

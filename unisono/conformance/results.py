@@ -1,4 +1,4 @@
-"""What a check found: plain data, for the channel, the card and the screen."""
+"""Findings of a check: plain data, for the channel, the card and the screen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """Of one check. ``margin`` is the largest error as a share of its bound, where one is."""
+    """Result of one check. ``margin`` is the largest error as a share of its bound, if any."""
 
     check: str
     outcome: Outcome

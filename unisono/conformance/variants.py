@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["chosen_variant", "untold_variants", "variant_checks"]
 
 _GROUPS = ("ops", "model")
-"""What computes. Memory, streams and processes are the same whatever the kernels."""
+"""Groups that compute. Memory, streams and processes are the same whatever the kernels."""
 
 
 def variant_checks(only: tuple[str, ...]) -> tuple[str, ...]:
-    """Of the groups and checks that were asked for, those to be repeated."""
+    """The groups and checks to be repeated, of those that were asked for."""
     return tuple(name for name in only or _GROUPS if name.partition(".")[0] in _GROUPS)
 
 

@@ -126,7 +126,7 @@ def _embedding(context: Context, dtype: torch.dtype) -> list[Case]:
 def _norm(
     x: Tensor, weight: Tensor, grad: Expected, dtype: torch.dtype
 ) -> tuple[Expected, Expected]:
-    """Of x and of the weight. With n = x s and h = g w, the gradient of x is
+    """Gradients of x and of the weight. With n = x s and h = g w, the gradient of x is
     s (h - n mean(h n)): sums of D terms, s three times, four roundings to the dtype; that of the
     weight sums g n over all rows. What ``grad`` is off goes through the same formulas."""
     x, weight = x.double(), weight.double()

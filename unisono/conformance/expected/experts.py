@@ -1,4 +1,4 @@
-"""What the ops of mixtures of experts should give: float64 on the host, with bounds."""
+"""Expected results of the ops of mixtures of experts: float64 on the host, with bounds."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Oracle:
     # -- training ---------------------------------------------------------------------------
 
     def gradients(self, token_ids: list[int]) -> dict[str, Expected]:
-        """Of the mean cross-entropy of each next token, by weight; ``loss`` is among them."""
+        """Gradients of the mean cross-entropy of next tokens, by weight; ``loss`` is among them."""
         exact = self._backward(token_ids, _undisturbed)
         spread = {name: torch.zeros_like(_pooled(values)) for name, values in exact.items()}
         for run in range(_RUNS):

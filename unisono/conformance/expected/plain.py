@@ -1,4 +1,4 @@
-"""What the ops without a cache should give: float64 on the host, with a bound for each entry."""
+"""Expected results of the ops without a cache: float64 on the host, with a bound for each entry."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def quantized_linear(x: Tensor, values: Tensor, group_size: int) -> Expected:
 
 
 def _sums_exactly(x: Tensor, weight: Tensor, magnitudes: Tensor) -> bool:
-    """Whether every partial sum, in any order, is a float32 number: integers below 2^24."""
+    """Returns whether every partial sum, in any order, is a float32 number: integers below 2^24."""
     if not magnitudes.numel() or not magnitudes.isfinite().all():
         return False
     whole = all(bool((part == part.round()).all()) for part in (x, weight))

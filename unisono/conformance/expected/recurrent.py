@@ -1,5 +1,5 @@
-"""What the recurrent ops should give: token by token in float64 on the host, with a bound for each
-entry, and the states that they leave.
+"""Expected results of the recurrent ops: token by token in float64 on the host, with a bound for
+each entry, and the states that they leave.
 """
 
 from __future__ import annotations

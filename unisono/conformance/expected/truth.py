@@ -1,4 +1,4 @@
-"""What a request should be answered: the oracle's own choice of tokens, as far as it is sure.
+"""The expected answer to a request: the oracle's own choice of tokens, as far as it is sure.
 
 Where two tokens are so near to each other that rounding may decide, the answer is not sure, and
 what follows is not compared.
@@ -24,7 +24,7 @@ class Answer:
     sure: int
 
     def differs(self, given: list[int]) -> str:
-        """What is wrong with a given answer; empty where nothing is."""
+        """Describes what is wrong with a given answer; empty where nothing is."""
         if len(given) != len(self.token_ids):
             return f"{len(given)} tokens instead of {len(self.token_ids)}"
         for i, (mine, theirs) in enumerate(zip(given, self.token_ids, strict=True)):

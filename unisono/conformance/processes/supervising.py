@@ -66,7 +66,7 @@ class Listener:
 
 @dataclass(slots=True)
 class Run:
-    """What came out. ``about`` is empty where the device could not be opened."""
+    """The outcome of a run. ``about`` is empty where the device could not be opened."""
 
     options: Options
     about: dict[str, Any] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def _check_variant(
     chosen: dict[str, str],
     listener: Listener,
 ) -> None:
-    """What computes, once more, with another form of the device's kernels."""
+    """Repeats the checks that compute with another form of the device's kernels."""
     only = variant_checks(run.options.only)
     if only:
         part = Run(replace(run.options, only=only))
@@ -149,7 +149,7 @@ class _Renaming(Listener):
 
 @dataclass(slots=True)
 class _State:
-    """Of one child: the check under way, and its last case."""
+    """State of one child: the check under way, and its last case."""
 
     pid: int
     patience: Patience

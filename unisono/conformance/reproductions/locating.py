@@ -104,7 +104,7 @@ def _skipped(func: Any, args: Any, kwargs: Any) -> bool:
 
 
 def _on(device_type: str, values: Any) -> bool:
-    """Whether any tensor among the values, larger than a number, lies on the device."""
+    """Returns whether any tensor among the values, larger than a number, lies on the device."""
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return any(tensor.device.type == device_type for tensor in tensors)
 

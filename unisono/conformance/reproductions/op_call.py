@@ -64,7 +64,7 @@ class OpCall:
         return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
     def tolerance(self, dtype: torch.dtype) -> Tolerance:
-        """What any device keeps that rounds as ``bounds`` says; results are of ``dtype``."""
+        """The tolerance of any device that rounds as ``bounds`` says; results are of ``dtype``."""
         if not dtype.is_floating_point:
             return Tolerance(0.0, 0.0)
         relative = 2 * unit_roundoff(dtype) + 16 * U32
@@ -80,12 +80,12 @@ class OpCall:
         return Tolerance(relative, absolute)
 
     def _largest(self) -> float:
-        """Of all inputs: results that cancel are as exact as that allows."""
+        """The largest magnitude of all inputs: results that cancel are as exact as that allows."""
         floats = [x.double().nan_to_num(0.0, 0.0, 0.0) for x in self.tensors() if x.numel()]
         return max([float(x.abs().max()) for x in floats], default=0.0)
 
     def _magnitudes(self) -> Tensor:
-        """What sums come to when every term is positive."""
+        """The results when every term of a sum is positive."""
         args = map_tensors(self.args, lambda tensor: _widened(tensor).abs())
         return OpCall(self.func, args, self.kwargs).on_host(wide=True)[0].double().nan_to_num()
 

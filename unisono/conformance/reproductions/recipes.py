@@ -102,7 +102,7 @@ def _floats(value: Any) -> str:
 
 
 def recipe_of(tensor: Tensor, style: Style) -> Recipe | None:
-    """Of a host tensor; None where that style cannot make it."""
+    """Recipe of a host tensor; None where that style cannot make it."""
     floating = tensor.dtype.is_floating_point
     form: dict[str, Any] = {
         "shape": tuple(tensor.shape),

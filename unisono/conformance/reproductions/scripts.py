@@ -52,7 +52,7 @@ def _imports(hardware: Hardware) -> tuple[str, ...]:
 
 
 def expect(ok: Any, message: str) -> None:
-    """What probes say with."""
+    """Raises AssertionError with ``message`` unless ``ok``."""
     if not ok:
         raise AssertionError(message)
 

@@ -22,7 +22,7 @@ __all__ = ["attention_quantized", "kv_write_quantized"]
 
 
 def _forms(context: Context) -> Iterator[tuple[str, torch.dtype]]:
-    """What the device keeps keys and values in."""
+    """Names and dtypes in which the device keeps keys and values."""
     for name, dtype in KV_DTYPES.items():
         if dtype is not None and (name != "fp8" or "fp8" in context.hardware.facts.features):
             yield name, getattr(torch, dtype)

@@ -1,4 +1,4 @@
-"""Whether every op of the table has a check: a new op without one is a fault of the kit."""
+"""Checks that every op of the table has a check: a new op without one is a fault of the kit."""
 
 from __future__ import annotations
 

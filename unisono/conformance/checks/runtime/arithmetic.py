@@ -78,7 +78,7 @@ def nearest_even(device: torch.device) -> None:
 
 
 def beyond_the_range(device: torch.device) -> None:
-    """What is too large becomes infinite, what is not a number stays none."""
+    """Numbers that are too large become infinite, what is not a number stays none."""
     x = torch.tensor([65_504.0, 65_519.0, 65_520.0, -1e6, 1e30, math.inf, -math.inf, math.nan])
     for dtype in (torch.float16, torch.bfloat16):
         got, want = x.to(device).to(dtype).float().cpu(), x.to(dtype).float()

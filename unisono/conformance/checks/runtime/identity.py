@@ -1,4 +1,4 @@
-"""Whether the device is what it says: how many, which, and that results stay on it."""
+"""Checks that the device is what it says: how many, which, and that results stay on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the device says about its memory, and what it does when there is none left."""
+"""Checks what the device says about its memory, and what it does when none is left."""
 
 from __future__ import annotations
 

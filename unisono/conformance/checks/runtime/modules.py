@@ -1,4 +1,4 @@
-"""What torch does with modules and files, and devices outside torch's tree get wrong."""
+"""Modules and files as torch treats them, which devices outside its tree get wrong."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def tied_weights(context: Context) -> None:
 
 
 def saved_and_loaded(device: torch.device) -> None:
-    """What is saved is loaded, on this device and on the host."""
+    """A file that was saved is loaded, on this device and on the host."""
     torch.manual_seed(0)
     tensors = {
         "float32": torch.randn(257, 33),
