@@ -86,7 +86,7 @@ def _attention_size(model: Decoder, step: LargestStep, cache: LayerCache) -> Att
 
 
 def _attention_bytes(model: Decoder, step: LargestStep, caches: list[LayerCache]) -> int:
-    """The most that attention takes for one row in any layer."""
+    """The most that attention takes in any layer."""
     config, ops = model.config, model.lm_head.ops
     sizes = {
         _attention_size(model, step, cache) for cache in caches if cache.kind in ("full", "window")

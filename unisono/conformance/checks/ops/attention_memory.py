@@ -12,7 +12,8 @@ from unisono.hardware.ops.attention import AttentionSize
 
 __all__ = ["attention_bytes"]
 
-_ROWS = ((1, 700), (300, 300), (200, 1500))
+_STEPS = (((1, 700),), ((300, 300),), ((200, 1500),), ((1, 700),) * 20)
+"""Rows of a step: queries and context."""
 _SLACK = 1 << 20
 """Bytes that allocators round up to."""
 
@@ -24,18 +25,17 @@ _SLACK = 1 << 20
 )
 def attention_bytes(context: Context) -> None:
     for dtype in context.dtypes:
-        for queries, length in _ROWS:
+        for rows in _STEPS:
             for window in (None, 100):
-                name = f"{str(dtype).removeprefix('torch.')}, {queries} queries, window {window}"
-                setting = Setting(
-                    label="", dtype=dtype, rows=((queries, length),), block_size=16, window=window
-                )
+                words = f"{len(rows)} of {rows[0][0]} queries, window {window}"
+                name = f"{str(dtype).removeprefix('torch.')}, {words}"
+                setting = Setting(label="", dtype=dtype, rows=rows, block_size=16, window=window)
                 with context.case(name):
                     _verify(context, setting)
 
 
 def _verify(context: Context, setting: Setting) -> None:
-    ((queries, length),) = setting.rows
+    queries, length = sum(n for n, _ in setting.rows), max(c for _, c in setting.rows)
     stated = [context.ops.attention_bytes(_size(setting, queries, c)) for c in (length, 2 * length)]
     if not 0 < stated[0] <= stated[1]:
         raise Mismatch(f"{stated[0]} bytes behind {length} tokens, {stated[1]} behind twice that")

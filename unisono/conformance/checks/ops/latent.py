@@ -170,17 +170,16 @@ def attention(context: Context) -> None:
 )
 def attention_bytes(context: Context) -> None:
     for dtype in context.dtypes:
-        for queries, length in ((1, 700), (300, 300), (200, 1500)):
+        for rows in (((1, 700),), ((300, 300),), ((200, 1500),), ((1, 700),) * 20):
             for count in (None, 40):
-                setting = Setting(
-                    label="", dtype=dtype, rows=((queries, length),), num_selected=count
-                )
-                with context.case(f"{_name(dtype)} {queries} of {length}, {count} selected"):
+                setting = Setting(label="", dtype=dtype, rows=rows, num_selected=count)
+                words = f"{len(rows)} of {rows[0][0]} queries of {rows[0][1]}, {count} selected"
+                with context.case(f"{_name(dtype)} {words}"):
                     _verify_bytes(context, setting)
 
 
 def _verify_bytes(context: Context, setting: Setting) -> None:
-    ((queries, length),) = setting.rows
+    queries, length = sum(n for n, _ in setting.rows), max(c for _, c in setting.rows)
     sizes = [
         LatentAttentionSize(
             num_queries=queries,
