@@ -38,6 +38,9 @@ def pack_edits(
 ) -> list[Edit]:
     """The edits that rows want, in the order in which they act; what they need on the device is
     added to the parcel."""
+    edited = [(i, row) for i, row in enumerate(rows) if _is_edited(row)]
+    if not edited:
+        return []
     kinds = (
         (_repeated, _penalise),
         (_counted, _add),
@@ -47,7 +50,7 @@ def pack_edits(
     )
     edits = []
     for find, change in kinds:
-        found = [(i, *of_row) for i, row in enumerate(rows) if (of_row := find(row)) is not None]
+        found = [(i, *of_row) for i, row in edited if (of_row := find(row)) is not None]
         if found:
             places = torch.cat([i * vocab_size + token_ids for i, token_ids, _ in found])
             amounts = torch.cat([amounts for _, _, amounts in found])
@@ -56,6 +59,12 @@ def pack_edits(
 
 
 _NONE = torch.empty(0)
+
+
+def _is_edited(row: BatchRow) -> bool:
+    params = row.params
+    limited = params.allowed_token_ids is not None or not row.allow_stop
+    return limited or bool(params.logit_bias) or params.has_penalties
 
 
 def _repeated(row: BatchRow) -> Found | None:

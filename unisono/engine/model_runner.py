@@ -152,8 +152,8 @@ class ModelRunner:
             slots=loaded.slots[group],
             block_size=self.block_size,
             window=self.groups[group].window,
-            contexts=None if loaded.tables is None else loaded.contexts,
-            tables=None if loaded.tables is None else loaded.tables[:, group],
+            contexts=None if loaded.held is None else loaded.held.contexts,
+            tables=None if loaded.held is None else loaded.held.tables[:, group],
         )
 
     def _logits(self, hidden: Tensor, indices: list[int]) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Numbers that go to a device in one copy, however many lists they come from."""
+"""Numbers that go to a device in one copy, or come from it in one, however many there are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Parcel"]
+__all__ = ["Parcel", "fetch"]
 
 _FLOATS_PER_WORD = 2
 
@@ -36,16 +36,29 @@ class Parcel:
         parts, self._parts = self._parts, []
         if not parts or parts[0].device == device:
             return parts
-        words = torch.cat([_as_words(part) for part in parts])
+        words = _packed(parts)
         size = words.numel()
         if self._buffer is None or self._buffer.numel() < size:
             self._buffer = torch.empty(2 * size, dtype=torch.int64, device=device)
         sent = self._buffer[:size].copy_(words)
-        pieces = torch.split(sent, [_num_words(part) for part in parts])
-        return [
-            piece.view(part.dtype)[: part.numel()]
-            for piece, part in zip(pieces, parts, strict=True)
-        ]
+        return _unpacked(sent, parts)
+
+
+def fetch(parts: list[Tensor]) -> list[Tensor]:
+    """The same numbers on the host: int64 or float32, each of one dimension."""
+    return parts if parts[0].is_cpu else _unpacked(_packed(parts).cpu(), parts)
+
+
+def _packed(parts: list[Tensor]) -> Tensor:
+    return torch.cat([_as_words(part) for part in parts])
+
+
+def _unpacked(words: Tensor, parts: list[Tensor]) -> list[Tensor]:
+    """Views of ``words``, each like one of the parts."""
+    pieces = torch.split(words, [_num_words(part) for part in parts])
+    return [
+        piece.view(part.dtype)[: part.numel()] for piece, part in zip(pieces, parts, strict=True)
+    ]
 
 
 def _num_words(part: Tensor) -> int:

@@ -7,6 +7,7 @@ found in another.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from unisono.core.batch import BatchRow, RowResult
 from unisono.core.random import uniform
 from unisono.engine.logit_edits import pack_edits
 from unisono.engine.logprobs import logprob_lines, read_logprobs
-from unisono.engine.parcel import Parcel
+from unisono.engine.parcel import Parcel, fetch
 from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["NOT_FINITE", "Sampler"]
@@ -26,9 +27,6 @@ NOT_FINITE = (
     "The logits are not finite: the weights or the dtype do not fit this input, "
     "or its penalties are too strong."
 )
-_NO_TOKEN = -1
-"""In place of a token, for a row whose logits are not finite."""
-
 
 T = TypeVar("T")
 
@@ -53,14 +51,15 @@ class Sampler:
         logprobs = torch.log_softmax(which_shown.of(logits, sent), dim=-1) if shown else None
         for edit in edits:
             edit.apply(logits, sent)
-        finite = _make_finite(logits)
+        tops = logits.amax(-1)
+        _clear_unfit(logits, tops)
         token_ids = self._choose(logits, draw, sent)
-        found = [torch.where(finite, token_ids, _NO_TOKEN)]
+        found = [token_ids, tops]
         if logprobs is not None:
             num_top = max(rows[i].params.logprobs or 0 for i in shown)
             lines = logprob_lines(logprobs, which_shown.of(token_ids, sent), num_top)
             found.append(lines.flatten())
-        return _read(torch.cat(found).cpu(), rows, shown)
+        return _read(fetch(found), rows, shown)
 
     def _choose(self, logits: Tensor, draw: _Draw, sent: list[Tensor]) -> Tensor:
         """Token ids int64 [R]."""
@@ -114,12 +113,11 @@ def _filled(value: T | None) -> T:
     return value
 
 
-def _make_finite(logits: Tensor) -> Tensor:
-    """Which rows are finite, bool [R]; the others become zeros, in place."""
-    finite = logits.amax(-1).isfinite()
-    if not logits.is_cpu or not finite.all():  # to look costs nothing on the host alone
-        logits.masked_fill_(~finite.unsqueeze(1), 0.0)
-    return finite
+def _clear_unfit(logits: Tensor, tops: Tensor) -> None:
+    """Rows whose largest logit [R] is not finite become zeros, in place."""
+    if logits.is_cpu and all(map(math.isfinite, tops.tolist())):
+        return  # to look costs nothing on the host, and to clear would
+    logits.masked_fill_(~tops.isfinite().unsqueeze(1), 0.0)
 
 
 def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
@@ -129,15 +127,17 @@ def _divide(logits: Tensor, temperatures: Tensor) -> Tensor:
     return shifted / temperatures.clamp(min=torch.finfo(shifted.dtype).tiny).unsqueeze(1)
 
 
-def _read(found: Tensor, rows: list[BatchRow], shown: list[int]) -> list[RowResult]:
-    """Results from the tokens of all rows and the lines of those that show log-probabilities."""
-    token_ids, lines = torch.split(found, [len(rows), found.numel() - len(rows)])
+def _read(found: list[Tensor], rows: list[BatchRow], shown: list[int]) -> list[RowResult]:
+    """Results from the tokens and largest logits of all rows, and the lines of those that show
+    log-probabilities."""
+    token_ids, tops, *lines = found
     results = [
-        RowResult(error=NOT_FINITE) if token_id == _NO_TOKEN else RowResult([token_id])
-        for token_id in token_ids.tolist()
+        RowResult([token_id]) if math.isfinite(top) else RowResult(error=NOT_FINITE)
+        for token_id, top in zip(token_ids.tolist(), tops.tolist(), strict=True)
     ]
-    if shown:
-        for i, entry in zip(shown, read_logprobs(lines.view(len(shown), -1)), strict=True):
+    if lines:
+        entries = read_logprobs(lines[0].view(len(shown), -1))
+        for i, entry in zip(shown, entries, strict=True):
             if results[i].error is None:
                 entry = replace(entry, top=entry.top[: rows[i].params.logprobs])
                 results[i].logprobs = [entry]

@@ -17,7 +17,17 @@ from unisono.core.batch import BatchRow
 from unisono.engine.parcel import Parcel
 from unisono.engine.seats import Seats
 
-__all__ = ["StepInputs", "StepTensors"]
+__all__ = ["HeldTables", "StepInputs", "StepTensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTables:
+    """The block tables and contexts of R rows, on the device."""
+
+    contexts: Tensor
+    """int64 [R]."""
+    tables: Tensor
+    """Block ids, int64 [R, G, B]; behind a row's last block anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +42,8 @@ class StepTensors:
     """int64 [T]; None: all 0."""
     slots: list[Tensor]
     """By group: int64 [T]."""
-    contexts: Tensor
-    """int64 [R]."""
-    tables: Tensor | None
-    """Block ids, int64 [R, G, B]; behind a row's last block anything. None: read the lists."""
+    held: HeldTables | None
+    """None: read the lists."""
 
 
 class StepInputs:
@@ -52,19 +60,17 @@ class StepInputs:
         token_ids = parcel.add([token_id for row in rows for token_id in row.token_ids])
         positions = parcel.add([p for row in rows for p in range(row.start, row.end)])
         slots = [parcel.add(self._slots(rows, group)) for group in range(self._num_groups)]
-        contexts = parcel.add([row.end for row in rows])
-        turned = any(row.rope_length for row in rows)
-        lengths = [row.rope_length for row in rows for _ in row.token_ids] if turned else []
-        rope_lengths = parcel.add(lengths)
+        rope_lengths = None
+        if any(row.rope_length for row in rows):
+            rope_lengths = parcel.add([row.rope_length for row in rows for _ in row.token_ids])
         changed = None if tables is None else tables.pack(rows, parcel)
         sent = parcel.send(self._device)
         return StepTensors(
             token_ids=sent[token_ids],
             positions=sent[positions],
-            rope_lengths=sent[rope_lengths] if turned else None,
+            rope_lengths=None if rope_lengths is None else sent[rope_lengths],
             slots=[sent[at] for at in slots],
-            contexts=sent[contexts],
-            tables=None if tables is None or changed is None else tables.refill(sent[changed:]),
+            held=None if tables is None or changed is None else tables.refill(sent[changed:]),
         )
 
     def _slots(self, rows: Sequence[BatchRow], group: int) -> list[int]:
@@ -92,7 +98,8 @@ class _DeviceTables:
         seated = self._seats.seat(rows)
         self._grow(len(self._seats), max(len(t) for row in rows for t in row.block_tables))
         _, num_groups, width = self._by_seat.shape
-        first = parcel.add([row.seat for row in seated])
+        first = parcel.add([row.end for row in rows])
+        parcel.add([row.seat for row in seated])
         parcel.add(
             [
                 (row.seat * num_groups + group) * width + index
@@ -103,13 +110,13 @@ class _DeviceTables:
         parcel.add([block for row in seated for _, _, block in row.changes])
         return first
 
-    def refill(self, sent: list[Tensor]) -> Tensor:
-        """The tables of the step's rows, int64 [R, G, B]."""
-        seats, places, blocks = sent
+    def refill(self, sent: list[Tensor]) -> HeldTables:
+        """The tables of the step's rows."""
+        contexts, seats, places, blocks = sent
         if places.numel():
             self._by_seat.view(-1).index_copy_(0, places, blocks)
         rows = self._by_row[: seats.numel()]
-        return torch.index_select(self._by_seat, 0, seats, out=rows)
+        return HeldTables(contexts, torch.index_select(self._by_seat, 0, seats, out=rows))
 
     def _grow(self, num_seats: int, width: int) -> None:
         seats, num_groups, blocks = self._by_seat.shape
