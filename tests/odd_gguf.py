@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gguf
@@ -55,7 +55,7 @@ _ODD_VALUES: dict[str, bytes] = {
 }
 
 
-def odd_gguf_files(path: Path, count: int, generator: random.Random) -> list[Odd]:
+def odd_gguf_files(path: Path, count: int, generator: random.Random) -> Iterator[Odd]:
     """``count`` of all versions of a file in which one value of its header is an odd one."""
     reader = gguf.GGUFReader(path)
     good = {
@@ -69,10 +69,9 @@ def odd_gguf_files(path: Path, count: int, generator: random.Random) -> list[Odd
     end = 24 + sum(map(len, good.values()))
     num_info_bytes = sum(part.nbytes for one in reader.tensors for part in one.field.parts)
     infos, data = whole[end : end + num_info_bytes], whole[reader.data_offset :]
-    return [
-        Odd(_file(whole[:24], {**good, name: _pair(name, odd)}, infos, data), (name,), odd)
-        for name, odd in chosen
-    ]
+    for name, odd in chosen:
+        pairs = {**good, name: _pair(name, odd)}
+        yield Odd(_file(whole[:24], pairs, infos, data), (name,), odd)
 
 
 def _pair(name: str, odd: str) -> bytes:

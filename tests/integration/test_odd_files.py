@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return of
 
 
-def survives(path: Path, door: Callable[[], object], cases: list[Odd]) -> None:
+def survives(path: Path, door: Callable[[], object], cases: Iterable[Odd]) -> None:
     """Each case, put into the place of ``path``, passes the ``door`` or is refused as it should."""
     refusals = 0
     for case in cases:
