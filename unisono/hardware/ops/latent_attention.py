@@ -153,7 +153,7 @@ def _gather(cache: Tensor, batch: RowBatch) -> Tensor:
     if batch.num_rows == 1:
         return found
     assert batch.hidden is not None
-    return found.masked_fill(unseen(batch.hidden).unsqueeze(-1), 0.0)
+    return found.masked_fill_(unseen(batch.hidden).unsqueeze(-1), 0.0)
 
 
 def _attend_absorbed(

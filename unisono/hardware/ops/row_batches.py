@@ -47,7 +47,8 @@ class RowBatch:
         """The rows' entries of a cache [blocks, block_size, ...] -> [R, S, ...]."""
         if self.adjacent is not None:
             return cache[self.adjacent].flatten(0, 1)[: self.num_keys].unsqueeze(0)
-        return cache[self.blocks].flatten(1, 2)[:, : self.num_keys]
+        found = cache.index_select(0, self.blocks.flatten())
+        return found.view(self.num_rows, -1, *cache.shape[2:])[:, : self.num_keys]
 
     def tiles(self, window: int | None, at_once: int) -> Iterator[tuple[slice, Tensor]]:
         """Runs of at most ``at_once`` queries, and what they do not see of the keys up to that of
