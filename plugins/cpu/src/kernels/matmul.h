@@ -190,7 +190,7 @@ static void tile_ints(const Source& x, long row, const Layout& layout, const Til
         sum = i_add(sum, q);
         i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
       }
-      *to_sum = factor * i_sum(sum);
+      *to_sum = int32_t(uint32_t(factor) * uint32_t(i_sum(sum)));
       to_sum += place.rows;
     }
     for (int i = 0; i < vectors * kLanes / 4; ++i, to += place.rows) *to = words[i];

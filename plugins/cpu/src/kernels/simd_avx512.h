@@ -37,7 +37,16 @@ INLINE I i_or(I a, I b) { return _mm512_or_si512(a, b); }
 INLINE I i_and(I a, I b) { return _mm512_and_si512(a, b); }
 template <int bits> INLINE I i_shift_left(I a) { return _mm512_slli_epi32(a, bits); }
 template <int bits> INLINE I i_shift_right(I a) { return _mm512_srli_epi32(a, bits); }
-INLINE int i_sum(I x) { return _mm512_reduce_add_epi32(x); }
+// Wraps: of values that are no numbers, integers are anything. The compiler's own reduction ends in a
+// signed addition, which may not.
+INLINE int i_sum(I x) {
+  const __m256i eight =
+      _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+  __m128i four =
+      _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
 INLINE I i_load_u16(const uint16_t* p) {
   return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

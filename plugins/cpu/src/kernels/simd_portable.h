@@ -87,7 +87,7 @@ INLINE I i_load(const void* p) {
 }
 INLINE void i_store(void* p, I x) { __builtin_memcpy(p, &x, 64); }
 INLINE I i_add(I a, I b) {
-  EACH a.v[q] += b.v[q];
+  EACH a.v[q] = (I4)((U4)a.v[q] + (U4)b.v[q]);
   return a;
 }
 INLINE I i_or(I a, I b) {
@@ -107,8 +107,8 @@ template <int bits> INLINE I i_shift_right(I a) {
   return a;
 }
 INLINE int i_sum(I x) {
-  const I4 s = (x.v[0] + x.v[1]) + (x.v[2] + x.v[3]);
-  return (s[0] + s[1]) + (s[2] + s[3]);
+  const U4 s = ((U4)x.v[0] + (U4)x.v[1]) + ((U4)x.v[2] + (U4)x.v[3]);
+  return int((s[0] + s[1]) + (s[2] + s[3]));
 }
 template <class T> INLINE I i_widen(const T* p) {
   I r;
