@@ -51,11 +51,24 @@ class StepInputs:
 
     def __init__(self, num_groups: int, block_size: int, device: torch.device) -> None:
         self._num_groups, self._block_size, self._device = num_groups, block_size, device
+        self._holds_tables = device.type != "cpu"
+        self._reset()
+
+    def _reset(self) -> None:
         self._parcel = Parcel()
-        self._tables = None if device.type == "cpu" else _DeviceTables(num_groups, device)
+        holds = self._holds_tables
+        self._tables = _DeviceTables(self._num_groups, self._device) if holds else None
 
     def load(self, rows: Sequence[BatchRow]) -> StepTensors:
-        """Send the inputs of a step to the device."""
+        """Send the inputs of a step to the device. Where that fails, nobody knows which tables
+        arrived: the next step sends all of its own."""
+        try:
+            return self._load(rows)
+        except BaseException:
+            self._reset()
+            raise
+
+    def _load(self, rows: Sequence[BatchRow]) -> StepTensors:
         parcel, tables = self._parcel, self._tables
         token_ids = parcel.add([token_id for row in rows for token_id in row.token_ids])
         positions = parcel.add([p for row in rows for p in range(row.start, row.end)])
