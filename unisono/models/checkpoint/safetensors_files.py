@@ -57,7 +57,7 @@ def weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{index} names {name!r}, which is not a plain file name.")
     missing = [name for name in names if not os.path.isfile(folder / name)]
     if missing:
-        raise CheckpointError(f"{folder} lacks {', '.join(missing)}.", hint=AGAIN)
+        raise CheckpointError(f"{folder} lacks {', '.join(missing):.500}.", hint=AGAIN)
     return [folder / name for name in names]
 
 
