@@ -1,4 +1,4 @@
-"""What torch is asked to do: operations that do work, and requests to wait for the device."""
+"""Counts what torch is asked to do: operations that do work, and waits for the device."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Counting(TorchDispatchMode):
 
 
 def _is_masked(name: str, args: Sequence[Any]) -> bool:
-    """Whether an index is a mask, whose size is that of what is true."""
+    """True where an index is a mask, whose size is that of what is true."""
     if name not in ("index", "index_put", "index_put_"):
         return False
     return any(index is not None and index.dtype == torch.bool for index in args[1])

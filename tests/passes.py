@@ -51,7 +51,7 @@ def logits(
 def one_pass(
     loaded: LoadedModel, hardware: Hardware, token_ids: list[int], kv_dtype: str = "auto"
 ) -> tuple[torch.Tensor, StepContext]:
-    """What a model is given for one sequence in one pass."""
+    """The input of a model for one sequence in one pass."""
     pages = PageLayout.of(layer_caches(loaded.model, loaded.dtype, kv_dtype), BLOCK_SIZE)
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
     runner = ModelRunner(

@@ -1,4 +1,4 @@
-"""What a record says, computed from the record alone, with the ops of the table."""
+"""Computes what a record describes, from the record alone, with the ops of the table."""
 
 from __future__ import annotations
 

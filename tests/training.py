@@ -23,7 +23,7 @@ from unisono.models.training import without_cache
 CONSTANTS = ("e_score_correction_bias", "act_fn.beta", "act_fn.eps", "layer_scalar")
 """No parameters in transformers either."""
 CHOOSING = ".indexer."
-"""What only decides which tokens are seen: no gradient passes a choice."""
+"""Parameters that only decide which tokens are seen: no gradient passes a choice."""
 
 
 def trainable(folder: Path) -> Decoder:
@@ -84,7 +84,7 @@ def _chosen_experts(model: Decoder) -> dict[int, set[int]]:
 
 
 def _is_idle(name: str, model: Decoder, chosen: dict[int, set[int]]) -> bool:
-    """Whether it is a weight of an expert that no token took."""
+    """True where it is a weight of an expert that no token took."""
     path, found, rest = name.rpartition(".experts.")
     if not found:
         return False

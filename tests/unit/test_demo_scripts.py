@@ -1,4 +1,4 @@
-"""What `make demo` runs: it builds kernels where it can, and says once what is missing."""
+"""Scripts of `make demo`: they build kernels where they can, and say once what is missing."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Batch:
 
 @dataclass(slots=True)
 class RowResult:
-    """What the runner found for one row; ``error`` fails that request alone."""
+    """The runner's result for one row; ``error`` fails that request alone."""
 
     token_ids: list[int] = field(default_factory=list)
     """Accepted tokens: at most ``num_logits`` of the row, at least one where it has any."""

@@ -70,13 +70,13 @@ class Child:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """Of a child that was started with a pipe there."""
+        """Standard stream of a child that was started with a pipe there."""
         assert self._process.stdin is not None
         return self._process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
-        """Of a child that was started with a pipe there."""
+        """Standard stream of a child that was started with a pipe there."""
         assert self._process.stdout is not None
         return self._process.stdout
 

@@ -89,7 +89,7 @@ def _writer(kind: type) -> Callable[[Any], Any]:
 
 
 def _item_kind(kind: Any) -> type | None:
-    """Of a list of dataclasses."""
+    """The codec of a list of dataclasses."""
     item = get_args(kind)[0] if get_origin(kind) is list else None
     return item if isinstance(item, type) and dataclasses.is_dataclass(item) else None
 

@@ -79,7 +79,7 @@ class UnsupportedModelError(ModelError):
 
 
 class LayerListError(CheckpointError, UnsupportedModelError):
-    """What a model's configuration says of its layers, one by one, fits neither their number nor
+    """A per-layer list of a model's configuration fits neither their number nor
     the kinds of layers that its family has here."""
 
 

@@ -1,4 +1,4 @@
-"""What a host hands to the engine, and what it gets back each step."""
+"""Requests that a host hands to the engine, and the outputs it gets back each step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TokenLogprob:
 
 @dataclass(slots=True)
 class RequestOutput:
-    """What one step added to one request."""
+    """The output of one step for one request."""
 
     request_id: str
     token_ids: list[int]

@@ -77,7 +77,7 @@ LIMITS = {
     "logprobs": _LOGPROBS,
     "prompt_logprobs": _LOGPROBS,
 }
-"""Of the parameters that are a number."""
+"""Limits of the parameters that are a number."""
 
 
 def check_limits(record: Any) -> None:

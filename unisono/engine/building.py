@@ -140,7 +140,7 @@ R = TypeVar("R", bound=ModelRunner)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one rank holds, which is all where there is one: a device, its weights, its KV cache.
+    """The parts of one rank: a device, its weights, its KV cache.
 
     All ranks come to the same layout, from the same configuration and parts of the same shape.
     """

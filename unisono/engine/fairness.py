@@ -19,9 +19,9 @@ from unisono.engine.sequence import Sequence
 __all__ = ["READ_COST", "WRITE_COST", "FairQueue"]
 
 READ_COST = 1
-"""Of a token that is computed: of the prompt, or of the answer when it is read back."""
+"""Cost of a token that is computed: of the prompt, or of the answer when it is read back."""
 WRITE_COST = 1
-"""Of a token that is generated, in addition; so an answer's token costs twice a prompt's."""
+"""Added cost of a token that is generated; so an answer's token costs twice a prompt's."""
 
 Order = tuple[int, int, int, int]
 

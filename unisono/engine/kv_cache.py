@@ -94,7 +94,7 @@ def peak_blocks(
 
 @dataclass(slots=True)
 class _Held:
-    """What a sequence holds: for each group a table, and how many of its blocks a window left.
+    """The blocks of a sequence: for each group a table, and how many of its blocks a window left.
 
     All tables have one length: where a group needs no block, the null block stands.
     """
@@ -197,7 +197,7 @@ class KVCache:
         return sum(policy.peak_blocks(num_tokens, chunk) for policy in self._policies)
 
     def fits(self, sequence: Sequence, chunk: int) -> bool:
-        """Whether an opened sequence could be computed to its end with the blocks free now."""
+        """True where an opened sequence could be computed to its end with the blocks free now."""
         held = self._held[sequence.id]
         missing = 0
         for policy, table, dropped in zip(

@@ -1,4 +1,4 @@
-"""What requests ask to be done to their logits before a token is chosen: penalties, biases, allowed
+"""Edits of logits that requests ask for before a token is chosen: penalties, biases, allowed
 and forbidden tokens; in one operation of each kind for all rows of a step.
 """
 

@@ -1,4 +1,4 @@
-"""What an engine needs of a device's memory beside the weights, known before any is loaded.
+"""The memory that an engine needs beside the weights, known before any is loaded.
 
 How the KV budget divides into blocks and how long a request they hold, and the most that a step of
 that many tokens takes at once.
@@ -29,7 +29,7 @@ DEFAULT_KV_MEMORY = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Of one rank. ``chunk``: most tokens of a step."""
+    """The memory of one rank. ``chunk``: most tokens of a step."""
 
     pages: PageLayout
     num_blocks: int
@@ -84,7 +84,7 @@ def kv_memory_that_fits(free: int, weight_bytes: int) -> int:
 
 
 def layer_caches(model: Decoder, dtype: torch.dtype, kv_dtype: str) -> list[LayerCache]:
-    """What each layer keeps, keys and values as ``kv_dtype`` says.
+    """The cache of each layer, keys and values in ``kv_dtype``.
 
     Raises:
         ConfigError: no layer keeps anything that it applies to.

@@ -35,7 +35,7 @@ SCORED_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """What a step computed, before tokens are chosen."""
+    """Logits of a step, before tokens are chosen."""
 
     sampled: list[int]
     """Indices of the rows that get a token."""
@@ -132,7 +132,7 @@ class ModelRunner:
         return loaded.token_ids, step
 
     def _plan(self, step: AttentionStep, index: int) -> Any:
-        """What the layers of a group share, as the op says that reads their kind of cache."""
+        """The step data that layers of a group share, made by the op that reads their cache."""
         ops, group = self.hardware.ops, self.groups[index]
         cache = self.kv[group.layers[0]]
         if group.kind in ("full", "window"):

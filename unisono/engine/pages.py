@@ -30,7 +30,7 @@ class PageLayout:
 
     @property
     def page_bytes(self) -> int:
-        """Of a block in one buffer: the same for all, so that it can serve any group."""
+        """Bytes of a block in one buffer: the same for all, so that it can serve any group."""
         return max(layer.page_bytes(self.block_size) for layer in self.layers)
 
     @property

@@ -32,7 +32,7 @@ class Parcel:
         return len(self._parts) - 1
 
     def send(self, device: torch.device) -> list[Tensor]:
-        """What was added since the last time, in order, on ``device``."""
+        """The values added since the last time, in order, on ``device``."""
         parts, self._parts = self._parts, []
         if not parts or parts[0].device == device:
             return parts

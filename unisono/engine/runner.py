@@ -1,4 +1,4 @@
-"""What the engine asks of whoever carries its batches out: a model on a device, or a cost model in
+"""The runner protocol: whoever carries batches out, a model on a device or a cost model in
 virtual time."""
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Sequence:
         return len(self.token_ids) - self.num_computed
 
     def rotate_for(self, length: int) -> bool:
-        """Whether that is another length than before; then nothing cached is of use."""
+        """True where that is another length than before; then nothing cached is of use."""
         if length == self.variant.rope_length:
             return False
         self.variant = replace(self.variant, rope_length=length)

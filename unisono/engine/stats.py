@@ -1,4 +1,4 @@
-"""What an engine tells about itself: plain values, fit for any wire."""
+"""Facts and counters of an engine: plain values, fit for any wire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EngineInfo:
     vocab_size: int
     num_parameters: int
     weight_bytes: int
-    """Of one rank, as are all sizes that follow; ranks hold as much as one another."""
+    """Bytes on one rank, as are all sizes that follow; ranks hold as much as one another."""
     step_weight_bytes: int
     """Read by a step of one token: all but an embedding that is not the head too, and of experts
     those of a token."""
@@ -28,13 +28,13 @@ class EngineInfo:
     activation_bytes: int
     """The most that a step takes at once beside weights and KV cache, counted in advance."""
     kv_dtype: str
-    """Of keys and values; recurrent and latent states are in ``dtype``."""
+    """Dtype of keys and values; recurrent and latent states are in ``dtype``."""
     weight_format: str = "auto"
     """How linear weights are held: as loaded, or quantised."""
     tensor_parallel: int = 1
     """Number of ranks."""
     note: str = ""
-    """What could be better about the device's set-up."""
+    """Advice about the device's set-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What keys and values in the cache depend on, beside the tokens. Pure: no torch, no clock."""
+"""The variant of a sequence: all that its cached keys and values depend on beside tokens. Pure."""
 
 from __future__ import annotations
 

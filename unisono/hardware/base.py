@@ -53,7 +53,7 @@ class Hardware:
     variant_variable: ClassVar[str | None] = None
     """The environment variable that chooses one of ``variants``."""
     shares_host_memory: ClassVar[bool] = False
-    """Whether the device reads the host's own pages, such as those of a mapped file."""
+    """True where the device reads the host's own pages, such as those of a mapped file."""
 
     def __init__(self, index: int = 0) -> None:
         reason = self.missing()
@@ -103,8 +103,8 @@ class Hardware:
 
     @classmethod
     def device_module(cls) -> Any:
-        """What answers for the device where ``torch.accelerator`` does not: ``torch.<device_type>``
-        unless overridden, with any object that has some of those functions. None: there is none.
+        """The module that answers for the device where ``torch.accelerator`` does not:
+        ``torch.<device_type>`` unless overridden, with any object that has some of those functions. None: there is none.
         Asked once ``import_module`` is imported."""
         return runtime.device_module(cls.facts.device_type)
 
@@ -129,7 +129,7 @@ class Hardware:
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:
-        """What is wrong with this kind of device's own set-up, beyond what the facts can tell."""
+        """Findings about this kind of device's own set-up, beyond what the facts can tell."""
         return ()
 
     @classmethod
@@ -145,7 +145,7 @@ class Hardware:
         return runtime.memory_info(self.device, self.device_module())
 
     def memory_use(self) -> MemoryUse:
-        """What torch has taken of it in this process, and the most so far."""
+        """Bytes that torch has taken of it in this process, and the most so far."""
         return runtime.memory_use(self.device, self.device_module())
 
     def reset_peak_memory(self) -> None:

@@ -1,4 +1,4 @@
-"""What is true of a kind of device before one is touched: data, no calls."""
+"""Facts about a kind of device before one is touched: data, no calls."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Facts:
     """Defaults are conservative: what is not said is not assumed."""
 
     name: str
-    """What ``--device`` calls it; names of vendors' hardware are theirs alone."""
+    """The name for ``--device``; names of vendors' hardware are theirs alone."""
     device_type: str
-    """What ``torch.device`` calls it. Several vendors answer to the same type."""
+    """The type for ``torch.device``. Several vendors answer to the same type."""
     vendor: str = ""
     """For people."""
     import_module: str | None = None
@@ -31,7 +31,7 @@ class Facts:
     kv_block_size: int = 16
     """Preferred tokens in a KV block."""
     distributed_backend: str | None = None
-    """What ``torch.distributed`` calls its collectives; None goes through host memory."""
+    """The backend for ``torch.distributed``; None goes through host memory."""
     visible_devices_variable: str | None = None
     """Environment variable that hides devices from a process."""
     ray_resource: str | None = None
@@ -43,7 +43,7 @@ class Facts:
     """The interface whose precision of exp, log, sin, ... the device's kernels have, a key of
     ``math_precision``. None: that of OpenCL's full profile is demanded."""
     features: Collection[str] = frozenset()
-    """Of ``FEATURES``."""
+    """Entries of ``FEATURES``."""
     detection_order: int = 50
     """Lower is asked first; out-of-tree devices come before those that they may imitate."""
     op_table: int | None = None

@@ -1,4 +1,4 @@
-"""What a doctor says: one line about one thing, and what to change."""
+"""A finding of the doctor: one line about one thing, and what to change."""
 
 from __future__ import annotations
 

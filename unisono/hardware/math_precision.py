@@ -23,7 +23,7 @@ from dataclasses import dataclass
 __all__ = ["MATH_APIS", "PRECISION", "ULP", "FunctionError"]
 
 ULP = 2.0**-23
-"""Of a result, at most."""
+"""Largest relative spacing of float32 numbers."""
 _LARGEST = 104.0
 """Beyond it float32's exp is 0 or infinite, and so are errors that grow with its argument."""
 _SATURATED = 10.0

@@ -61,7 +61,7 @@ def _quotient(quota: str, period: str) -> float | None:
 
 
 def _group_folders(root: Path) -> Iterator[Path]:
-    """Of each group that this process is in and of those around it, innermost first."""
+    """Folders of the control groups of this process and of those around them, innermost first."""
     mounts = list(_mounts(root))
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = ([*line.split(":", 2), "", ""])[:3]

@@ -1,4 +1,4 @@
-"""What torch can do with a device, whichever way its build offers it.
+"""Functions of torch for a device, whichever way its build offers them.
 
 ``torch.accelerator`` is asked where the device is the process's accelerator, then the device's own
 module: ``torch.<device type>``, or the ``module`` that is given. Builds of different years and
@@ -92,7 +92,7 @@ def memory_info(device: torch.device, module: Any = None) -> MemoryInfo:
 
 
 def memory_use(device: torch.device, module: Any = None) -> MemoryUse:
-    """What torch has allocated and reserved on the device."""
+    """Bytes that torch has allocated and reserved on the device."""
 
     def read(*names: str) -> int | None:
         value = _ask(device.type, module, names, device.index or 0)
@@ -169,7 +169,7 @@ def set_rng_state(device: torch.device, state: torch.Tensor, module: Any = None)
 
 
 def capability(device: torch.device, module: Any = None) -> dict[str, Any]:
-    """What ``torch.accelerator.get_device_capability`` says, such as ``supported_dtypes``."""
+    """The answer of ``torch.accelerator.get_device_capability``, such as ``supported_dtypes``."""
     answer = _ask(device.type, module, ("get_device_capability",), device.index or 0)
     return answer if isinstance(answer, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Whether ``import torch`` works here, asked in a process of its own.
+"""Tries ``import torch`` in a process of its own.
 
 A vendor's package that torch loads by itself can make ``import torch`` fail: then the package and
 the way out have to be named. Imports no torch.

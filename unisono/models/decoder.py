@@ -141,7 +141,7 @@ class Decoder(nn.Module):
         return 4 * pairs * self.config.num_heads * self.config.head_dim
 
     def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
-        """What each layer keeps of a token."""
+        """The cache of each layer."""
         config = self.config
         heads = (config.num_kv_heads, config.head_dim)
         kv = CacheTensor(planes=2, shape=heads, dtype=str(dtype).removeprefix("torch."))

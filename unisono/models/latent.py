@@ -124,7 +124,7 @@ def read_index(raw: RawConfig, choosing_layers: Iterable[int], *, interleaved: b
 
 
 def _stretch(raw: RawConfig, rope: RopeConfig) -> float:
-    """What YaRN's ``mscale_all_dim`` makes of queries and keys (Peng et al., 2023, as DeepSeek-V2
+    """Factor of queries and keys by YaRN's ``mscale_all_dim`` (Peng et al., 2023, as DeepSeek-V2
     uses it: the rotated part alone has ``mscale`` in its angles)."""
     own = RawConfig(rope.scaling, f"{raw.source}: rope")
     if rope.kind == "default" or not own.get("mscale_all_dim"):

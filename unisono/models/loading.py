@@ -43,11 +43,11 @@ class LoadedModel:
     model_type: str
     dtype: torch.dtype
     num_parameters: int
-    """Of the whole model."""
+    """Parameters of the whole model."""
     weight_format: str
     """``auto`` (as loaded), or the quantised format of the linear weights."""
     are_looked_up: bool
-    """Whether linear weights are codes, for which there are no native products."""
+    """True where linear weights are codes, for which there are no native products."""
     weight_bytes: int
     """On this device."""
     step_weight_bytes: int
@@ -180,7 +180,7 @@ def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype
 def _check_memory(
     weight_bytes: int, reserve: Reserve | None, hardware: Hardware, shard: Shard | None
 ) -> None:
-    """Of the weights alone, or with what must be left beside them."""
+    """Compares the free memory with the weights, and with what must be left beside them."""
     beside = reserve or Reserve()
     free = hardware.memory().free
     sharing = 1 if shard is None else shard.sharing

@@ -47,7 +47,7 @@ class Division:
     def __init__(self, whole: ModelConfig, shard: Shard) -> None:
         size = shard.size
         self.config = divided(whole, size)
-        """Of this rank's model; its vocabulary is whole."""
+        """Configuration of this rank's model; its vocabulary is whole."""
         self.rank, self.size = shard.rank, size
         self.num_kv_pieces = num_kv_pieces(whole.num_kv_heads, size)
         self.vocab_size = whole.vocab_size

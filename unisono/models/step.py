@@ -32,11 +32,11 @@ class StepContext:
     [2, blocks, block_size, Hk, D], the same in 8 bits (``QuantizedKV``), or a tuple of several.
     None: there is no cache, and rows are whole sequences (``without_cache``)."""
     attention: list[AttentionStep]
-    """Of each layer; layers of one cache group share the object."""
+    """Attention step of each layer; layers of one cache group share the object."""
     rope_lengths: Tensor | None = None
     """int64 [T]: the length that each token's sequence is rotated for; None: all 0."""
     shared: dict[str, Any] = field(default_factory=dict)
-    """What a decoder or a layer leaves for later layers of this step."""
+    """Tensors that a decoder or a layer leaves for later layers of this step."""
 
     def keys_and_values(self, ops: PortableOps, layer: int, key: Tensor, value: Tensor) -> LayerKV:
         """Write key and value [T, Hk, D] to the layer's cache, and return what attention reads."""

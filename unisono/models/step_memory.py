@@ -1,4 +1,4 @@
-"""What a step takes beside weights and caches, counted before a model has any memory.
+"""The memory of a step beside weights and caches, counted before a model has any memory.
 
 An upper bound, from the shapes of the modules: every entry counts four bytes, the float32 in which
 kernels compute, and what lives together is added up as the decoder's frames hold it.
@@ -24,16 +24,16 @@ __all__ = ["LargestStep", "step_bytes"]
 
 _ITEM_BYTES = 4
 _STREAMS = 6
-"""Of H entries a token: x and the residual stream before a layer, the sum, and a norm's own."""
+"""Rows of H entries per token: x and the residual stream before a layer, the sum, a norm's own."""
 _COPIES: dict[CacheKind, int] = {"full": 2, "window": 2, "latent": 2, "state": 6}
-"""What lives together of the linear parts of a layer: what is multiplied, and what it becomes; a
+"""Copies of a layer's linear parts that live together: the factors, and the product; a
 recurrence has queries, keys, values and decays of its own in chunks."""
 _ROUTED_COPIES = 6
-"""Of H entries a token and chosen expert: rows by expert, their results, sorted back, weighted."""
+"""Rows of H entries per token and chosen expert: by expert, results, sorted back, weighted."""
 _LOGIT_COPIES = 5
-"""Of V entries a row: logits, scaled by temperature, filtered, and as probabilities."""
+"""Rows of V entries per row: logits, scaled by temperature, filtered, and as probabilities."""
 _SCORED_COPIES = 5
-"""Of V entries a prompt position: logits, their log-softmax, and a comparison that is counted."""
+"""Rows of V entries per prompt position: logits, their log-softmax, a comparison counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class LargestStep:
     num_scored: int
     """Positions of prompts whose logits are looked at together."""
     context: int
-    """Of one row."""
+    """Tokens of the longest row."""
 
 
 def step_bytes(model: Decoder, step: LargestStep) -> int:
@@ -69,7 +69,7 @@ def step_bytes(model: Decoder, step: LargestStep) -> int:
 
 
 def _attention_size(model: Decoder, step: LargestStep, cache: LayerCache) -> AttentionSize:
-    """Of the largest row in a layer; its cache says which heads it has."""
+    """Sizes of the largest row in a layer; its cache says which heads it has."""
     config = model.config
     heads = (config.num_kv_heads, config.head_dim)
     if cache.kind in ("full", "window") and len(cache.tensors[0].shape) == 2:

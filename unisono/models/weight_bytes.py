@@ -18,26 +18,26 @@ __all__ = ["are_looked_up", "held_bytes", "step_bytes", "table_bytes", "tables_o
 
 
 def step_bytes(model: Decoder, num_tokens: int = 1) -> int:
-    """Of all that a step of so many tokens multiplies with or adds, in the form it is held in; of
+    """Bytes of all weights that a step of so many tokens reads, in the form they are held in; of
     experts, those that so many tokens take on average where all are equally likely."""
     unread = sum(_unread_bytes(moe, num_tokens) for moe in model.modules() if isinstance(moe, MoE))
     return held_bytes(model) - int(unread)
 
 
 def held_bytes(model: Decoder) -> int:
-    """Of all but embeddings that are not the head too."""
+    """Bytes of all weights but embeddings that are not the head too."""
     return _bytes_in(model, {id(table.weight) for table in tables_of(model)})
 
 
 def table_bytes(model: Decoder) -> int:
-    """Of the embeddings, but of one that is the head too."""
+    """Bytes of the embeddings, but for one that is the head too."""
     tables = tables_of(model)
     tables = tables[1:] if model.config.tie_embeddings else tables
     return sum(_num_bytes(table.weight) for table in tables)
 
 
 def are_looked_up(model: Decoder) -> bool:
-    """Whether linear weights are held as codes, for which there are no native products."""
+    """True where linear weights are held as codes, for which there are no native products."""
     return any(_is_looked_up(m.weight) for m in model.modules() if isinstance(m, Linear))
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``.
+"""Metrics for Prometheus at ``/metrics``.
 
 Knows numbers; nothing of requests or HTTP. Labels come from short fixed lists: no model text, key
 or address ever becomes one. Each server has its own registry.

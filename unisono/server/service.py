@@ -1,4 +1,4 @@
-"""What the routes share: settings, tokenizer, engine, numbers.
+"""The state that routes share: settings, tokenizer, engine, numbers.
 
 Knows who does what; does little itself.
 """
@@ -104,7 +104,7 @@ class Service:
     def truncated(
         self, token_ids: Sequence[int], params: SamplingParams, body: SamplingFields
     ) -> Sequence[int]:
-        """What is left of a prompt where the client lets it be cut; -1 keeps as much as the context
+        """The end of a prompt that the client lets be cut; -1 keeps as much as the context
         holds beside the answer.
 
         Raises:

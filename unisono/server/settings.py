@@ -21,7 +21,7 @@ _MIN_KEY_LENGTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one client may ask for.
+    """Limits of one request.
 
     Args:
         header_bytes: request line and headers.

@@ -56,7 +56,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """What enters the first layer: rows of a table [V, H] by ids, int64 [T]."""
+    """The input of the first layer: rows of a table [V, H] by ids, int64 [T]."""
 
     table: Tensor
     ids: Tensor

@@ -77,7 +77,7 @@ def _are_packed(*products: StandardLinear) -> bool:
 
 
 def _shape(decoder: StandardDecoder) -> DecoderShape | None:
-    """What the call states once for all layers; None: they differ in it."""
+    """Settings that the call states once for all layers; None: they differ in them."""
     shapes = {
         DecoderShape(
             hidden=len(decoder.norm.weight),

@@ -87,9 +87,9 @@ class NativeCpuOps(CpuOps):
 
     def __init__(self) -> None:
         self.packs = False
-        """Whether any weight is in the native form."""
+        """True where any weight is in the native form."""
         self.decodes = False
-        """Whether any weight is looked up and multiplied by torch."""
+        """True where any weight is looked up and multiplied by torch."""
         self.packed_form = NativeForm(self)
         self.fallbacks: Counter[str] = Counter()
 
@@ -138,7 +138,7 @@ class NativeCpuOps(CpuOps):
         return native.linear(x, weight, _float(bias), dtype=torch.float32)
 
     def _shift(self, x: Tensor, weight: ShiftedWeight) -> Tensor:
-        """What the shifts add: each times the sum of the inputs of its group."""
+        """The part of the output due to shifts: each times the sum of the inputs of its group."""
         sums = torch.unflatten(x.float(), -1, (weight.shifts.shape[1], -1)).sum(-1)
         return native.linear(sums, weight.shifts, None).to(x.dtype)
 
@@ -230,7 +230,7 @@ def pack_quantized(weight: LevelWeight) -> PackedWeight:
 
 
 def _is_packed(expert: Expert) -> bool:
-    """Whether both products are the library's, and nothing else is added."""
+    """True where both products are the library's, and nothing else is added."""
     gate_up, down, *biases = expert
     packed = isinstance(gate_up, PackedWeight) and isinstance(down, PackedWeight)
     return packed and biases == [None, None]

@@ -191,7 +191,7 @@ def empty(case: Case, shard: Shard | None) -> tuple[Decoder, Division | None]:
 
 @pytest.mark.parametrize("case", ALL_CASES.values(), ids=ALL_CASES)
 def test_layers_say_how_they_divide(case: Case) -> None:
-    """Of every tensor of the whole model each rank knows which part it takes."""
+    """Each rank knows which part it takes of every tensor of the whole model."""
     whole, _ = empty(case, None)
     expected = {name: slot.shape for name, slot in find_slots(whole, None).items()}
     try:
@@ -217,7 +217,7 @@ def test_families_know_nothing_of_ranks() -> None:
 
 
 def test_dividing_names_no_family_and_no_module() -> None:
-    """What a family calls its layers is its own."""
+    """Names of a family's layers are its own."""
     modules = [
         name for case in ALL_CASES.values() for name, _ in empty(case, None)[0].named_modules()
     ]

@@ -58,7 +58,7 @@ class Copies(TorchDispatchMode):
 
 
 def on_host(values: Any) -> set[bool]:
-    """Whether the tensors with anything in them are on the host."""
+    """True where the tensors with anything in them are on the host."""
     return {leaf.is_cpu for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dim()}
 
 

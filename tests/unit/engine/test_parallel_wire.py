@@ -1,4 +1,4 @@
-"""What the ranks of an engine say to one another."""
+"""The messages between the ranks of an engine."""
 
 from __future__ import annotations
 

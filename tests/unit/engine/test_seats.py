@@ -1,4 +1,4 @@
-"""What one side knows of block tables, the other can rebuild from differences."""
+"""Block tables of one side are rebuilt on the other from differences."""
 
 from __future__ import annotations
 

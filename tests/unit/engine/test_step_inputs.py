@@ -1,4 +1,4 @@
-"""What arrives on a device for a step: all of its numbers, whatever was sent before."""
+"""The inputs of a step on a device are complete, whatever was sent before."""
 
 from __future__ import annotations
 

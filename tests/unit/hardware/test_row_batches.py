@@ -29,7 +29,7 @@ def on_device(step: AttentionStep) -> AttentionStep:
 
 
 def seen_blocks(plan: BatchPlan) -> list[list[list[int]]]:
-    """Of each row, the blocks that hold a key it sees."""
+    """The blocks of each row that hold a key it sees."""
     found = []
     for batch in plan.batches:
         assert batch.hidden is not None

@@ -1,4 +1,4 @@
-"""What a configuration says of each layer: read in one way, and refused with one error."""
+"""Per-layer lists of a configuration: read in one way, and refused with one error."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_the_error_of_a_long_list_says_how_long_the_context_is() -> None:
 
 
 def say(body: bytes, *cuts: int) -> str:
-    """What is said of a body that arrives in pieces."""
+    """The verdict on a body that arrives in pieces."""
     shape = BodyShape(max_depth=3, context=5)
     ends = sorted({min(cut, len(body)) for cut in cuts})
     for start, end in itertools.pairwise([0, *ends, len(body)]):

@@ -123,7 +123,7 @@ class Ranks:
         return self._dead
 
     def _first_failure(self, *, wait_s: float) -> str | None:
-        """Of the rank that failed first: those that it left alone fail after it."""
+        """The error of the rank that failed first: those that it left alone fail after it."""
         deadline_s = time.monotonic() + wait_s
         while True:
             failures = [member.failure() for member in self._owned.members]
@@ -138,7 +138,7 @@ class Ranks:
 
 
 class _Owned:
-    """What has to be given back: processes, the group, the meeting place, threads."""
+    """Resources to give back: processes, the group, the meeting place, threads."""
 
     def __init__(self, size: int, hardware: Hardware) -> None:
         self.members: list[_Member] = []

@@ -1,4 +1,4 @@
-"""What rank 0 and the other ranks of an engine say to one another, in frames (``core.frames``).
+"""Messages between rank 0 and the other ranks of an engine, in frames (``core.frames``).
 
 A row of a step is what the forward pass needs of it; how tokens are chosen stays with rank 0. Block
 tables travel as differences from what was sent before (``engine.seats``).
@@ -24,7 +24,7 @@ _NO_PARAMS = SamplingParams()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a rank has to know before it can load its part."""
+    """The order to a rank to load its part."""
 
     folder: Path
     config: EngineConfig
@@ -35,7 +35,7 @@ class Start:
 
 @dataclass(slots=True)
 class Row:
-    """What the forward pass needs of a :class:`BatchRow`."""
+    """The part of a :class:`BatchRow` that the forward pass needs."""
 
     token_ids: Sequence[int]
     start: int

@@ -186,7 +186,7 @@ def _processor_name() -> str:
 
 
 def _available_bytes() -> int | None:
-    """What Linux could hand out without swapping, page cache included."""
+    """Bytes that Linux could hand out without swapping, page cache included."""
     try:
         with open("/proc/meminfo", encoding="utf-8") as file:
             for line in file:

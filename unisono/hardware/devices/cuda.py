@@ -18,7 +18,7 @@ class CudaCompatible(Hardware):
     """A vendor whose torch build answers to ``cuda``: the vendor's own command tells whose."""
 
     wants_hip: ClassVar[bool | None] = None
-    """Whether torch must be a HIP build; None takes either."""
+    """True where torch must be a HIP build; None takes either."""
 
     @classmethod
     def missing(cls) -> str | None:

@@ -24,7 +24,7 @@ class Group:
     handle: Any
     through_host: bool
     owns_default: bool
-    """Whether it is the process's default group, of which there can be one."""
+    """True where it is the process's default group, of which there can be one."""
 
     def leave(self) -> None:
         """Nothing is to be sent through the group any more. The handle is dropped before the

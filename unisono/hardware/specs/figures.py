@@ -1,4 +1,4 @@
-"""What the ledger holds: chips, their quantities, and figures that say where they come from."""
+"""Records of the ledger: chips, their quantities, and figures with their sources."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Figure(Evidence):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantity:
-    """What is known of one quantity: exactly one of ``nominal``, ``unsupported``, ``unknown``.
+    """One quantity: exactly one of ``nominal``, ``unsupported``, ``unknown``.
 
     ``unsupported`` is the evidence that the chip has no units for this type. ``measured`` and
     ``conflicts`` (what other sources say) may stand beside any of the three.

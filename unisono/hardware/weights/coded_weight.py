@@ -48,7 +48,7 @@ class CodedWeight(HeldWeight):
     scale_table: Tensor | None = None
     """float32 [256]: what each byte of ``scales`` means."""
     zeros: Tensor | None = None
-    """Of the shape of ``scales``, numbers of any dtype."""
+    """Numbers of any dtype, in the shape of ``scales``."""
     groups: Tensor | None = None
     """int32 [K]: the group of each column."""
 
@@ -116,7 +116,7 @@ class CodedWeight(HeldWeight):
 
 
 def look_up(table: Tensor, codes: Tensor) -> Tensor:
-    """What each of some bytes means."""
+    """The values of some bytes."""
     return table.index_select(0, codes.flatten().int()).view(codes.shape)
 
 

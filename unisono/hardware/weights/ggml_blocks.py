@@ -1,4 +1,4 @@
-"""What the bytes of a block mean, in each of ggml's formats.
+"""Decodes the bytes of a block in each of ggml's formats.
 
 A block is a few bytes with the scales of 32 or 256 consecutive inputs and their levels. Every
 operation is one rounding to float32 in the order of ``gguf-py/gguf/quants.py`` (llama.cpp), so that
@@ -122,7 +122,7 @@ def _q5_k(b: Tensor) -> Steps:
 
 
 def _six_bit_scales(b: Tensor) -> tuple[Tensor, Tensor]:
-    """Of groups of 32, and what is added to them."""
+    """Scales of groups of 32, and their offsets."""
     d = _half(b[:, :4])
     low, high, rest = b[:, 4:8], b[:, 8:12], b[:, 12:16]
     scales = torch.cat((low & 63, rest & 15 | low >> 2 & 48), -1)

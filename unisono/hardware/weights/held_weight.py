@@ -43,7 +43,7 @@ class HeldWeight(ABC):
 
     shape: tuple[int, int]
     unit: ClassVar[str] = "groups"
-    """What consecutive columns are called that cannot be divided."""
+    """Name of consecutive columns that cannot be divided, for messages."""
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from unisono.core.weight_format import WeightFormat
 __all__ = ["ALIGNMENT", "HEAD_BYTES", "PackedForm"]
 
 ALIGNMENT = 64
-"""Of each weight's bytes, in a file and in memory."""
+"""Alignment in bytes of each weight, in a file and in memory."""
 HEAD_BYTES = 128
 """A weight's checksum is among so many of its first bytes, which the file notes beside its name."""
 

@@ -1,4 +1,4 @@
-"""What a checkpoint is: its configuration and its tensors under one set of names."""
+"""The interface of checkpoints: a configuration, and tensors under one set of names."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class StoredWeights(Protocol):
 
     @property
     def formats(self) -> Mapping[str, HeldFormat | None]:
-        """What each can be held as, by the weight's name; None: numbers, multiplied with some that
+        """Held formats by the weight's name; None: numbers, multiplied with some that
         are quantised."""
 
     @property
     def format(self) -> HeldFormat:
-        """What most of them can be held as."""
+        """The held format of most of them."""
 
     def owner(self, tensor_name: str) -> str | None:
         """The quantised weight to which a tensor belongs."""
 
     def is_ignorable(self, tensor_name: str) -> bool:
-        """Whether a tensor carries nothing that a weight needs."""
+        """True where a tensor carries nothing that a weight needs."""
 
     def add(self, tensor_name: str, tensor: Tensor) -> HeldWeight | None:
         """Take a tensor of a quantised weight; the weight, once its last one is there."""
@@ -51,7 +51,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def names(self, path: Path) -> list[str]:
-        """Of the tensors in one of the files, as they are stored."""
+        """Names of the tensors in one of the files, as they are stored."""
 
     @abstractmethod
     def tensors(

@@ -75,7 +75,7 @@ def _declared(folder: Path, config: Mapping[str, Any]) -> Iterator[dict[str, int
 
 
 def _added_tokens(content: str) -> dict[str, int]:
-    """Of ``tokenizer.json``; they stand in front of the vocabulary, which is not read for them."""
+    """The added tokens of ``tokenizer.json``, in front of the vocabulary, which is not read."""
     key = content.find('"added_tokens"')
     start = content.find("[", key)
     if key < 0 or start < 0 or content[key + len('"added_tokens"') : start].strip() != ":":

@@ -101,7 +101,7 @@ class Filling:
         self.fill()
 
     def _is_mapped(self, cache: WeightCache) -> bool:
-        """Whether the model now has its quantised weights in the file."""
+        """True where the model now has its quantised weights in the file."""
         try:
             return cache.load(self._plan)
         except PackedFileError as error:

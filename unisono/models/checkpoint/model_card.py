@@ -41,17 +41,17 @@ original.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizedFolder:
-    """What was written."""
+    """The result of quantising."""
 
     folder: Path
     format: str
     num_quantized: int
     """Linear weights."""
     bits_per_weight: float
-    """Of these, with scales, zeros and shapes."""
+    """Bits per quantised weight, with scales, zeros and shapes."""
     bytes_before: int
     bytes_after: int
-    """Of all tensors."""
+    """Bytes of all tensors."""
 
 
 def model_card(

@@ -37,12 +37,12 @@ class StoredPart:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of the tensor."""
+        """True where it is all of the tensor."""
         return self.view is _whole
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Name for messages."""
         return self.stored if self.is_whole else f"{self.stored} ({self.name})"
 
 
@@ -56,7 +56,7 @@ class CheckpointNames:
     """Beginnings of stored names, of what this model does not need."""
     splits: Sequence[Split] = ()
     root: str = ""
-    """What is in front of every name of the model here, such as ``base_model.model.``."""
+    """The prefix of every name of the model in this checkpoint, such as ``base_model.model.``."""
     base_modules: frozenset[str] = frozenset()
     """Modules whose names lack ``model.`` here, because the checkpoint is of a model without a
     head."""
@@ -75,14 +75,14 @@ class CheckpointNames:
         return self
 
     def is_beside(self, stored: str) -> bool:
-        """Whether a name is of what stands beside the language model: another head, or what is
+        """True where a name is of what stands beside the language model: another head, or what is
         outside its root."""
         return (
             not stored.startswith(self.root) or _OTHER_HEADS.match(self._usual(stored)) is not None
         )
 
     def parts(self, stored: str) -> list[StoredPart]:
-        """What a stored tensor holds; nothing where it is ignored."""
+        """The parts that a stored tensor holds; none where it is ignored."""
         usual = self._usual(stored)
         if usual.startswith(tuple(self.ignored)):
             return []
@@ -115,7 +115,7 @@ class CheckpointNames:
         return stored
 
     def stored(self, name: str) -> str:
-        """What such checkpoints call one of our names; by one of the beginnings, where there are
+        """The name in such checkpoints of one of our names; by one of the prefixes, where there are
         several."""
         begun = False
         for old, new in reversed(self.renamed):

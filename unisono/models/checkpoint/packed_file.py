@@ -120,8 +120,8 @@ def _header(
 
 
 def _digest(spans: Mapping[str, tuple[int, int]], heads: Mapping[str, bytes]) -> str:
-    """Of which bytes are which tensor's, and of how each begins: its checksum tells whether it is
-    whole, this whether it belongs here."""
+    """A digest of the places of the tensors and of how each begins: its checksum tells whether it
+    is whole, this whether it belongs here."""
     tensors = [[name, span, heads[name].hex()] for name, span in sorted(spans.items())]
     return hashlib.sha256(json.dumps(tensors).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What every weight of a model will be held as, decided once, before any is loaded.
+"""The plan of the weights: what each will be held as, decided once, before any is loaded.
 
 Memory checks, the cache of quantised weights, `unisono quantize` and loading read it here.
 """
@@ -31,11 +31,11 @@ class PlannedWeight:
     slot: Slot
     """The module that holds it, its shape, and this rank's share of the checkpoint's."""
     dtype: torch.dtype
-    """Of its numbers, as they are read; they may be rounded to a format then."""
+    """Dtype of its numbers, as they are read; they may be rounded to a format then."""
     format: HeldFormat | None = None
-    """What it is held as; None: as numbers of ``dtype``."""
+    """The held format; None: numbers of ``dtype``."""
     as_stored: bool = False
-    """Whether the checkpoint has it in this form; otherwise it becomes ``format`` here."""
+    """True where the checkpoint has it in this form; otherwise it becomes ``format`` here."""
 
     @property
     def num_bytes(self) -> float:
@@ -81,9 +81,9 @@ class WeightPlan:
         own = None if self.stored is None else self.stored.format
         _check_agreed(own, asked)
         self.format: HeldFormat | None = asked or own
-        """What most linear weights are held as; None where they are numbers."""
+        """The format of most linear weights; None where they are numbers."""
         self.quantizes = asked is not None and asked != own
-        """Whether linear weights are rounded here, whatever the checkpoint has."""
+        """True where linear weights are rounded here, whatever the checkpoint has."""
         self.weights = {name: self._planned(name, slot) for name, slot in slots.items()}
         """Every weight that the model needs, by its name in the checkpoint."""
 
@@ -117,7 +117,7 @@ class WeightPlan:
 
     @cached_property
     def tied_format(self) -> WeightFormat | None:
-        """What a head that is the embedding is rounded to; None where it stays as that is."""
+        """The format of a head that is the embedding too; None where it stays as that is."""
         is_tied = self.model.config.tie_embeddings
         return self.format.of_head if is_tied and isinstance(self.format, WeightFormat) else None
 

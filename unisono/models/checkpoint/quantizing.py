@@ -52,7 +52,7 @@ _DTYPES = {
 
 
 class QuantizePlan:
-    """What a folder would become, everything checked that can be before the first weight is read.
+    """The plan of quantising a folder, checked before the first weight is read.
 
     Raises:
         CheckpointError: (constructor) the folder is incomplete, or contradicts itself.
@@ -114,12 +114,12 @@ class QuantizePlan:
 
     @property
     def tensor_names(self) -> list[str]:
-        """Of the source, in the order in which they are read."""
+        """Tensors of the source, in the order in which they are read."""
         return list(self._sources)
 
     @property
     def num_bytes(self) -> int:
-        """Of all tensors that will be written."""
+        """Bytes of all tensors that will be written."""
         return sum(spec.num_bytes for spec in self._specs.values())
 
     def write(

@@ -34,7 +34,7 @@ _HEADER_ALIGNMENT = 8
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a tensor will be."""
+    """The name, dtype and shape of a tensor to write."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -70,7 +70,7 @@ class TensorWriter:
 
     @property
     def num_bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         return sum(spec.num_bytes for spec in self._specs.values())
 
     def _begin(self, file: BinaryIO, part: Mapping[str, TensorSpec]) -> None:

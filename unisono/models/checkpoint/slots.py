@@ -123,7 +123,7 @@ def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
 
 
 def is_ignorable(model: Decoder, name: str) -> bool:
-    """Whether a checkpoint's tensor carries nothing that the model needs."""
+    """True where a checkpoint's tensor carries nothing that the model needs."""
     tied_head = model.config.tie_embeddings and name == HEAD
     return tied_head or name.endswith(model.ignored_weights)
 

@@ -18,7 +18,7 @@ _GLM_5 = {
     "topk_group": 1,
 }
 _WORDS = {"F": "full", "S": "shared"}
-"""What the letters of a pattern stand for."""
+"""Meaning of the letters of a pattern."""
 
 
 class DeepseekV32(Deepseek):

@@ -33,7 +33,7 @@ class DeltaNetShape:
 
     @property
     def keys(self) -> int:
-        """Of all heads."""
+        """Width of all heads together."""
         return self.num_key_heads * self.key_dim
 
     @property

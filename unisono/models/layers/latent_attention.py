@@ -17,7 +17,7 @@ from unisono.models.step import StepContext
 __all__ = ["LatentAttention", "UpProjection"]
 
 _LATENT_NORM_EPS = 1e-6
-"""Of the norms of the latents, whatever that of the layers is (as in the published code)."""
+"""Epsilon of the norms of the latents, whatever the layers' is (as in the published code)."""
 
 
 class UpProjection(Linear):

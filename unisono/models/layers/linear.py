@@ -35,7 +35,7 @@ class Linear(Described):
 
     bias: Tensor | None
     takes_stored_forms: ClassVar[bool] = True
-    """Whether its weight may stay as a quantised checkpoint holds it."""
+    """True where its weight may stay as a quantised checkpoint holds it."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Linear(Described):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all parts of W are there, which is not prepared yet."""
+        """True where all parts of W are there, which is not prepared yet."""
         return len(self._taken) == len(self.parts)
 
     def prepare(self, format: WeightFormat | None = None) -> None:
@@ -107,7 +107,7 @@ class Linear(Described):
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the weight is no parameter any more, but in a form of the hardware's."""
+        """True where the weight is no parameter any more, but in a form of the hardware's."""
         return "weight" not in self._parameters
 
 

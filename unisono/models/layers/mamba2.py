@@ -39,7 +39,7 @@ class Mamba2Shape:
     conv_width: int
     conv_bias: bool = True
     bias: bool = False
-    """Of projections."""
+    """Bias of the projections."""
 
     @classmethod
     def read(cls, raw: RawConfig) -> Mamba2Shape:
@@ -85,7 +85,7 @@ class Mamba2Shape:
 
     @property
     def rows(self) -> dict[str, int]:
-        """What checkpoints stack in ``in_proj``: the gate, x, b, c, and the time steps."""
+        """Parts that checkpoints stack in ``in_proj``: the gate, x, b, c, and the time steps."""
         own, b, c = self.stacked
         names = ("in_proj_z", "in_proj_x", "in_proj_b", "in_proj_c", "in_proj_dt")
         return dict(zip(names, (own, own, b, c, self.num_heads), strict=True))

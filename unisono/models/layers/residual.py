@@ -24,7 +24,7 @@ __all__ = ["DecoderLayer", "ParallelLayer", "PostNormLayer", "RecurrentLayer", "
 
 
 class _Scaling(Described):
-    """What layers share whose branches are scaled before they join the stream."""
+    """The base of layers whose branches are scaled before they join the stream."""
 
     branch_scale: float
 
@@ -65,7 +65,7 @@ class DecoderLayer(_Scaling):
 
 
 class RecurrentLayer(DecoderLayer):
-    """What stands in place of attention keeps a state; checkpoints call it ``linear_attn``."""
+    """A layer with a recurrent state in place of attention; checkpoints call it ``linear_attn``."""
 
     def __init__(
         self, ops: PortableOps, config: ModelConfig, mixer: nn.Module, mlp: nn.Module

@@ -32,7 +32,7 @@ class Rope:
     """cos and sin for positions [T] -> two float32 [T, rotary_dim / 2]."""
 
     of_positions = True
-    """Whether angles are positions * frequencies, whatever the length of the text."""
+    """True where angles are positions * frequencies, whatever the length of the text."""
 
     def __init__(self, config: RopeConfig, device: torch.device) -> None:
         frequencies, self.scale = find_frequencies(config)

@@ -28,7 +28,7 @@ _FIRST_STEP_S = 600.0
 _NUM_REMEMBERED = 64
 _SHORTEST_S = 0.001
 _LEAST_SHARE = 0.01
-"""Of a processor, below which nothing computes."""
+"""Share of a processor below which nothing computes."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

@@ -61,7 +61,7 @@ class EngineSupervisor:
 
     @property
     def facts(self) -> EngineFacts:
-        """What the engine said of itself when it was ready."""
+        """The engine's description of itself when it was ready."""
         assert self._facts is not None, "the engine has not been started"
         return self._facts
 

@@ -1,4 +1,4 @@
-"""What the API process and the engine process say to one another, in frames (``core.frames``).
+"""Messages between the API process and the engine process, in frames (``core.frames``).
 
 Knows messages, nothing of sockets, processes or HTTP.
 """
@@ -78,12 +78,12 @@ class Abort:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineFacts:
-    """What the API process needs to know of the engine that is running."""
+    """Facts about the running engine that the API process needs."""
 
     max_model_len: int
     vocab_size: int
     note: str = ""
-    """What could be better about the device's set-up."""
+    """Advice about the device's set-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one engine step brought for all requests."""
+    """Outputs of one engine step for all requests."""
 
     outputs: list[RequestOutput]
     rejected: list[tuple[str, UnisonoError]]

@@ -28,7 +28,7 @@ class BodyBudget:
         return found
 
     def take(self, account: BodyAccount, num_bytes: int) -> bool:
-        """Whether there is room for so many more, if need be in place of others."""
+        """True where there is room for so many more, if need be in place of others."""
         if account not in self._open:
             return False
         while self.num_bytes + num_bytes > self._max_bytes:

@@ -42,7 +42,7 @@ class BodyReader:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def read(self, request: Request, check: Callable[[dict[str, Any]], T]) -> T:
-        """What ``check`` makes of the request's body. ``request.state.body`` holds its share of the
+        """Reads the body and hands it to ``check``. ``request.state.body`` holds its share of
         bytes in flight until it is closed, at the latest with the visit.
 
         Raises:

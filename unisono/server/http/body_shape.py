@@ -70,7 +70,7 @@ class BodyShape:
             self.feed(bytes(body[start : start + PIECE_BYTES]))
 
     def begin_text(self) -> None:
-        """What follows is another JSON text; its values count beside those before."""
+        """Begins another JSON text; its values count beside those before."""
         self._escapes = self._in_string = self._in_list = False
 
     def check(self) -> None:
@@ -84,7 +84,7 @@ class BodyShape:
         _check_count("values", self._num_commas, self._max_values)
 
     def _outside(self, piece: bytes) -> bytes:
-        """What of a piece is in no string; nothing more once there are too many of them."""
+        """The bytes of a piece outside strings; none once there are too many of them."""
         if self._escapes:
             piece = b"\\" + piece
         plain = piece.replace(b"\\\\", b"")

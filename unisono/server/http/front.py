@@ -1,4 +1,4 @@
-"""What every request and response has in common, before anything is checked.
+"""Paths, methods and ids of every request and response, before anything is checked.
 
 Paths as clients write them become those of the routes; HEAD is GET without the body; each response
 carries ``x-request-id`` and what a browser needs to know. Pure ASGI.

@@ -19,7 +19,7 @@ class KeyRing:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is no key, and so everyone is let in."""
+        """True where there is no key, and so everyone is let in."""
         return not self._digests
 
     def tenant(self, headers: Mapping[bytes, bytes]) -> str | None:

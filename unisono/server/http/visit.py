@@ -31,7 +31,7 @@ class Visit:
         self.client_left = False
         """Before the response was complete."""
         self.status: int | None = None
-        """Of the response, once it has begun."""
+        """Status of the response, once it has begun."""
         self._receive = receive
         self._send = send
         self._handler = asyncio.current_task()

@@ -82,7 +82,7 @@ class WebOrigins:
             )
 
     def response_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """What tells a browser whether its page may read the response."""
+        """Headers that tell a browser whether its page may read the response."""
         origin = headers.get(b"origin")
         if _ANY in self._origins:
             found = [(b"access-control-allow-origin", b"*")] if origin else []
@@ -150,7 +150,7 @@ class WebOrigins:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address or name."""
+    """True where only this machine reaches the address or name."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

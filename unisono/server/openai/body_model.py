@@ -1,4 +1,4 @@
-"""What all request bodies have in common: how absence, unknown fields and numbers are read.
+"""The base of all request bodies: how absence, unknown fields and numbers are read.
 
 Knows pydantic; no field and no route.
 """

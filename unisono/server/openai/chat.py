@@ -21,7 +21,7 @@ __all__ = ["ChatEvents", "ChatView", "chat_completion"]
 
 @dataclass(frozen=True, kw_only=True)
 class ChatView:
-    """What of the answers is shown.
+    """Options of the rendering.
 
     Args:
         prompt_ids: the prompt, where the client asked for the ids of prompt and answers.

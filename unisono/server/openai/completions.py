@@ -20,7 +20,7 @@ __all__ = ["CompletionEvents", "CompletionView", "completion"]
 
 
 class CompletionView:
-    """What of an answer is shown: with or without its prompt and its log-probabilities.
+    """Options of the rendering: with or without the prompt and log-probabilities.
 
     Args:
         prompts: each stands for ``num_answers_each`` answers in a row.
@@ -58,7 +58,7 @@ class CompletionView:
         return len(self._prompts) * self._num_answers_each
 
     def is_first(self, delta: AnswerDelta | Answer) -> bool:
-        """Whether nothing of this answer has been shown, and so its prompt may be due."""
+        """True where nothing of this answer has been shown, and so its prompt may be due."""
         return delta.index not in self._logprobs
 
     def choice(self, delta: AnswerDelta | Answer) -> dict[str, Any]:

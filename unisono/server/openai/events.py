@@ -1,4 +1,4 @@
-"""What the streams of both generating routes share: the head of each event, and usage.
+"""The parts of a stream that both generating routes share: the head of each event, and usage.
 
 Events are put together from prepared text around the JSON of what is new: a token costs no object
 model.
@@ -40,14 +40,14 @@ class Events(ABC):
         self._after = self._ending(usage if counts else None)
 
     def opening(self) -> bytes:
-        """What comes before the first delta."""
+        """Events before the first delta."""
         return b""
 
     def events(self, deltas: list[AnswerDelta]) -> bytes:
         return "".join(map(self._counted, deltas)).encode()
 
     def closing(self) -> bytes:
-        """What comes behind the last delta."""
+        """Events behind the last delta."""
         return b"" if self._usage is None else self._event("", self._ending(self._usage)).encode()
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Events(ABC):
         return f"{self._before}{choice}{self._after if ending is None else ending}"
 
     def _counted(self, delta: AnswerDelta) -> str:
-        """What is there already may be more than this event tells."""
+        """More may have been sent already than this event tells."""
         if self._counts and self._usage is not None:
             self._num_tokens += len(delta.token_ids)
             self._after = self._ending(replace(self._usage, completion_tokens=self._num_tokens))

@@ -17,11 +17,11 @@ Body = dict[str, Any]
 
 
 class Feature(NamedTuple):
-    """What a field asks for, when it asks for nothing, and what to do instead."""
+    """The meaning of a field: what it asks for, when it asks for nothing, what to do instead."""
 
     name: str
     is_idle: Callable[[Any, Body], bool]
-    """Whether this value, in this body, changes nothing."""
+    """True where this value, in this body, changes nothing."""
     hint: str = ""
 
 

@@ -1,4 +1,4 @@
-"""What a conversation is made of: messages, their parts and tool calls, tools, documents.
+"""The parts of a conversation: messages, their parts and tool calls, tools, documents.
 
 Takes what clients send back of answers, ours and other servers': fields of a response that say
 nothing to a model are known and left out.
@@ -134,7 +134,7 @@ class FunctionCall(Body):
 
 
 def _function_if_empty(value: Any) -> Any:
-    """What is put together from a stream's pieces may lack the type."""
+    """Adds the type, which calls put together from a stream's pieces may lack."""
     return "function" if value == "" else value
 
 
@@ -185,7 +185,7 @@ class ChatMessage(Body):
 
 
 class FunctionSchema(Body):
-    """What else a function says of itself reaches the chat template too."""
+    """Keeps further fields of a function: they reach the chat template too."""
 
     model_config = ConfigDict(extra="allow")
 

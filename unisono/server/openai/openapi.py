@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says beyond what FastAPI finds by itself.
+"""Additions to ``/openapi.json`` beyond what FastAPI finds by itself.
 
 Bodies are checked by ``validation.py``, so their schemas are written here from the same
 models.

@@ -53,7 +53,7 @@ def _plain(message: ChatMessage, shape: BodyShape) -> dict[str, Any]:
 
 
 def _reasoning(message: ChatMessage) -> str | None:
-    """What an assistant thought, by the field or the parts in which its server told it."""
+    """The assistant's reasoning, from the field or the parts in which its server told it."""
     said = message.reasoning_content or message.reasoning or message.thinking
     if said or not isinstance(message.content, list):
         return said

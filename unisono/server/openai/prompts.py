@@ -157,7 +157,7 @@ class PromptEncoder:
                 )
 
     def _variables(self, body: ChatRequest | TokenizeRequest) -> dict[str, Any]:
-        """What the template is told beside the conversation. An effort that no template reads would
+        """Variables of the template beside the conversation. An effort that no template reads would
         be dropped in silence."""
         given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
         name = "reasoning_effort"

@@ -1,4 +1,4 @@
-"""What clients may send: the bodies of all routes, every field bounded.
+"""Request bodies of all routes, every field bounded.
 
 Fields that nobody knows are ignored and named in the log, or refused by a strict server
 (``body_model.py``). What is known beyond these fields is in ``known_fields.py``.
@@ -52,7 +52,7 @@ class StreamOptions(Body):
 
 
 class SamplingFields(Body):
-    """What chat and plain completions have in common."""
+    """Fields that chat and plain completions share."""
 
     model: ModelName | None = None
     stream: bool | None = None
@@ -107,7 +107,7 @@ class ChatRequest(SamplingFields, TemplateFields):
 
 
 def _none_if_false(value: Any) -> Any:
-    """Of chats ``logprobs`` is a flag; switched off it asks for nothing here, too."""
+    """Takes the flag ``logprobs`` of chats; switched off it asks for nothing here, too."""
     return None if value is False else value
 
 

@@ -1,4 +1,4 @@
-"""What the routes answer, for ``/openapi.json`` and its readers.
+"""Response bodies of the routes, for ``/openapi.json`` and its readers.
 
 Responses are put together by hand (``chat.py``, ``completions.py``); a test holds the two together.
 """
@@ -125,7 +125,7 @@ class Completion(Exact):
 
 
 class ModelPermission(Exact):
-    """What may be done with a model: OpenAI's older clients want to know."""
+    """Permissions of a model, which OpenAI's older clients read."""
 
     id: str
     object: Literal["model_permission"] = "model_permission"
@@ -152,7 +152,7 @@ class ModelCard(Exact):
     permission: list[ModelPermission]
     max_model_len: int
     default_sampling_params: dict[str, int | float]
-    """What holds for a request that does not say otherwise; fields not in it are neutral."""
+    """Defaults of a request; fields not in it are neutral."""
 
 
 class ModelList(Exact):

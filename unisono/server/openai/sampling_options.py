@@ -69,7 +69,7 @@ def completion_params(body: CompletionRequest, limits: Limits) -> SamplingParams
 
 
 def has_limit(body: SamplingFields) -> bool:
-    """Whether the client says how many tokens it wants; a default gives way to the context."""
+    """True where the client says how many tokens it wants; a default gives way to the context."""
     return body.max_tokens is not None or getattr(body, "max_completion_tokens", None) is not None
 
 

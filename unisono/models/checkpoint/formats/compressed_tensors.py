@@ -44,7 +44,7 @@ class Form(Protocol):
         """The tensors that stand for a weight [N, K], by last part of the name."""
 
     def held(self, shape: tuple[int, ...]) -> HeldFormat:
-        """What a device holds such a weight as."""
+        """The held format of such a weight."""
 
     def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
         """The weight from tensors of these shapes; raises CheckpointError."""

@@ -108,7 +108,7 @@ class FolderWeights:
         return None if owner is None else owner[0]
 
     def is_ignorable(self, tensor_name: str) -> bool:
-        """Whether a tensor carries nothing that a weight needs."""
+        """True where a tensor carries nothing that a weight needs."""
         last = tensor_name.rpartition(".")[2]
         return last in self._stored.ignored or tensor_name in self._added
 

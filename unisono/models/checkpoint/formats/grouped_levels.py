@@ -40,7 +40,7 @@ class LevelGroups:
 
     @property
     def held(self) -> HeldFormat:
-        """What a device holds such weights as."""
+        """The held format of such weights."""
         if self._fits(self.symmetric):
             return self._levels_format(self.symmetric)
         return self._codes_format()
@@ -50,7 +50,7 @@ class LevelGroups:
         return self.bits in (4, 8) and (symmetric or self.bits == 4) and not size % 32
 
     def _levels_format(self, symmetric: bool) -> WeightFormat:
-        """Of groups no larger than these, that divide them."""
+        """The format with groups no larger than these, that divide them."""
         size = self.group_size or _HELD_GROUPS[0]
         group = next(group for group in _HELD_GROUPS if size % group == 0)
         return WeightFormat(bits=self.bits, symmetric=symmetric, group_size=group)
@@ -123,7 +123,7 @@ class LevelGroups:
         return None if unset or torch.equal(groups.long(), consecutive) else groups.int()
 
     def _split(self, shared: Tensor, columns: int) -> Tensor:
-        """What groups share, for the smaller groups of a device."""
+        """Scales and zeros repeated for the smaller groups of a device."""
         held = self._levels_format(self.symmetric).group_size
         count = -(-columns // held)
         if self.group_size is None or shared.shape[1] == 1:

@@ -122,8 +122,8 @@ def packed_tensors(
 def quantization_config(
     layers: WeightFormat, head: WeightFormat | None, *, kept: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What ``config.json`` says; without a format the head stays as it is, and so do linear layers
-    of the names ``kept``."""
+    """The entry of ``config.json``; without a format the head stays as it is, and so do layers of
+    the names ``kept``."""
     groups = {"group_0": _group("Linear", layers)}
     if head is not None:
         groups["group_1"] = _group("lm_head", head)

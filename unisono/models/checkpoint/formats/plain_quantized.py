@@ -66,7 +66,7 @@ class FloatQuantized:
 
     block: tuple[int | None, int | None]
     exponents: bool = False
-    """Whether scales are bytes that stand for powers of two."""
+    """True where scales are bytes that stand for powers of two."""
 
     def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         tall, wide = self._block_of(shape)

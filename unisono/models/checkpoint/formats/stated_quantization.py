@@ -1,4 +1,4 @@
-"""What a checkpoint says of how its weights are quantised, wherever it says it.
+"""Reads how a checkpoint's weights are quantised, wherever it is stated.
 
 Knows no format.
 """
@@ -15,17 +15,17 @@ __all__ = ["quantization_beside", "stated_quantization"]
 
 _MAX_BYTES = 16 << 20
 _FIELDS = {"quantization_config": None, "compression_config": "compressed-tensors"}
-"""Of ``config.json``; the second is the older name, and of one method."""
+"""Fields of ``config.json``; the second is the older name, used by one method."""
 _FILES = {
     "hf_quant_config.json": "modelopt",
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
 }
-"""What tools wrote before ``config.json`` had a place for it, or still do; and which tools."""
+"""Files that tools wrote before ``config.json`` had a place for it, or still write, by tool."""
 
 
 def stated_quantization(raw: RawConfig) -> RawConfig | None:
-    """What ``config.json`` states; None where it states nothing.
+    """The quantisation that ``config.json`` states, or None.
 
     Raises:
         CheckpointError: it is no object.
@@ -45,7 +45,7 @@ def stated_quantization(raw: RawConfig) -> RawConfig | None:
 
 
 def quantization_beside(folder: Path) -> RawConfig | None:
-    """What a file beside ``config.json`` states; None where there is none.
+    """The quantisation that a file beside ``config.json`` states, or None.
 
     Raises:
         CheckpointError: the file is damaged, or not in its form.

@@ -1,4 +1,4 @@
-"""What every stored format asks of the tensors of a quantised weight."""
+"""Checks of the tensors of a quantised weight that all stored formats share."""
 
 from __future__ import annotations
 

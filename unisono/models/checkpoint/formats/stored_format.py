@@ -41,7 +41,7 @@ class StoredFormat(ABC):
     ignored: ClassVar[tuple[str, ...]] = ()
     """Last parts of names that carry nothing a weight needs, such as scales of activations."""
     may_add_biases: ClassVar[bool] = False
-    """Whether quantised layers may have a ``bias`` of zeros where the model has none."""
+    """True where quantised layers may have a ``bias`` of zeros where the model has none."""
 
     @classmethod
     @abstractmethod
@@ -57,7 +57,7 @@ class StoredFormat(ABC):
     def format_of(
         self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
     ) -> HeldFormat:
-        """What the device will hold a weight of that shape as, from the shapes of its tensors.
+        """The held format of a weight of that shape, from the shapes of its tensors.
 
         Raises:
             CheckpointError: these are not the tensors of such a weight.

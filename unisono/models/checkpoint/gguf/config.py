@@ -82,7 +82,7 @@ def _check_counts(own: Own, file: GgufFile) -> None:
 
 
 def _dtype(file: GgufFile) -> str:
-    """What all matrices are in; bfloat16 where some are quantised."""
+    """The dtype of all matrices; bfloat16 where some are quantised."""
     types = {tensor.type.name for tensor in file.tensors.values() if len(tensor.shape) > 1}
     if types == {"F32"}:
         return "float32"

@@ -1,4 +1,4 @@
-"""What llama.cpp calls the families, their settings and their tensors. A new one is a few lines.
+"""llama.cpp's names of families, settings and tensors. A new family is a few lines.
 
 Names: ``gguf-py/gguf/constants.py``; what its converter does to tensors: ``convert_hf_to_gguf.py``
 (github.com/ggml-org/llama.cpp).

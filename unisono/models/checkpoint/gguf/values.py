@@ -1,4 +1,4 @@
-"""What a GGUF file says about its own architecture, and about rotary positions."""
+"""Reads a GGUF file's architecture and rotary positions."""
 
 from __future__ import annotations
 
