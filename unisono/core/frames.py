@@ -93,7 +93,7 @@ class Link:
         self.closed = False
 
     def receive(self, *, block: bool, alarms: Sequence[socket.socket] = ()) -> list[Any]:
-        """Frames that have arrived; with ``block``, waits for one, or until a socket of ``alarms`` is
+        """Frames that have arrived; with ``block``, waits for one or until one of ``alarms`` is
         readable."""
         if self._early:
             messages, self._early = self._early, []

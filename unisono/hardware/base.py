@@ -104,8 +104,8 @@ class Hardware:
     @classmethod
     def device_module(cls) -> Any:
         """The module that answers for the device where ``torch.accelerator`` does not:
-        ``torch.<device_type>`` unless overridden, with any object that has some of those functions. None: there is none.
-        Asked once ``import_module`` is imported."""
+        ``torch.<device_type>`` unless overridden, with any object that has some of those
+        functions. None: there is none. Asked once ``import_module`` is imported."""
         return runtime.device_module(cls.facts.device_type)
 
     @classmethod
