@@ -1,4 +1,4 @@
-"""What an attention op is told about a step, in host and device form, and what such ops share.
+"""The step as an attention op sees it, in host and device form, and helpers of such ops.
 
 Made once a step and cache group by the runner; every layer of the group reads it.
 """
@@ -43,7 +43,7 @@ class AttentionStep:
 
     @property
     def is_decode(self) -> bool:
-        """Whether every row has one token."""
+        """True where every row has one token."""
         return all(count == 1 for count in self.query_lens)
 
     def tables_from(self, first: Tensor, width: int) -> Tensor:
@@ -65,7 +65,7 @@ class AttentionSize:
     num_kv_heads: int
     head_dim: int
     capped: bool
-    """Whether scores are capped softly."""
+    """True where scores are capped softly."""
 
     @property
     def num_score_copies(self) -> int:

@@ -193,7 +193,7 @@ def stacked_numbers(
 def _run_gathered(
     x: Tensor, ids: Tensor, experts: StackedExperts, act_mul: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """What each token's experts give, [T, k, H]: each on one token, by a copy of its weights."""
+    """Outputs of each token's experts, [T, k, H]: each on one token, by a copy of its weights."""
     rows, flat = x.repeat_interleave(ids.shape[1], 0).unsqueeze(1), ids.flatten()
     at_once = max(1, _AT_ONCE // (experts.gate_up[0].numel() + experts.down[0].numel()))
     outputs = [
@@ -223,7 +223,7 @@ def _run_all(
 
 
 def _own(given: Tensor, ids: Tensor) -> Tensor:
-    """Of what all experts give all tokens [E, T, H], what each token's own do, [T, k, H]."""
+    """Selects each token's own outputs, [T, k, H], from those of all experts, [E, T, H]."""
     index = ids.T.unsqueeze(-1).expand(-1, -1, given.shape[2])
     return given.gather(0, index).transpose(0, 1)
 

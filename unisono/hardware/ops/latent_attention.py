@@ -55,7 +55,7 @@ class _Sizes:
         return cls(latent, cache.shape[2] - latent, up[0].shape[1], up[1].shape[1])
 
     def absorbs(self, num_queries: int, context: int, num_selected: int | None) -> bool:
-        """Whether a row's products are fewer, for each head, with the queries brought to the
+        """True where a row's products are fewer, for each head, with the queries brought to the
         latents than with the latents brought to keys and values.
 
         Absorbed, each query passes W once and meets latents; expanded, each token of the context
@@ -147,7 +147,7 @@ class LatentAttentionOps:
 
 
 def _gather(cache: Tensor, batch: RowBatch) -> Tensor:
-    """What the rows have in the cache, [R, S, D]; zeros behind the end of a shorter row, where
+    """Cached latents of the rows, [R, S, D]; zeros behind the end of a shorter row, where
     anything may be, also NaN, and 0 * NaN is not 0."""
     found = batch.gather(cache)
     if batch.num_rows == 1:
@@ -263,12 +263,12 @@ def _tiles(count: int, size_of_one: int) -> list[slice]:
 
 
 def _most_held(count: int, size_of_one: int) -> int:
-    """Of ``_tiles``."""
+    """Bytes of ``_tiles``."""
     return min(count * size_of_one, max(_NUMBERS_AT_ONCE, size_of_one))
 
 
 def _unselected(selected: Tensor, num_keys: int) -> Tensor:
-    """What queries do not see that see ``selected`` [R, n, S] alone, bool [R, n, num_keys]."""
+    """Mask of keys outside ``selected`` [R, n, S], bool [R, n, num_keys]."""
     shape = (*selected.shape[:2], num_keys + 1)
     hidden = torch.ones(shape, dtype=torch.bool, device=selected.device)
     hidden.scatter_(2, torch.where(selected < 0, num_keys, selected), False)

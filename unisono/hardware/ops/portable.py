@@ -147,7 +147,7 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
     # -- mixtures of experts ----------------------------------------------------------------
 
     stacks_experts: bool = True
-    """Whether ``moe_experts`` gets ``StackedExperts`` where the weights are numbers."""
+    """True where ``moe_experts`` gets ``StackedExperts`` where the weights are numbers."""
 
     def moe_route(
         self, logits: Tensor, routing: Routing, correction: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What a recurrent op is told about a step: which tokens go on from which state.
+"""The step as a recurrent op sees it: which tokens go on from which state.
 
 A page of the cache holds one state. A layer leaves there the state behind a block's last token, or,
 while the block is filling, behind its newest one. A row is cut at the ends of its blocks, so that

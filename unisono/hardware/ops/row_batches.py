@@ -33,7 +33,7 @@ class RowBatch:
 
     num_rows: int
     num_queries: int
-    """Of each row, n."""
+    """Queries of each row, n."""
     num_keys: int
     """S."""
     blocks: Tensor

@@ -69,7 +69,7 @@ class StandardAttention:
     num_kv_heads: int
     head_dim: int
     scale: float
-    """Of scores."""
+    """Factor of attention scores."""
     qkv: StandardLinear
     """[(Hq + 2 Hk) * D, H]: rows of the query heads, the key heads, the value heads."""
     output: StandardLinear
@@ -110,8 +110,8 @@ class StandardDecoder:
     layers: tuple[StandardLayer, ...]
     norm: StandardNorm
     rotation: Rotation
-    """Of all layers."""
+    """Records of all layers."""
 
 
 Standard = StandardDecoder | StandardLayer | StandardAttention | StandardMLP
-"""What is offered to ``PortableOps.fuse``. ``step`` is a ``StepContext``."""
+"""A record offered to ``PortableOps.fuse``. ``step`` is a ``StepContext``."""
