@@ -42,7 +42,7 @@ class LargestStep:
 
     num_tokens: int
     num_rows: int
-    """That get a token."""
+    """Rows, each of which may get a token."""
     num_scored: int
     """Positions of prompts whose logits are looked at together."""
     context: int
@@ -75,6 +75,7 @@ def _attention_size(model: Decoder, step: LargestStep, cache: LayerCache) -> Att
     if cache.kind in ("full", "window") and len(cache.tensors[0].shape) == 2:
         heads = (cache.tensors[0].shape[0], cache.tensors[0].shape[1])
     return AttentionSize(
+        num_rows=step.num_rows,
         num_queries=step.num_tokens,
         context=step.context,
         window=cache.window,
@@ -99,6 +100,7 @@ def _attention_bytes(model: Decoder, step: LargestStep, caches: list[LayerCache]
 
 def _latent_size(config: ModelConfig, shape: LatentShape, step: LargestStep) -> LatentAttentionSize:
     return LatentAttentionSize(
+        num_rows=step.num_rows,
         num_queries=step.num_tokens,
         context=step.context,
         num_heads=config.num_heads,

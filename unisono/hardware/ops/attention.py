@@ -56,10 +56,13 @@ class AttentionStep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionSize:
-    """One row of a step, as far as memory goes."""
+    """The largest step, as far as the memory of attention goes."""
 
+    num_rows: int
     num_queries: int
+    """Tokens of all rows."""
     context: int
+    """Tokens of the longest row."""
     window: int | None
     num_heads: int
     num_kv_heads: int

@@ -27,10 +27,14 @@ query, or of one head, are more."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentAttentionSize:
-    """One row of a step, as far as memory goes; 0 index heads where nothing is selected."""
+    """The largest step, as far as the memory of attention goes; 0 index heads where nothing is
+    selected."""
 
+    num_rows: int
     num_queries: int
+    """Tokens of all rows."""
     context: int
+    """Tokens of the longest row."""
     num_heads: int
     latent_dim: int
     rotated_dim: int
@@ -115,13 +119,14 @@ class LatentAttentionOps:
         return plan.join(outputs, query.new_empty((*query.shape[:2], sizes.value)))
 
     def latent_attention_bytes(self, size: LatentAttentionSize) -> int:
-        """The most that ``latent_attention`` and ``select_keys`` take at once for a step of
-        ``size.num_queries`` tokens, in one row or in many, beside what they are given and their
-        results."""
+        """Bytes that ``latent_attention`` and ``select_keys`` take at most for a step of ``size``,
+        its tokens divided among its rows in any way, beside arguments and results."""
         context, cached = size.context, size.latent_dim + size.rotated_dim
         heads = max(size.num_heads, size.num_index_heads)
         one_query = context * (heads + (cached if size.num_index_heads else 0))
-        keys = max(context, min(size.num_queries * context, _NUMBERS_AT_ONCE // cached))
+        keys = max(
+            context, min(min(size.num_rows, size.num_queries) * context, _NUMBERS_AT_ONCE // cached)
+        )
         one_head = keys * (size.key_dim + size.value_dim)
         scores = 4 * max(_most_held(size.num_queries, one_query), one_query * (keys // context))
         expanded = 4 * _most_held(size.num_heads, one_head) + 2 * size.rotated_dim * keys

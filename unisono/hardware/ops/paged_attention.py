@@ -81,13 +81,14 @@ class PagedAttentionOps:
         return plan.join(outputs, torch.empty_like(query))
 
     def attention_bytes(self, size: AttentionSize) -> int:
-        """The most that ``attention`` takes at once for a step of ``size.num_queries`` tokens, in
-        one row or in many, beside its query and its result."""
+        """Bytes that ``attention`` takes at most for a step of ``size``, its tokens divided among
+        its rows in any way, beside its query and its result."""
         heads, head = size.num_heads, size.head_dim
+        num_rows = min(size.num_rows, size.num_queries)
         queries = _queries_at_once(size.num_queries, heads, size.context)
         per_key = (size.num_score_copies + 1) * heads + 2
         one_row = size.context * (_KV_COPIES * size.num_kv_heads * head + queries * per_key)
-        together = min(size.num_queries * size.context, _KEYS_AT_ONCE // (size.num_kv_heads * head))
+        together = min(num_rows * size.context, _KEYS_AT_ONCE // (size.num_kv_heads * head))
         batch = together * (_KV_COPIES * size.num_kv_heads * head + per_key)
         return 4 * (max(one_row, batch) + 3 * size.num_queries * heads * head)
 

@@ -46,6 +46,7 @@ def _verify(context: Context, setting: Setting) -> None:
 
 def _size(setting: Setting, queries: int, length: int) -> AttentionSize:
     return AttentionSize(
+        num_rows=len(setting.rows),
         num_queries=queries,
         context=length,
         window=setting.window,

@@ -182,6 +182,7 @@ def _verify_bytes(context: Context, setting: Setting) -> None:
     queries, length = sum(n for n, _ in setting.rows), max(c for _, c in setting.rows)
     sizes = [
         LatentAttentionSize(
+            num_rows=len(setting.rows),
             num_queries=queries,
             context=longer,
             num_heads=setting.heads,
