@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.checkpoints import oracle
 from tests.gguf_files import write_gguf
 from tests.gguf_tokenizers import add_byte_level
-from tests.unit.text.conftest import qwen, save
+from tests.small_tokenizers import qwen, save
 from unisono import LLM, SamplingParams
 from unisono.cli.app import app
 from unisono.cli.serve import default_model_name

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import oracle
 from tests.gguf_files import write_gguf
 from tests.gguf_tokenizers import add_byte_level, add_sentencepiece
-from tests.unit.text.conftest import llama2, qwen
+from tests.small_tokenizers import llama2, qwen
 from tests.waiting import computing_at_most
 from unisono.core.errors import UnisonoError
 from unisono.gguf import GgufFile

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from tests.gguf_tokenizers import add_byte_level, add_sentencepiece, write_tokenizer
-from tests.unit.text.conftest import CORPUS, gemma, llama2, llama3, qwen
+from tests.small_tokenizers import CORPUS, gemma, llama2, llama3, qwen
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.text import Tokenizer
 from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS

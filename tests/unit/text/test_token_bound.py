@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from tests.unit.text.conftest import STYLES
+from tests.small_tokenizers import STYLES
 from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.text import Tokenizer, token_bound
 from unisono.text.token_bound import read_token_bound
