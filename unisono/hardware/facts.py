@@ -47,8 +47,8 @@ class Facts:
     detection_order: int = 50
     """Lower is asked first; out-of-tree devices come before those that they may imitate."""
     op_table: int | None = None
-    """``OP_TABLE_VERSION`` that a package's own ops were written for: with another unisono does not
-    use them. None: it has no ops of its own."""
+    """``OP_TABLE_VERSION`` that a package's own ops were written for: a unisono with another one
+    refuses the package. None: it has no ops of its own, or does not say."""
     rests_on: tuple[str, ...] = ()
     """Public sources of what this file claims."""
 

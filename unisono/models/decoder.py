@@ -1,7 +1,7 @@
 """The decoder that the dense families share.
 
-Knows no checkpoint format and no device: weights come through ``weight_slots``, arithmetic through
-the hardware's ops. A family overrides what differs.
+Knows no checkpoint format and no device: ``checkpoint/filling.py`` brings the weights, the
+hardware's ops the arithmetic. A family overrides what differs.
 """
 
 from __future__ import annotations

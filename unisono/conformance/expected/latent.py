@@ -1,6 +1,6 @@
 """Attention over latents by its definition, in float64, with a bound for each entry.
 
-The bounds are those of ``expected_attention``, for keys k = W c and values v = U c of a latent c:
+The bounds are those of ``expected/attention.py`` for keys k = W c and values v = U c of a latent c.
 ``up`` may be taken to the query or to the latents, and what comes out is rounded to the dtype of
 the cache. Either way a score is off by at most scale |q| |W| |c| times the errors of both sums and
 of that rounding, and a result likewise by sum_j p_j |U| |c_j| times them.

@@ -39,7 +39,8 @@ class AttentionStep:
     """``block_tables`` on the device, int64 [R, B], with any blocks behind a row's own; None: only
     the lists are there, as on a device that reads the host's memory."""
     plan: Any = field(default=None)
-    """Whatever the hardware's ``plan_attention`` prepared for all layers of this step."""
+    """The result of ``plan_attention``, or of the op that plans for another kind of cache: for all
+    layers of a cache group in this step."""
 
     @property
     def is_decode(self) -> bool:

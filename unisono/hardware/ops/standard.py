@@ -110,7 +110,7 @@ class StandardDecoder:
     layers: tuple[StandardLayer, ...]
     norm: StandardNorm
     rotation: Rotation
-    """Records of all layers."""
+    """The same in every layer."""
 
 
 Standard = StandardDecoder | StandardLayer | StandardAttention | StandardMLP

@@ -1,7 +1,7 @@
 """From a model folder to one with quantised linear weights, tensor by tensor.
 
-The levels are those of ``hardware.quantized``, so that the new folder answers as the old one does
-with ``weights`` set to the same format. Knows no command line.
+The levels are those of ``hardware/weights/quantized.py``, so that the new folder answers as the old
+one does with ``weights`` set to the same format. Knows no command line.
 """
 
 from __future__ import annotations

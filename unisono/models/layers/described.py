@@ -12,7 +12,7 @@ __all__ = ["Described", "standard_of"]
 class Described(nn.Module):
     """A module that may have a record of what it computes (``hardware/ops/standard.py``).
 
-    A subclass computes something else. It has no record unless it defines ``standard`` itself.
+    A subclass may compute something else: it has no record unless it defines ``standard`` itself.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -1,7 +1,6 @@
 """How layers divide among the ranks of one model: what they say of themselves, as data.
 
-A layer says so in attributes of these names; ``models/parallel.py`` reads them here, and knows no
-layer by its name:
+A layer says so in attributes of these names, which ``models/parallel.py`` reads:
 
 - ``splits``: how each parameter, or part of a linear layer, divides. What is not named is whole on
   every rank.

@@ -1,7 +1,6 @@
 """A model's chat templates: which one, with which variables, and where its text ends.
 
-Knows the conventions that transformers set for templates; the rendering itself is done by
-``template_process``.
+Knows the conventions that transformers set for templates; ``process.py`` renders them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a checkpoint stores linear weights that are quantised: what every format has in common.
 
-Each format is a file of its own (``compressed_tensors.py``) that a line in ``_METHODS`` names.
+Each format is a file of its own, such as ``gptq.py``, that a line in ``_METHODS`` names.
 Knows no device and no model.
 """
 
