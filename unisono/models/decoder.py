@@ -69,6 +69,8 @@ class Decoder(nn.Module):
         return ScaledEmbedding(ops, config.vocab_size, config.hidden_size, config.embedding_scale)
 
     def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
+        """Called (x [T, H], residual, rope, step) -> (branch [T, H], residual); the next norm adds
+        the two (``layers/residual.py``)."""
         return DecoderLayer(
             ops,
             config,
