@@ -103,6 +103,9 @@ class Engine(Generic[R]):
         except Exception as error:
             _log.exception("a step of %d rows failed", len(batch.rows))
             return self.scheduler.step_failed(batch, f"{type(error).__name__}: {error}")
+        except BaseException:  # such as Ctrl-C, after which the engine may be used again
+            self.scheduler.step_undone(batch)
+            raise
         ran = self.clock.now()
         outputs = self.scheduler.complete(batch, results)
         self.timings.schedule_s += scheduled - started

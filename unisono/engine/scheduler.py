@@ -431,18 +431,18 @@ class Scheduler:
         return RequestOutput(sequence.id, [], finish_reason="error", error=error)
 
     def step_failed(self, batch: Batch, error: str) -> list[RequestOutput]:
-        """The runner raised. A row that ran alone fails; of several, each is tried alone next.
-
-        Nothing of the step is kept: its rows start anew, and their blocks are not shared.
-        """
-        sequences = [self._running[row.request_id] for row in batch.rows]
-        if len(sequences) == 1:
-            return [self._fail(sequences[0], error)]
-        for sequence in sequences:
-            self.kv.retract(sequence)
-            self._preempt(sequence)
+        """The runner raised. A row that ran alone fails; of several, each is tried alone next."""
+        if len(batch.rows) == 1:
+            return [self._fail(self._running[batch.rows[0].request_id], error)]
+        self.step_undone(batch)
         self._suspects = {row.request_id: row.end for row in batch.rows}
         return []
+
+    def step_undone(self, batch: Batch) -> None:
+        """Nothing of the step is kept: its rows start anew, and their blocks are not shared."""
+        for sequence in [self._running[row.request_id] for row in batch.rows]:
+            self.kv.retract(sequence)
+            self._preempt(sequence)
 
 
 class _Step:

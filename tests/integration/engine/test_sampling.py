@@ -507,6 +507,28 @@ def test_a_step_that_raises_fails_the_culprits_alone(
     assert answers(batch, MATES) == expected
 
 
+def test_an_interrupted_step_leaves_nothing_that_a_later_request_could_share(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = answers(engine(folder), PROMPTS)
+    batch = engine(folder)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for i, prompt in enumerate(PROMPTS):
+        batch.add(request(i, prompt))
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.runner.model.layers[-1], "forward", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            batch.step()
+    for i in range(len(PROMPTS)):
+        batch.abort(str(i))
+    assert is_free(batch)
+    assert answers(batch, PROMPTS) == expected
+    assert batch.stats().prefix_hit_tokens == 0
+
+
 # -- requests that are refused or taken back --------------------------------------------------
 
 

@@ -530,6 +530,21 @@ def test_the_request_at_fault_is_found_behind_its_first_chunk() -> None:
     assert engine.tokens["good"] == answer(range(100, 124), 4)
 
 
+def test_a_step_that_is_undone_leaves_nothing_to_share_and_its_rows_go_on() -> None:
+    engine = Engine()
+    engine.add("old", range(30, 35))
+    engine.step()
+    engine.add("left", range(9))
+    engine.add("kept", range(9))
+    engine.scheduler.step_undone(engine.scheduler.schedule())
+    engine.scheduler.abort("left")
+    assert engine.step() == {"old": (0, 6), "kept": (0, 9)}
+    engine.run()
+    assert engine.tokens["kept"] == answer(range(9), 4)
+    assert engine.tokens["old"] == answer(range(30, 35), 4)
+    assert engine.is_empty()
+
+
 # -- what is refused ------------------------------------------------------------------------
 
 
