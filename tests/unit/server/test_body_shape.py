@@ -25,6 +25,8 @@ WORST = {
     "short lists": (b"[" + b"[1,1]," * (SIZE // 6) + b"[1]]", "lists and objects"),
     "deep lists": (b"[" * (SIZE // 2) + b"]" * (SIZE // 2), "lists and objects"),
     "a little too deep": (b"[" * 65 + b"]" * 65, "64 levels"),
+    "deep and never closed": (b'{"a":' * 65, "64 levels"),
+    "far too deep and hardly closed": (b"[" * 60_000 + b"]" * 9, "64 levels"),
     "many keys": (b"{" + b'"a":1,' * (SIZE // 6) + b'"b":1}', "strings"),
     "many texts": (b"[" + b'"",' * (SIZE // 3) + b'""]', "strings"),
     "many messages": (

@@ -124,9 +124,9 @@ class BodyShape:
         for _ in range(self._max_depth):
             shorter = brackets.replace(b"[]", b"")
             if len(shorter) == len(brackets):
-                return  # none left, or unbalanced: the parser says where
+                break  # none left, or unbalanced: the parser says where
             brackets = shorter
-        if brackets:
+        if b"[]" in brackets or brackets.count(b"[") > self._max_depth:
             message = f"The body is nested deeper than {self._max_depth} levels."
             raise bad_request(message, code="invalid_json")
 
