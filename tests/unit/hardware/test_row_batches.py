@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from unisono.conformance.paging import make_step
 from unisono.hardware import AttentionStep, PortableOps
+from unisono.hardware.ops.attention import AttentionSize
 from unisono.hardware.ops.row_batches import BatchPlan, plan_batches
 
 CPU = torch.device("cpu")
@@ -80,3 +87,58 @@ def test_a_plan_of_another_shape_is_a_new_one() -> None:
     again = ops.plan_attention(longer, kv, into=first)
     assert again.batches[0].num_keys == 31
     assert again.batches[0].blocks is not first.batches[0].blocks
+
+
+def test_rows_together_are_counted_in_whole_blocks() -> None:
+    """Blocks are long where a model keeps states as well."""
+    step, _ = make_step([(1, 3)] * 8, block_size=64)
+    plan = plan_batches(step, CPU, entry_size=1, at_once=4 * 64)
+    assert [batch.num_rows for batch in plan.batches] == [4, 4]
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors have had at once which were made meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._held: dict[int, tuple[int, list[weakref.ref[Tensor]]]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves(args) if isinstance(x, Tensor)}
+        for x in (x for x in tree_leaves(out) if isinstance(x, Tensor)):
+            storage = x.untyped_storage()
+            if storage.data_ptr() in self._held or storage.data_ptr() not in given:
+                _, views = self._held.get(storage.data_ptr(), (0, []))
+                self._held[storage.data_ptr()] = storage.nbytes(), [*views, weakref.ref(x)]
+        self._held = {
+            at: (size, views)
+            for at, (size, views) in self._held.items()
+            if any(view() is not None for view in views)
+        }
+        self.peak = max(self.peak, sum(size for size, _ in self._held.values()))
+        return out
+
+
+@pytest.mark.parametrize("rows", [[(11, 512)] * 8, [(1, 512)] * 8, [(88, 512)]])
+def test_attention_takes_no_more_than_it_says(rows: list[tuple[int, int]]) -> None:
+    step, num_blocks = make_step(rows, block_size=16)
+    ops, kv = PortableOps(), torch.randn(2, num_blocks, 16, 1, 128)
+    size = AttentionSize(
+        num_rows=len(rows),
+        num_queries=sum(step.query_lens),
+        context=512,
+        window=None,
+        num_heads=16,
+        num_kv_heads=1,
+        head_dim=128,
+        capped=False,
+    )
+    query = torch.randn(size.num_queries, 16, 128)
+    step.plan = ops.plan_attention(step, kv)
+    with torch.inference_mode(), Peak() as taken:
+        ops.attention(query, kv, step, scale=0.1)
+    assert taken.peak <= ops.attention_bytes(size)

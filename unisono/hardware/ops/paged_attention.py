@@ -88,8 +88,9 @@ class PagedAttentionOps:
         queries = _queries_at_once(size.num_queries, heads, size.context)
         per_key = (size.num_score_copies + 1) * heads + 2
         one_row = size.context * (_KV_COPIES * size.num_kv_heads * head + queries * per_key)
-        together = min(num_rows * size.context, _KEYS_AT_ONCE // (size.num_kv_heads * head))
-        batch = together * (_KV_COPIES * size.num_kv_heads * head + per_key)
+        most = _KEYS_AT_ONCE // (size.num_kv_heads * head)
+        keys, scored = (min(n * size.context, most) for n in (num_rows, size.num_queries))
+        batch = keys * _KV_COPIES * size.num_kv_heads * head + scored * per_key
         return 4 * (max(one_row, batch) + 3 * size.num_queries * heads * head)
 
 

@@ -144,18 +144,18 @@ def _batches(step: AttentionStep, most: int) -> Iterator[list[int]]:
     for row, count in enumerate(step.query_lens):
         by_count.setdefault(count, []).append(row)
     for count, rows in by_count.items():
-        seen = [_num_seen(step, row) for row in rows]
-        if len(rows) * count * max(seen) <= most:
+        if len(rows) * count * _num_read(step, rows) <= most:
             yield rows
         else:
-            yield from _split(sorted(zip(seen, rows, strict=True)), most // count)
+            ordered = sorted(rows, key=lambda row: _num_seen(step, row))
+            yield from _split(step, ordered, most // count)
 
 
-def _split(rows: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
-    """Runs of rows, each (tokens that are seen, row) and the shortest first."""
+def _split(step: AttentionStep, rows: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Runs of rows, the shortest first."""
     run: list[int] = []
-    for seen, row in rows:
-        if run and (len(run) + 1) * seen > most:
+    for row in rows:
+        if run and (len(run) + 1) * _num_read(step, [row]) > most:
             yield run
             run = []
         run.append(row)
@@ -177,6 +177,11 @@ def _num_seen(step: AttentionStep, row: int) -> int:
 def _width(step: AttentionStep, rows: Sequence[int]) -> int:
     """Blocks that hold the keys of the row that sees most."""
     return -(-max(_num_seen(step, row) for row in rows) // step.block_size)
+
+
+def _num_read(step: AttentionStep, rows: Sequence[int]) -> int:
+    """Tokens that are read for each of the rows: whole blocks, which may be long."""
+    return _width(step, rows) * step.block_size
 
 
 def _table(step: AttentionStep, row: int) -> list[int]:
