@@ -18,6 +18,8 @@ from unisono.hardware.devices.cpu import CpuHardware
 from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models import load_model
+from unisono.models.checkpoint.plan import WeightPlan
+from unisono.models.loading import Reserve
 
 PROMPT = [3, 77, 5, 300, 41, 9, 500, 12, 88, 3, 4, 5]
 WIDE: dict[str, Any] = {
@@ -61,6 +63,23 @@ def test_integers_and_shifts(type: str, tmp_path: Path) -> None:
         theirs = model(torch.tensor([PROMPT])).logits[0]
     error = (logits(loaded, hardware, PROMPT) - theirs).abs().max()
     assert error <= 0.05 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("type", ["Q6_K", "Q8_0"])
+def test_a_plan_counts_both_forms_of_a_tied_table(type: str, tmp_path: Path) -> None:
+    model = oracle("llama", tie_word_embeddings=True, **WIDE)
+    path = write_gguf(model, tmp_path / "model.gguf", type)
+    plans: list[WeightPlan] = []
+
+    def reserve(plan: WeightPlan) -> Reserve:
+        plans.append(plan)
+        return Reserve()
+
+    loaded = load_model(path, NativeCpuHardware(), reserve=reserve)
+    table = loaded.model.embed_tokens.weight
+    assert isinstance(table, BlockWeight)
+    held = loaded.weight_bytes + table.num_bytes
+    assert plans[0].num_bytes == pytest.approx(held, rel=2e-3)
 
 
 @pytest.mark.parametrize("type", ["Q6_K", "Q3_K"])

@@ -15,7 +15,7 @@ from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.held_weight import HeldFormat
 from unisono.models.checkpoint.checkpoint import Checkpoint
-from unisono.models.checkpoint.slots import HEAD, Slot, find_slots
+from unisono.models.checkpoint.slots import HEAD, TABLE, Slot, find_slots
 from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
@@ -140,9 +140,16 @@ class WeightPlan:
     def num_bytes(self) -> int:
         """Bytes of all weights on this device."""
         num_bytes = sum(weight.num_bytes for weight in self.weights.values())
+        return int(num_bytes + math.prod(self.model.lm_head.shape) * self._tied_bits / 8)
+
+    @property
+    def _tied_bits(self) -> float:
+        """Bits per weight of a head that is the embedding too, in a form beside the embedding's."""
         if self.tied_format is not None:
-            num_bytes += math.prod(self.model.lm_head.shape) * self.tied_format.bits_per_weight / 8
-        return int(num_bytes)
+            return self.tied_format.bits_per_weight
+        if not self.model.config.tie_embeddings:
+            return 0.0
+        return self.model.lm_head.ops.block_bits.get(str(self.weights[TABLE].format), 0.0)
 
 
 def _check_agreed(own: HeldFormat | None, asked: WeightFormat | None) -> None:
