@@ -214,10 +214,10 @@ class LLM:
             params=replace(params.filled(self.sampling_defaults), n=1),
             seed=seed,
         )
-        self.engine.add(request)
         context = prompt.token_ids if prompt.is_text else ()
         stream = AnswerStream(self.tokenizer, request.params, context, index=index)
         answer = _Running(request, prompt_index, index, stream)
+        self.engine.add(request)
         self._answers[request.id] = answer
         return answer
 

@@ -23,6 +23,7 @@ from unisono.core.errors import (
     ConfigError,
     ContextLengthError,
     DeviceNotFoundError,
+    HelperFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     RequestFailedError,
@@ -373,6 +374,20 @@ def test_a_request_that_fails_takes_the_call_with_it(
             llm.generate(["fox", "答案"], GREEDY)
         with pytest.raises(RequestFailedError, match="the device is lost"):
             list(llm.stream("fox", GREEDY))
+    assert len(llm.generate("fox", GREEDY)[0].token_ids) == 12
+
+
+def test_an_answer_that_cannot_begin_leaves_nothing_in_the_engine(
+    llm: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise HelperFailedError("The tokenizer's process was killed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.tokenizer, "first_piece", fail)
+        with pytest.raises(HelperFailedError):
+            llm.generate("fox", GREEDY)
+    assert not llm.engine.has_work
     assert len(llm.generate("fox", GREEDY)[0].token_ids) == 12
 
 
