@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from unisono.server.http import json_body
 from unisono.server.http.visit import Visit
 
 BODY = {"type": "http.request", "body": b"x", "more_body": False}
@@ -85,6 +86,22 @@ async def test_the_body_may_be_read_in_another_task() -> None:
             arrival.cancel()
 
     assert (await visited(Client(PART, GONE), handler)).client_left
+
+
+@pytest.mark.parametrize("messages", [[BODY], [PART, PART, BODY]])
+async def test_what_is_left_of_a_body_is_read_away_and_no_more_waited_for(
+    messages: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_body, "_DISCARD_S", 60.0)
+
+    async def handler(visit: Visit) -> None:
+        await visit.receive()
+        await json_body.discard_body(visit)
+        done.append(visit.has_whole_body)
+
+    done: list[bool] = []
+    assert not (await visited(Client(*messages), handler)).client_left
+    assert done == [True]
 
 
 async def test_what_is_held_is_closed_when_the_handler_fails() -> None:

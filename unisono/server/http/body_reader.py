@@ -90,10 +90,10 @@ class BodyReader:
         async for chunk in request.stream():
             num_bytes += len(chunk)
             if num_bytes > self._limits.body_bytes:
-                await discard_body(request.receive)
+                await discard_body(request.state.visit)
                 raise body_too_large(self._limits)
             if not account.take(len(chunk)):
-                await discard_body(request.receive)
+                await discard_body(request.state.visit)
                 raise _no_room()
             body += chunk
             if shape is not None:

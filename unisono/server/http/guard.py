@@ -87,7 +87,7 @@ class Guard:
             log_failure(_log, error)
             if visit.status is None:
                 if isinstance(error, ApiError) and error.status == 413:
-                    await discard_body(visit.receive)
+                    await discard_body(visit)
                 await error_response(error)(scope, visit.receive, visit.send)
 
     def _count(self, visit: Visit) -> None:

@@ -13,9 +13,8 @@ import math
 import re
 from typing import Any
 
-from starlette.types import Receive
-
 from unisono.server.api_error import ApiError, bad_request
+from unisono.server.http.visit import Visit
 from unisono.server.settings import Limits
 
 __all__ = ["body_too_large", "discard_body", "parse_json"]
@@ -25,12 +24,12 @@ _DISCARD_S = 2.0
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-async def discard_body(receive: Receive) -> None:
+async def discard_body(visit: Visit) -> None:
     """Reads away, for a while, what a client still sends: a connection that is closed over unread
     bytes takes the answer back."""
 
     async def drain() -> None:
-        while (await receive()).get("more_body", False):
+        while not visit.has_whole_body and (await visit.receive()).get("more_body", False):
             pass
 
     with contextlib.suppress(asyncio.TimeoutError):

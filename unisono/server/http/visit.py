@@ -43,6 +43,11 @@ class Visit:
         """Closes it with the visit."""
         self._held.callback(resource.close)
 
+    @property
+    def has_whole_body(self) -> bool:
+        """True once the last part of the body has come."""
+        return self._watch is not None
+
     async def receive(self) -> Message:
         """The next part of the body; behind it nothing comes but the disconnect of a client that
         has been answered."""
