@@ -31,6 +31,7 @@ def unfinished(out: Path, num_bytes: int) -> Iterator[Path]:
         ConfigError: the disk has not the room.
         ModelError: the files cannot be written.
     """
+    out = out.resolve()
     folder = out.parent / f".{out.name}.{secrets.token_hex(4)}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
