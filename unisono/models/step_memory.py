@@ -18,7 +18,7 @@ from unisono.hardware.ops.latent_attention import LatentAttentionSize
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
-from unisono.models.layers.moe import MoE
+from unisono.models.layers.moe import Experts
 
 __all__ = ["LargestStep", "step_bytes"]
 
@@ -115,16 +115,20 @@ def _latent_size(config: ModelConfig, shape: LatentShape, step: LargestStep) -> 
 
 def _looked_up(model: Decoder, num_tokens: int) -> int:
     """Entries that experts take that are stacked."""
-    config, shape = model.config, model.config.experts
-    if shape is None or not model.lm_head.ops.stacks_experts:
+    if not model.lm_head.ops.stacks_experts:
         return 0
-    return stacked_numbers(
-        num_tokens,
-        num_experts=shape.num_experts,
-        num_chosen=shape.routing.num_chosen,
-        hidden=config.hidden_size,
-        width=shape.size,
-    )
+    shapes = {module.shape for module in model.modules() if isinstance(module, Experts)}
+    found = [
+        stacked_numbers(
+            num_tokens,
+            num_experts=shape.num_experts,
+            num_chosen=shape.routing.num_chosen,
+            hidden=model.config.hidden_size,
+            width=shape.size,
+        )
+        for shape in shapes
+    ]
+    return max(found, default=0)
 
 
 def _width(module: nn.Module, hidden_size: int) -> int:
@@ -132,8 +136,7 @@ def _width(module: nn.Module, hidden_size: int) -> int:
     experts among them."""
     if isinstance(module, Linear):
         return module.shape[0]
-    if isinstance(module, MoE):
-        chosen = module.gate.routing.num_chosen * _ROUTED_COPIES * hidden_size
-        shared = [module.gate, module.shared_expert, module.shared_expert_gate, module.experts[0]]
-        return chosen + sum(_width(part, hidden_size) for part in shared if part is not None)
+    if isinstance(module, Experts):
+        chosen = module.shape.routing.num_chosen * _ROUTED_COPIES * hidden_size
+        return chosen + _width(module[0], hidden_size)
     return sum(_width(child, hidden_size) for child in module.children())

@@ -12,7 +12,7 @@ from unisono.hardware.weights.coded_weight import CodedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
-from unisono.models.layers.moe import MoE
+from unisono.models.layers.moe import Experts
 
 __all__ = ["are_looked_up", "held_bytes", "step_bytes", "table_bytes", "tables_of"]
 
@@ -20,7 +20,8 @@ __all__ = ["are_looked_up", "held_bytes", "step_bytes", "table_bytes", "tables_o
 def step_bytes(model: Decoder, num_tokens: int = 1) -> int:
     """Bytes of all weights that a step of so many tokens reads, in the form they are held in; of
     experts, those that so many tokens take on average where all are equally likely."""
-    unread = sum(_unread_bytes(moe, num_tokens) for moe in model.modules() if isinstance(moe, MoE))
+    experts = [module for module in model.modules() if isinstance(module, Experts)]
+    unread = sum(_bytes_in(some) * (1.0 - some.shape.share_taken(num_tokens)) for some in experts)
     return held_bytes(model) - int(unread)
 
 
@@ -50,10 +51,6 @@ def _is_looked_up(weight: Any) -> bool:
 def tables_of(model: Decoder) -> list[Embedding]:
     """That of the vocabulary first."""
     return [module for module in model.modules() if isinstance(module, Embedding)]
-
-
-def _unread_bytes(moe: MoE, num_tokens: int) -> float:
-    return _bytes_in(moe.experts) * (1.0 - moe.shape.share_taken(num_tokens))
 
 
 def _bytes_in(module: nn.Module, apart_from: Set[int] = frozenset()) -> int:

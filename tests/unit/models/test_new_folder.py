@@ -36,9 +36,12 @@ def test_what_is_allowed_can_be_written(out: Path) -> None:
 
 
 def test_nothing_stays_of_what_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "out", 1) as folder:
+    def stopped(folder: Path) -> None:
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "out", 1) as folder:
+        stopped(folder)
     assert list(tmp_path.iterdir()) == []
 
 

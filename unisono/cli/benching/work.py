@@ -9,7 +9,7 @@ from torch import nn
 from unisono.engine.model_runner import ModelRunner
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
-from unisono.models.layers.moe import MoE
+from unisono.models.layers.moe import Experts
 from unisono.models.weight_bytes import step_bytes
 
 __all__ = ["count_kv_bytes", "count_prefill_flops", "count_weight_bytes"]
@@ -45,8 +45,8 @@ def count_prefill_flops(runner: ModelRunner, length: int) -> int:
 
 def _num_multiplied(model: Decoder) -> int:
     """Linear weights that one token is multiplied with: of experts its own alone."""
-    mixtures = [module for module in model.modules() if isinstance(module, MoE)]
-    unread = sum(_num_linear(m.experts) * (1.0 - m.shape.share_taken(1)) for m in mixtures)
+    experts = [module for module in model.modules() if isinstance(module, Experts)]
+    unread = sum(_num_linear(some) * (1.0 - some.shape.share_taken(1)) for some in experts)
     return _num_linear(model) - round(unread)
 
 

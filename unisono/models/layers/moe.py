@@ -74,7 +74,7 @@ class Experts(nn.ModuleList):
             ExpertMLP(ops, hidden_size, shape.size, bias=shape.bias)
             for _ in range(shape.num_experts)
         )
-        self.ops = ops
+        self.ops, self.shape = ops, shape
         self.held: Sequence[Expert] = _Held(self)
 
     def stack(self, dtype: torch.dtype, device: torch.device) -> None:
