@@ -11,15 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.core.request import TokenLogprob
+from unisono.core.sampling_limits import MAX_LOGPROBS
 
 __all__ = ["logprob_lines", "read_logprobs"]
 
 
 def logprob_lines(logprobs: Tensor, targets: Tensor, num_top: int) -> Tensor:
-    """Log-probabilities [N, V] and the chosen tokens [N] -> lines, int64 [N, W]."""
+    """Log-probabilities [N, V] and the chosen tokens [N] -> lines, int64 [N, W]. Which of several
+    equally likely tokens are named depends on no other row: always as many are looked for."""
     own = logprobs.gather(1, targets.unsqueeze(1))
     ranks = (logprobs > own).sum(-1, keepdim=True) + 1
-    values, ids = logprobs.topk(min(num_top, logprobs.shape[1]), dim=-1)
+    most = min(MAX_LOGPROBS if num_top else 0, logprobs.shape[1])
+    values, ids = (found[:, :num_top] for found in logprobs.topk(most, dim=-1))
     numbers = torch.cat((own, values), 1)
     words = F.pad(numbers, (0, numbers.shape[1] % 2)).view(torch.int64)
     return torch.cat((targets.unsqueeze(1), ranks, ids, words), 1)
