@@ -146,7 +146,7 @@ class _LimitedProtocol(H11Protocol):
 
     @property
     def state(self) -> State:
-        """Sets what the connection waits for: the client's part, or an ``answer`` of ours."""
+        """The part of an exchange that the connection waits for; ``answer`` is ours."""
         if self._is_lingering or self.transport.is_closing():
             return "closing"
         if self.conn.their_state is h11.IDLE:
