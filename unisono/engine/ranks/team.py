@@ -29,7 +29,7 @@ from unisono.hardware.threads import THREADS_VARIABLE, current_threads, share_th
 __all__ = ["Ranks"]
 
 _COMMAND = (sys.executable, "-m", "unisono.engine.ranks.rank")
-_GRACE_S = 1.0
+_GRACE_S = 5.0
 """For a rank's reason to arrive after a step failed here."""
 _STOP_TIMEOUT_S = 2.0
 _POLL_S = 0.01
