@@ -182,7 +182,7 @@ class LLM:
     # -- requests ---------------------------------------------------------------------------
 
     def _usual_params(self, prompt: _Prompt) -> SamplingParams:
-        """Where the caller gives none; an answer ends with the context at the latest."""
+        """Parameters of a call that gives none; the context ends an answer at the latest."""
         usual = SamplingParams()
         room = self.engine.info.max_model_len - len(prompt.token_ids)
         return replace(usual, max_tokens=max(1, min(usual.max_tokens or room, room)))

@@ -39,7 +39,7 @@ class Shape:
         return "LlamaForCausalLM" if self.window is None else "MistralForCausalLM"
 
     def config(self) -> dict[str, Any]:
-        """As ``config.json`` says it."""
+        """The content of its ``config.json``."""
         return {
             "architectures": [self.architecture],
             "model_type": self.architecture.removesuffix("ForCausalLM").lower(),

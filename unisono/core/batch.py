@@ -29,7 +29,7 @@ class BatchRow:
     all_token_ids: Sequence[int]
     """Prompt and answer so far; penalties read it."""
     prompt_targets: Sequence[int] = ()
-    """Where prompt log-probabilities are wanted: the token that follows each of ``token_ids``."""
+    """The token after each of ``token_ids``; empty unless prompt log-probabilities are wanted."""
     allow_stop: bool = True
     """False while the answer is shorter than ``min_tokens``."""
     rope_length: int = 0

@@ -35,7 +35,7 @@ class CacheTensor:
     shape: tuple[int, ...]
     """Shape per token (per sequence where the kind is ``state``)."""
     dtype: str
-    """As torch names it."""
+    """Dtype by torch's name, such as ``bfloat16``."""
     planes: int | None = None
     """A leading dimension of so many, such as 2 for keys and values; None: there is none."""
     most_read: int | None = None

@@ -1,4 +1,4 @@
-"""Where time comes from. The scheduler reads no other clock, so it also runs in virtual time."""
+"""Clocks. The scheduler reads no other, so it also runs in virtual time."""
 
 from __future__ import annotations
 

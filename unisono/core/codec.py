@@ -89,7 +89,7 @@ def _writer(kind: type) -> Callable[[Any], Any]:
 
 
 def _item_kind(kind: Any) -> type | None:
-    """The codec of a list of dataclasses."""
+    """The dataclass of whose values ``kind`` is a list; None where it is no such list."""
     item = get_args(kind)[0] if get_origin(kind) is list else None
     return item if isinstance(item, type) and dataclasses.is_dataclass(item) else None
 

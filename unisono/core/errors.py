@@ -79,8 +79,8 @@ class UnsupportedModelError(ModelError):
 
 
 class LayerListError(CheckpointError, UnsupportedModelError):
-    """A per-layer list of a model's configuration fits neither their number nor
-    the kinds of layers that its family has here."""
+    """A per-layer list of a model's configuration does not fit the number of layers, or the
+    kinds of layers that its family has here."""
 
 
 class HardwareError(UnisonoError):

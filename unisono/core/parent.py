@@ -49,7 +49,7 @@ def _ignore_stop_signals() -> None:
 
 
 def has_hung_up(sock: socket.socket, timeout_s: float | None = 0.0) -> bool:
-    """True where the other side has gone, at the latest after ``timeout_s``; data do not count."""
+    """True where the other side has gone; waits at most ``timeout_s``, and data do not count."""
     poll = select.poll()
     poll.register(sock, 0)
     return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))

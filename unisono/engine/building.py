@@ -140,7 +140,7 @@ R = TypeVar("R", bound=ModelRunner)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The parts of one rank: a device, its weights, its KV cache.
+    """The part of one rank: a device, its weights, its KV cache.
 
     All ranks come to the same layout, from the same configuration and parts of the same shape.
     """

@@ -8,9 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Parcel", "fetch"]
+__all__ = ["Parcel", "fetch", "is_host"]
 
 _FLOATS_PER_WORD = 2
+_HOST = torch.empty(0).device
+
+
+def is_host(device: torch.device) -> bool:
+    """True where tensors on ``device`` are the host's own, so that nothing has to travel."""
+    return device.type == _HOST.type
 
 
 class Parcel:
@@ -34,7 +40,7 @@ class Parcel:
     def send(self, device: torch.device) -> list[Tensor]:
         """The values added since the last time, in order, on ``device``."""
         parts, self._parts = self._parts, []
-        if not parts or parts[0].device == device:
+        if not parts or is_host(device):
             return parts
         words = _packed(parts)
         size = words.numel()
@@ -46,7 +52,7 @@ class Parcel:
 
 def fetch(parts: list[Tensor]) -> list[Tensor]:
     """The same numbers on the host: int64 or float32, each of one dimension."""
-    return parts if parts[0].is_cpu else _unpacked(_packed(parts).cpu(), parts)
+    return parts if is_host(parts[0].device) else _unpacked(_packed(parts).cpu(), parts)
 
 
 def _packed(parts: list[Tensor]) -> Tensor:

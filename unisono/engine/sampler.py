@@ -18,7 +18,7 @@ from unisono.core.batch import BatchRow, RowResult
 from unisono.core.random import uniform
 from unisono.engine.logit_edits import pack_edits
 from unisono.engine.logprobs import logprob_lines, read_logprobs
-from unisono.engine.parcel import Parcel, fetch
+from unisono.engine.parcel import Parcel, fetch, is_host
 from unisono.hardware.ops.portable import PortableOps
 
 __all__ = ["NOT_FINITE", "Sampler"]
@@ -115,7 +115,7 @@ def _filled(value: T | None) -> T:
 
 def _clear_unfit(logits: Tensor, tops: Tensor) -> None:
     """Rows whose largest logit [R] is not finite become zeros, in place."""
-    if logits.is_cpu and all(map(math.isfinite, tops.tolist())):
+    if is_host(logits.device) and all(map(math.isfinite, tops.tolist())):
         return  # to look costs nothing on the host, and to clear would
     logits.masked_fill_(~tops.isfinite().unsqueeze(1), 0.0)
 

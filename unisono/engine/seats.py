@@ -18,7 +18,7 @@ Change = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Seated:
-    """Where the tables of one row are kept, and what is new in them."""
+    """The seat of one row's block tables, and the entries that the other side does not have yet."""
 
     seat: int
     changes: list[Change]

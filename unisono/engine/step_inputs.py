@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unisono.core.batch import BatchRow
-from unisono.engine.parcel import Parcel
+from unisono.engine.parcel import Parcel, is_host
 from unisono.engine.seats import Seats
 
 __all__ = ["HeldTables", "StepInputs", "StepTensors"]
@@ -51,7 +51,7 @@ class StepInputs:
 
     def __init__(self, num_groups: int, block_size: int, device: torch.device) -> None:
         self._num_groups, self._block_size, self._device = num_groups, block_size, device
-        self._holds_tables = device.type != "cpu"
+        self._holds_tables = not is_host(device)
         self._reset()
 
     def _reset(self) -> None:

@@ -34,7 +34,7 @@ class TensorInfo:
     path: Path
     type: GgmlType
     shape: tuple[int, ...]
-    """As torch has it: the last dimension is the one that is contiguous."""
+    """Shape in torch's order: the last dimension is the contiguous one."""
     start: int
     """Offset of its first byte in the file."""
 

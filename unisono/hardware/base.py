@@ -85,7 +85,7 @@ class Hardware:
 
     @property
     def name(self) -> str:
-        """As the user would write it."""
+        """Name of the device as users write it: ``NAME:INDEX``."""
         return f"{self.facts.name}:{self.index}"
 
     # -- probing, without opening -----------------------------------------------------------

@@ -178,7 +178,7 @@ def capability(device: torch.device, module: Any = None) -> dict[str, Any]:
 
 
 def _holders(device_type: str, module: Any) -> Iterator[Any]:
-    """Where a call may be found, the general before the particular."""
+    """Modules that may have a call, the general one before the device's own."""
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is not None and accelerator.type == device_type:
         yield torch.accelerator

@@ -22,7 +22,7 @@ AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _GROUP = "torch.backends"
 _TIME_LIMIT_S = 120
 _FAILED = re.compile(r"Failed to load the backend extension: (?P<name>[\w.-]+?)\.?(\s|$)")
-"""As torch says it; the name is that of an entry point."""
+"""torch's message; the name is that of an entry point."""
 
 
 def autoloaded() -> list[str]:

@@ -30,7 +30,7 @@ _GGUF_KEYS = {
     "min_p": "min_p",
     "penalty_repeat": "repetition_penalty",
 }
-"""As llama.cpp writes them (its pull request 17120)."""
+"""Sampling fields of a GGUF header by llama.cpp's names (its pull request 17120) -> our names."""
 _WAY_OUT = "Correct it, or leave it out with --generation-config none."
 
 

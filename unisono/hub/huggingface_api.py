@@ -81,7 +81,7 @@ def _pages(url: str, headers: Mapping[str, str]) -> Iterator[list[Any]]:
 
 
 def _further(url: str, link: str) -> str:
-    """Where a listing goes on, which is not at another host."""
+    """URL of the next page of a listing; a page at another host is refused."""
     try:
         target = urljoin(url, link)
         stays = refusal(target) is None and origin(target) == origin(url)
@@ -113,12 +113,12 @@ def _not_the_hub(reason: str) -> ModelError:
 
 
 def resolve_url(repo_id: str, commit: str, path: str) -> str:
-    """Where a file's content is."""
+    """URL of a file's content."""
     return f"{_endpoint()}/{quote(repo_id)}/resolve/{commit}/{quote(path)}"
 
 
 def secret_headers() -> dict[str, str]:
-    """Those that show the user's token; none where there is none.
+    """HTTP headers with the user's token; empty where there is none.
 
     Raises:
         ConfigError: it cannot be read, or cannot be one.

@@ -28,7 +28,7 @@ class RepoCache:
         self.root = Path(constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
 
     def blob(self, file: RemoteFile) -> Path:
-        """Where a file's content is kept."""
+        """Path of a file's content in the cache."""
         return self.root / "blobs" / file.digest
 
     def has(self, file: RemoteFile) -> bool:

@@ -44,7 +44,7 @@ class Download:
     target: Path
     size: int
     digest: str
-    """As ``content_matches`` takes it; ``""`` where none is published."""
+    """Published hash, for ``content_matches``; ``""`` where none is published."""
 
 
 def fetch_all(

@@ -21,8 +21,8 @@ class Divides:
 
     what: str
     by_kv_head: bool = False
-    """Where there are fewer than ranks, several ranks hold the same one. Layers that differ in
-    their number must divide."""
+    """Heads of keys and values: of fewer than there are ranks, several ranks hold the same one.
+    Layers that differ in their number must divide."""
 
     def part(self, sizes: Any, num_ranks: int) -> Any:
         """A rank's part of a size, or of each of a tuple."""

@@ -29,7 +29,7 @@ def later_layers(raw: RawConfig) -> frozenset[int]:
 
 
 def sparse_layers(raw: RawConfig) -> frozenset[int]:
-    """Those that ``mlp_layer_types`` says are sparse; without it as ``later_layers``."""
+    """Layers that ``mlp_layer_types`` says are sparse; without it as ``later_layers``."""
     kinds = raw.per_layer("mlp_layer_types", "dense", "sparse")
     if not kinds:
         return later_layers(raw)

@@ -28,7 +28,7 @@ class ExpertShape:
     """Width of an expert."""
     routing: Routing
     layers: frozenset[int]
-    """Those with experts; the others have an MLP."""
+    """Indices of the layers with experts; the others have an MLP."""
     shared_size: Annotated[int, Divides("columns of the shared expert")] = 0
     """Width of an expert that every token takes; 0: there is none."""
     shared_gate: bool = False

@@ -29,7 +29,7 @@ _ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu2",
 }
-"""As checkpoints name them -> as the ops do."""
+"""Activations: name in checkpoints -> name of the op."""
 
 
 class RawConfig:

@@ -158,7 +158,7 @@ def _known_name(raw: RawConfig, names: list[str]) -> str | None:
 
 
 def _name_by_type(raw: RawConfig, names: list[str]) -> str | None:
-    """That of the model type, if ``names`` are empty or heads of the same family."""
+    """The architecture of the model type, if ``names`` are empty or heads of the same family."""
     types = (raw.get("model_type"), raw.text().get("model_type"))
     for name in (_TYPES.get(_plain_type(type)) for type in types if isinstance(type, str)):
         if name and (not names or any(_stem(other) == _stem(name) for other in names)):

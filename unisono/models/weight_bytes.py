@@ -49,7 +49,7 @@ def _is_looked_up(weight: Any) -> bool:
 
 
 def tables_of(model: Decoder) -> list[Embedding]:
-    """That of the vocabulary first."""
+    """All embeddings, that of the vocabulary first."""
     return [module for module in model.modules() if isinstance(module, Embedding)]
 
 

@@ -53,7 +53,7 @@ class AnswerDelta:
 
 
 class Answer:
-    """As much of an answer as has come; attributes as of :class:`AnswerDelta`."""
+    """An answer so far; attributes as of :class:`AnswerDelta`."""
 
     def __init__(self, index: int = 0) -> None:
         self.index = index

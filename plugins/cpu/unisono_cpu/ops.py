@@ -50,7 +50,7 @@ def isa() -> str:
 
 
 def available_isas() -> list[str]:
-    """Those this processor can run, best first."""
+    """Instruction sets that this processor can run, best first."""
     names: list[str] = []
     while name := native.uc_available_isa(len(names)):
         names.append(name.decode())

@@ -12,7 +12,7 @@ NUM_CALLS, NUM_ROUNDS = 5_000, 5
 
 
 def microseconds(function: Callable[[], object]) -> float:
-    """Seconds per call in the quickest of a few rounds."""
+    """Microseconds per call in the quickest of a few rounds."""
     rounds = []
     for _ in range(NUM_ROUNDS):
         started = time.perf_counter()

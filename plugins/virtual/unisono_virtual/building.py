@@ -81,7 +81,7 @@ def find_compiler() -> list[str] | None:
 
 
 def cache_folder() -> Path:
-    """Where libraries for these sources and this torch are kept."""
+    """Folder of the libraries built from these sources for this torch."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "unisono" / "virtual" / _digest(*_what_is_built())
 
@@ -167,8 +167,8 @@ def _build(compiler: list[str], target: Path) -> Path:
 
 
 def _compile_all(compiler: list[str], folder: Path) -> list[Path]:
-    """As many units as there are cores, each of several sources, as torch's headers take longer
-    than what they are included for."""
+    """Compiles the sources in as many units as there are cores, several in each: torch's headers
+    take longer than what they are included for."""
     options = [*_FLAGS, *_definitions(), *_includes()]
 
     def compile_unit(unit: Path) -> Path:

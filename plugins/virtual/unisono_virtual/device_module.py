@@ -196,7 +196,7 @@ def is_initialized() -> bool:
 
 
 def _lazy_init() -> None:
-    """As ``init``."""
+    """Does what ``init`` does."""
 
 
 def _is_in_bad_fork() -> bool:

@@ -92,7 +92,7 @@ class VirtualHardware(Hardware):
 
 
 def _num_devices() -> int:
-    """As many as the environment says, or two."""
+    """Number of devices, from the environment; 2 by default."""
     text = os.environ.get(_NUM_DEVICES_VARIABLE, "2")
     if not (text.isascii() and text.isdecimal()):
         raise ConfigError(f"{_NUM_DEVICES_VARIABLE}={text} is no number.")

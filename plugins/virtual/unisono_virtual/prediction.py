@@ -55,7 +55,7 @@ def predict(device: int = 0) -> Prediction:
 
 
 def predicted_seconds(device: int = 0) -> float | None:
-    """As ``predict``, the number alone."""
+    """Predicted seconds, as ``predict`` gives them with details."""
     return predict(device).seconds
 
 

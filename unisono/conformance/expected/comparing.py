@@ -85,7 +85,7 @@ def _badness(error: Tensor, bound: Tensor, wrong: Tensor) -> Tensor:
 
 
 def _pattern(wrong: Tensor) -> str:
-    """Where the wrong entries lie, if they lie together."""
+    """The place of the wrong entries in words, if they lie together."""
     places = wrong.nonzero()
     words = []
     for dim, size in enumerate(wrong.shape):

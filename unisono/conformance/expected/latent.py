@@ -28,7 +28,7 @@ def latent_attention(
     scale: float,
     selected: Tensor | None = None,
 ) -> Expected:
-    """As the op takes them, all on the host."""
+    """Expected outputs for arguments as of the op, all on the host."""
     values, bounds, at = [], [], 0
     rows = zip(step.query_lens, step.context_lens, step.block_tables, strict=True)
     for num_queries, context, table in rows:

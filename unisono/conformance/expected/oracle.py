@@ -166,7 +166,7 @@ class Oracle:
         return linear(norm(x, "model.norm.weight"), head)
 
     def _angles(self, count: int) -> Tensor:
-        """As the model computes them: frequencies and products in float32."""
+        """Rotation angles as the model computes them: frequencies and products in float32."""
         size = self.shape.head_dim
         exponents = torch.arange(0, size, 2).float() / size
         frequencies = 1.0 / (self.shape.rope_theta**exponents)

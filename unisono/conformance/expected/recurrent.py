@@ -144,7 +144,7 @@ def _unit(x: Tensor, num_heads: int) -> Tensor:
 
 
 def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Expected:
-    """As the norm and the activation by themselves, with a rounding to the dtype behind each."""
+    """Expected norm and activation, with a rounding to the dtype after each."""
     wide, opening = x.double(), gate.double()
     scale = (wide.pow(2).mean(-1, keepdim=True) + eps).rsqrt()
     values = wide * scale * weight.double() * opening * torch.sigmoid(opening)

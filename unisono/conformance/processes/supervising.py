@@ -282,7 +282,7 @@ class _Supervisor:
             self._give_up("the device cannot be opened")
 
     def _kit_script(self, state: _State) -> str:
-        """Where no op of torch was under way."""
+        """The reproduction where no op of torch was running: the check itself."""
         options = self.run.options
         check = "" if state.check == OPEN else state.check
         return rerun_script(

@@ -195,8 +195,8 @@ class _Member:
         raise ProtocolError(f"rank {self.rank} did not say {kind.__name__}")
 
     def failure(self) -> tuple[float, str] | None:
-        """When and why the rank failed; None while it lives. One that is gone without a word was
-        the first."""
+        """Time and reason of the rank's failure; None while it lives. One that is gone without a
+        word was the first."""
         if self._failure is None:
             self._failure = self._look()
         return self._failure

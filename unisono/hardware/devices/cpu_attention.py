@@ -38,7 +38,7 @@ class RowPlan:
 
 
 def plan_row(step: AttentionStep, row: int, kv: LayerKV) -> RowPlan:
-    """Where the keys lie that the row's first query, and so any of them, can see."""
+    """Plans one row: the blocks of the keys that its first query, and so any of them, can see."""
     num_queries, context, size = step.query_lens[row], step.context_lens[row], step.block_size
     unseen = 0 if step.window is None else max(0, context - num_queries - step.window + 1)
     table = step.block_tables[row][unseen // size : -(-context // size)]

@@ -29,7 +29,7 @@ class AttentionStep:
     block_tables: list[list[int]]
     """Block ids of each row, enough for its context; 0 where a window has passed."""
     slots: Tensor
-    """Where each query token's key and value go: block * block_size + offset, int64 [T]."""
+    """Cache slots of the tokens' keys and values: block * block_size + offset, int64 [T]."""
     block_size: int
     window: int | None = None
     """Tokens a query sees, itself included; None sees all before it."""

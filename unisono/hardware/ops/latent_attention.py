@@ -257,7 +257,7 @@ def _joined(parts: list[Tensor], dim: int) -> Tensor:
 
 
 def _at_once(size_of_one: int) -> int:
-    """As many things as are held together."""
+    """Number of items of ``size_of_one`` entries that fit in memory together; at least one."""
     return max(1, _NUMBERS_AT_ONCE // max(1, size_of_one))
 
 
@@ -268,7 +268,7 @@ def _tiles(count: int, size_of_one: int) -> list[slice]:
 
 
 def _most_held(count: int, size_of_one: int) -> int:
-    """Bytes of ``_tiles``."""
+    """Most entries that ``_tiles`` holds at once, of ``count`` items."""
     return min(count * size_of_one, max(_NUMBERS_AT_ONCE, size_of_one))
 
 

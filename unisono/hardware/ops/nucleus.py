@@ -41,7 +41,7 @@ def draw(
     top_p: list[float],
     min_p: list[float],
 ) -> Tensor:
-    """As ``PortableOps.draw``."""
+    """Draws tokens as ``PortableOps.draw`` does, without sorting the vocabulary."""
     values, ids = _likeliest(logits)
     log_totals = logits.logsumexp(-1)
     chosen: list[Tensor] = []

@@ -71,7 +71,7 @@ class BatchPlan:
     order: Tensor | None
     """Tokens of the step batch by batch, int64 [T]; None: as they are."""
     back: Tensor | None
-    """Where in that order each token of the step is, int64 [T]."""
+    """Index in ``order`` of each token of the step, int64 [T]; None: tokens keep their places."""
 
     def split(self, x: Tensor) -> list[Tensor]:
         """x [T, ...] -> [R, n, ...] for each batch."""

@@ -82,7 +82,7 @@ _FACTORS: Mapping[str, float] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """Where a statement comes from.
+    """The source of a statement.
 
     ``date`` is the source's own (YYYY, YYYY-MM or YYYY-MM-DD) where it has one; ``retrieved`` is
     when it was read.

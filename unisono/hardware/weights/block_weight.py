@@ -32,7 +32,7 @@ class BlockWeight(HeldWeight):
     data: Tensor
     """uint8 [N, bytes of a row]; may be of a mapped file, so it must not be written to."""
     dtype: torch.dtype = torch.float32
-    """Rows of a table that are looked up."""
+    """Dtype of the rows of a table that are looked up."""
 
     @property
     def num_bytes(self) -> int:

@@ -116,7 +116,7 @@ class CodedWeight(HeldWeight):
 
 
 def look_up(table: Tensor, codes: Tensor) -> Tensor:
-    """The values of some bytes."""
+    """Values of ``codes`` by ``table``, in the shape of the codes."""
     return table.index_select(0, codes.flatten().int()).view(codes.shape)
 
 

@@ -69,7 +69,7 @@ class HeldWeight(ABC):
         """The same on a device, contiguous."""
 
     def slices(self) -> list[tuple[int, int]]:
-        """Where slices of rows begin and end whose values are few enough to be in memory."""
+        """First row and row after the last of each slice whose values fit in memory together."""
         rows, step = self.shape[0], max(1, _VALUES_AT_ONCE // self.shape[1])
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
 

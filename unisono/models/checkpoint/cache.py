@@ -35,7 +35,7 @@ _LENGTH_BYTES = 8
 
 
 def cache_folder() -> Path:
-    """Where the files are: ``UNISONO_WEIGHT_CACHE``, or ``unisono/weights`` in the user's cache."""
+    """Folder of the files: ``UNISONO_WEIGHT_CACHE``, or ``unisono/weights`` in the user's cache."""
     chosen = os.environ.get(_FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()

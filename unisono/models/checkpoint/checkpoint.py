@@ -45,9 +45,9 @@ class Checkpoint(ABC):
     """Raises ModelError, in all of it: the files are missing, damaged or not known."""
 
     config: RawConfig
-    """As ``config.json`` says it."""
+    """The configuration, under the names of ``config.json``."""
     files: list[Path]
-    """Those with tensors."""
+    """Paths of the files that hold tensors."""
 
     @abstractmethod
     def names(self, path: Path) -> list[str]:

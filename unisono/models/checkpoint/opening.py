@@ -69,8 +69,8 @@ class CheckpointFolder(Checkpoint):
         return None if stored is None else FolderWeights(stored, self.folder, model, slots)
 
     def _format_beside(self) -> StoredFormat | None:
-        """As a file beside the configuration states it, where the tensors bear it out: it may have
-        been left behind by other weights."""
+        """The stored format that a file beside the configuration states, or None. The tensors must
+        bear it out: the file may have been left behind by other weights."""
         stated = quantization_beside(self.folder)
         if stated is None:
             return None

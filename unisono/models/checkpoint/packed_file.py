@@ -104,7 +104,7 @@ class PackedFileWriter:
 
 
 def _data_start(names: list[str], metadata: Mapping[str, str]) -> int:
-    """Where the data may begin before the header is known, which comes first."""
+    """Offset of the data, an upper bound made before the header, which comes first, is known."""
     room = sum(len(json.dumps(name)) + _ENTRY_BYTES for name in names)
     room += len(_header({}, {}, metadata)) + _LENGTH_BYTES
     return room + -room % ALIGNMENT
@@ -136,7 +136,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_abandoned_drafts(path: Path) -> None:
-    """Those whose writer was killed; a draft that is written to is younger."""
+    """Removes drafts whose writer was killed; a draft that is being written is younger."""
     for draft in path.parent.glob(f"*{_DRAFT}"):
         with contextlib.suppress(OSError):
             if draft.lstat().st_mtime < time.time() - _ABANDONED_S:
@@ -182,7 +182,7 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def _checked_spans(file: mmap.mmap, metadata: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """Where in the file each tensor lies.
+    """First byte and byte after the last of each tensor in the file.
 
     Raises:
         PackedFileError: it is of something else, or not whole.

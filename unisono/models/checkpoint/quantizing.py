@@ -108,7 +108,7 @@ class QuantizePlan:
         return {f"{module}{piece}": TensorSpec(*spec) for piece, spec in pieces.items()}
 
     def _out_name(self, name: str) -> str:
-        """As it is stored; ours where the source holds several weights in one tensor."""
+        """Name in the new folder: the stored one, or ours where a tensor holds several weights."""
         part = self._sources[name].part
         return part.stored if part.is_whole else name
 

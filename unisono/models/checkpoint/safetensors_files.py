@@ -67,7 +67,7 @@ class TensorHeader:
 
     path: Path
     dtype: str
-    """As safetensors names it: ``BF16``."""
+    """Dtype by safetensors' name, such as ``BF16``."""
     shape: tuple[int, ...]
     part: StoredPart
 

@@ -27,7 +27,7 @@ HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a checkpoint's tensor goes: a parameter of a module, or some rows of it."""
+    """The destination of a checkpoint's tensor: a parameter of a module, or some rows of it."""
 
     path: str
     """The module's name in the model."""

@@ -34,7 +34,7 @@ class Qwen2Moe(Decoder):
 
 
 def _windows(raw: RawConfig) -> tuple[int | None, ...]:
-    """Where they are on and no layer is named: every other layer below ``max_window_layers``."""
+    """Windows by layer; where no layer is named, every other one below ``max_window_layers``."""
     num_layers = raw.num_layers
     if not raw.flag("use_sliding_window", False):
         return (None,) * num_layers

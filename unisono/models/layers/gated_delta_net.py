@@ -33,7 +33,7 @@ class DeltaNetShape:
 
     @property
     def keys(self) -> int:
-        """Width of all heads together."""
+        """Width of the keys of all heads together."""
         return self.num_key_heads * self.key_dim
 
     @property

@@ -25,7 +25,7 @@ from unisono.models.step import StepContext
 __all__ = ["Mamba2", "Mamba2Shape"]
 
 _NO_LIMITS = ([0.0, math.inf], [0.0, {"__float__": "Infinity"}])
-"""As JSON has it, and as transformers writes it."""
+"""Time-step limits that limit nothing: in plain JSON, and as transformers writes infinity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

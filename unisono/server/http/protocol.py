@@ -60,7 +60,7 @@ class Connections:
         self._look_s = min(_LOOK_S, *(limit_s / 4 for limit_s in self._limits_s.values()))
         self._open: dict[_LimitedProtocol, None] = {}
         self._waiting: dict[_LimitedProtocol, None] = {}
-        """Those without a request, the longest first."""
+        """Connections without a request, the longest waiting first."""
         self._num_refusals = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -117,7 +117,7 @@ class _LimitedProtocol(H11Protocol):
     everyone: Connections
     _is_lingering = False
     _unread: tuple[int, float] | None = None
-    """Where the client is slow to read: how many bytes are left for it, and since when."""
+    """Bytes that a client slow to read has not taken, and since when; None where there are none."""
     _since: tuple[State, object] = ("headers", None)
     _since_s = 0.0
 

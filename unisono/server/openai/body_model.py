@@ -35,7 +35,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, protected_namespaces=())
 
     place: ClassVar[str] = ""
-    """Where in a body such an object is, for messages: ``messages[].``."""
+    """Path to such an object in a body, for error messages: ``messages[].``."""
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that are known to change nothing."""
     names: ClassVar[frozenset[str]] = frozenset()

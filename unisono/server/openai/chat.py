@@ -45,8 +45,8 @@ class ChatView:
 
 
 class ChatEvents(Events):
-    """Where every event says the usage so far, each is a token or more: the reason of an answer's
-    end comes with its last tokens."""
+    """Events of a chat. Where each says the usage so far, each has a token or more: the reason
+    of an answer's end comes with its last tokens."""
 
     def __init__(
         self,

@@ -58,7 +58,7 @@ class Events(ABC):
         return f"{self._before}{choice}{self._after if ending is None else ending}"
 
     def _counted(self, delta: AnswerDelta) -> str:
-        """More may have been sent already than this event tells."""
+        """The events of one delta, with the usage up to it where each event has one."""
         if self._counts and self._usage is not None:
             self._num_tokens += len(delta.token_ids)
             self._after = self._ending(replace(self._usage, completion_tokens=self._num_tokens))

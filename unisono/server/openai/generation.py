@@ -25,7 +25,7 @@ __all__ = ["EngineHost", "Generation", "Usage", "make_requests"]
 
 
 class EngineHost(Protocol):
-    """Where requests are computed."""
+    """The engine as routes see it: takes requests, gives answers."""
 
     async def submit(self, requests: Sequence[Request]) -> Answers: ...
 

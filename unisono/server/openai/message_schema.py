@@ -134,7 +134,7 @@ class FunctionCall(Body):
 
 
 def _function_if_empty(value: Any) -> Any:
-    """Adds the type, which calls put together from a stream's pieces may lack."""
+    """The type of a call; one put together from a stream's pieces may have an empty one."""
     return "function" if value == "" else value
 
 
@@ -185,7 +185,7 @@ class ChatMessage(Body):
 
 
 class FunctionSchema(Body):
-    """Keeps further fields of a function: they reach the chat template too."""
+    """A function; further fields are kept, for they reach the chat template too."""
 
     model_config = ConfigDict(extra="allow")
 

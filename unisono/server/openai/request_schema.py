@@ -107,7 +107,7 @@ class ChatRequest(SamplingFields, TemplateFields):
 
 
 def _none_if_false(value: Any) -> Any:
-    """Takes the flag ``logprobs`` of chats; switched off it asks for nothing here, too."""
+    """None for False: the flag ``logprobs`` of chats, switched off, asks for nothing here, too."""
     return None if value is False else value
 
 

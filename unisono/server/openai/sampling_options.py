@@ -19,7 +19,7 @@ _LEGACY_MAX_TOKENS = 16
 _LEAST_TOP_P = 1e-9
 """Less than the likeliest of any vocabulary's tokens has: what a ``top_p`` of 0 comes to."""
 _ANY_SEED = -1
-"""As in vLLM and llama.cpp, whose clients send it where their user sets no seed."""
+"""A seed that means none, as in vLLM and llama.cpp: their clients send it where no seed is set."""
 _SHOWN_KEY = 40
 _SHOWN_KEYS = 8
 _OWN_FORM = {"logit_bias", "logprobs", "max_tokens", "seed", "stop", "top_k", "top_p"}

@@ -81,6 +81,6 @@ class LimitedProgram:
 
 
 def package_folders(names: Sequence[str]) -> list[str]:
-    """Where packages are found."""
+    """Folders in which the packages ``names`` are installed."""
     specs = (find_spec(name) for name in names)
     return [str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin]

@@ -113,7 +113,7 @@ class ChatTemplate:
         continue_final_message: bool,
         template_kwargs: Mapping[str, Any] | None,
     ) -> str:
-        """As ``Tokenizer.render_chat`` says."""
+        """Renders a conversation; arguments and errors are those of ``Tokenizer.render_chat``."""
         name = self._choose(tools is not None)
         if continue_final_message and add_generation_prompt:
             raise InvalidRequestError(

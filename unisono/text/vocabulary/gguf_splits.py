@@ -31,7 +31,7 @@ class Split:
     ignore_merges: bool = False
     """A word that is a token is that token, whether merges lead there or not."""
     adds_bos: bool = False
-    """Where the file does not say."""
+    """Default of a file that does not say whether a text begins with BOS."""
     composes: bool = False
     """Text is brought into Unicode's form NFC first, as transformers does for these families (and
     llama.cpp does not)."""

@@ -37,7 +37,7 @@ __all__ = ["Awq"]
 
 _BITS, _VERSION = 4, "gemm"
 _PLACE_IN_WORD = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word the levels of eight consecutive outputs are."""
+"""Place in a word of each of the levels of eight consecutive outputs."""
 _DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "qweight": (torch.int32,),
     "qzeros": (torch.int32,),

@@ -106,7 +106,7 @@ class Float8(StoredFormat):
 
 
 def float8_format(block: tuple[int, int], shape: tuple[int, ...]) -> CodedFormat:
-    """The format name of weights whose blocks (rows, columns) share a scale."""
+    """The held format of weights whose blocks (rows, columns) share a scale."""
     if block in (shape, (1, shape[1])):
         return CodedFormat("fp8", 8.0)
     return CodedFormat(f"fp8-{block[0]}x{block[1]}", 8.0 + 32.0 / (block[0] * block[1]))

@@ -90,7 +90,7 @@ class FolderWeights:
                         yield name
 
     def _main_format(self, folder: Path) -> HeldFormat:
-        """That of most weights."""
+        """The held format of most weights."""
         counts: Counter[HeldFormat] = Counter()
         for name, format in self.formats.items():
             if format is not None:

@@ -44,7 +44,7 @@ _DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "weight_g_idx": INTEGERS,
     "weight_shape": (torch.int64, torch.int32),
 }
-"""Those that are read; the first is what is written."""
+"""Dtypes that are read, by tensor; the first is the one that is written."""
 
 
 @dataclass(frozen=True, slots=True)

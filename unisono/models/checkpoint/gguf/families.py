@@ -79,7 +79,7 @@ class GgufFamily:
     """How an architecture of llama.cpp is a family of ours."""
 
     architecture: str
-    """As ``config.json`` names it."""
+    """Architecture, as in ``config.json``."""
     model_type: str
     more: Callable[[Own], Fields] = _nothing_more
     """Fields of ``config.json`` besides those that all families have."""

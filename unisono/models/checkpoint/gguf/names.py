@@ -29,7 +29,7 @@ _OF_LAYER = re.compile(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)", re.ASCII)
 
 
 def checkpoint_name(name: str, family: GgufFamily) -> str:
-    """As transformers has it; a name that is not known stays as it is."""
+    """Name of a tensor in transformers' checkpoints; an unknown name stays as it is."""
     if name in _WHOLE:
         return _WHOLE[name]
     match = _OF_LAYER.fullmatch(name)
@@ -65,6 +65,6 @@ def by_expert(name: str, info: TensorInfo) -> dict[str, TensorInfo]:
 
 
 def head_order(num_rows: int, num_heads: int) -> Tensor:
-    """Where in a file with pairs side by side the rows are, of heads that are rotated in halves."""
+    """Index of each row in a file that keeps rotation pairs side by side; ours are in halves."""
     pairs = torch.arange(num_rows).view(num_heads, -1, 2)
     return pairs.transpose(1, 2).flatten()
