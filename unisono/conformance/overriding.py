@@ -1,4 +1,4 @@
-"""Which ops of the table a hardware brings itself, and which of its methods are none."""
+"""Finds the ops of the table that a hardware brings itself, and its methods that are none."""
 
 from __future__ import annotations
 

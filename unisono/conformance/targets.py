@@ -1,4 +1,4 @@
-"""Which device is meant: a name that ``unisono devices`` lists, or a class under development.
+"""Finds the device to check: a name that ``unisono devices`` lists, or a class being developed.
 
 ``package.module:ClassName`` names a ``Hardware`` class that nothing has registered yet; for the
 children of this run it is registered, by an entry point in a folder of its own.

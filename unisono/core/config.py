@@ -1,4 +1,4 @@
-"""How an engine is set up: one flat, frozen, validated record."""
+"""Options of an engine: one flat, frozen, validated record."""
 
 from __future__ import annotations
 

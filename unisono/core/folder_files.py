@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 LFS_POINTER = b"version https://git-lfs"
-"""How the file begins that git keeps in the place of a large one."""
+"""First bytes of the file that git keeps in the place of a large one."""
 _FETCH_AGAIN = "Fetch the model again, or ask its publisher for a complete folder."
 
 

@@ -29,7 +29,7 @@ class Request:
     priority: int = 0
     """Lower runs sooner."""
     tenant: str = ""
-    """Who asks. Tenants never share blocks of the prefix cache."""
+    """The tenant who asks. Tenants never share blocks of the prefix cache."""
     cache_salt: str = ""
     """Within a tenant, requests of another salt share no blocks either."""
     resumed_token_ids: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""How the next token is chosen: the parameters of one request."""
+"""Sampling parameters of one request."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class SamplingParams:
         return replace(self, **missing) if missing else self  # type: ignore[arg-type]
 
     def choice(self) -> SamplingDefaults:
-        """How a token is chosen, as far as these say."""
+        """Sampling parameters, as far as these say."""
         return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
 
     def seeds(self) -> list[int]:

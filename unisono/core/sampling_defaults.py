@@ -1,4 +1,4 @@
-"""How the next token is chosen where a request does not say: the model's word, or nobody's."""
+"""Sampling defaults where a request does not say: the model's, or neutral ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values each sampling parameter may have: written here once, for all who check or describe.
+"""Limits of the sampling parameters: written here once, for all who check or describe them.
 
 Knows names and numbers; nothing of requests.
 """

@@ -1,4 +1,4 @@
-"""How weights are held: as loaded, or quantised in groups that share a scale."""
+"""Held formats of weights: as loaded, or quantised in groups that share a scale."""
 
 from __future__ import annotations
 

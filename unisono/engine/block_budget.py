@@ -1,4 +1,4 @@
-"""How many blocks a KV budget gives, and how long a request they hold: plain arithmetic."""
+"""Counts the blocks of a KV budget, and the longest request they hold: plain arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is served next, so that tenants share the engine.
+"""Chooses who is served next, so that tenants share the engine.
 
 Virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): each
 tenant has a counter of the service it got, and the one with the least goes first. While two tenants

@@ -1,4 +1,4 @@
-"""Which blocks hold which tokens of which sequence, in every cache group of the model.
+"""Block tables of all sequences, in every cache group of the model.
 
 Pure bookkeeping: no torch, no clock. A group's policy says which of a sequence's blocks it still
 needs and how much of a prefix it can take over; a new kind of memory is a new policy.

@@ -1,4 +1,4 @@
-"""How the layer caches of a model lie in pages: sizes in bytes and tokens, as plain arithmetic."""
+"""Layout of a model's layer caches in pages: sizes in bytes and tokens, as plain arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PageLayout", "natural_block_size"]
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """How a model's layer caches lie in pages of ``block_size`` tokens."""
+    """Layout of a model's layer caches in pages of ``block_size`` tokens."""
 
     layers: tuple[LayerCache, ...]
     groups: tuple[CacheGroup, ...]

@@ -42,7 +42,7 @@ class Seating:
         self._seats = max(1, max_num_seqs // num_tenants)
 
     def to_grow(self, sequence: Sequence) -> Sequence | None:
-        """Who gives way for a running sequence that needs blocks; it may be the sequence itself.
+        """The sequence that gives way to a running one that needs blocks; it may be that one.
 
         The oldest of all may take from anyone, so that it ends; ``None`` where it has to wait for
         the next step.
@@ -59,7 +59,7 @@ class Seating:
         return max((one for one in others if self._is_movable(one)), key=_arrival, default=None)
 
     def to_admit(self, sequence: Sequence, *, needs_seat: bool, num_blocks: int) -> Sequence | None:
-        """Who gives way for a waiting sequence; ``None`` where it has to wait.
+        """The sequence that gives way to a waiting one; ``None`` where that has to wait.
 
         A less urgent one of its own tenant; or one of a tenant beyond its share, where with this
         sequence its tenant is still within its own.

@@ -1,4 +1,4 @@
-"""Which tokens of which sequences the next step computes.
+"""Chooses the tokens of the sequences that the next step computes.
 
 Pure: no torch, and time comes from the clock it is given. One token budget a step is shared by
 decodes, which go first, and by chunks of prompts. ``fairness`` says whose turn it is and

@@ -30,7 +30,7 @@ class EngineInfo:
     kv_dtype: str
     """Dtype of keys and values; recurrent and latent states are in ``dtype``."""
     weight_format: str = "auto"
-    """How linear weights are held: as loaded, or quantised."""
+    """Held format of linear weights: as loaded, or quantised."""
     tensor_parallel: int = 1
     """Number of ranks."""
     note: str = ""

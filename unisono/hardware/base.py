@@ -92,7 +92,7 @@ class Hardware:
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this kind of device cannot be used here; None where it can."""
+        """Reason why this kind of device cannot be used here; None where it can."""
         reason = import_plugin(cls.facts.import_module)
         if reason is not None:
             return reason
@@ -202,7 +202,7 @@ class Hardware:
         return None
 
     def prediction_note(self) -> str:
-        """Why an imitated chip has no ``predicted_seconds``; empty where it has, or is real."""
+        """Reason why an imitated chip has no ``predicted_seconds``; else empty."""
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Which hardware is known, which of it is here, and which one a name means.
+"""Finds hardware: what is known, what is here, and what a name means.
 
 Knows no hardware by name: all come through the entry-point group ``unisono.hardware``. One that
 breaks while it is loaded or asked is reported as absent, with the reason; the others go on. Asking

@@ -1,4 +1,4 @@
-"""How far a float32 function may be off, as the interface that a device computes through allows.
+"""Error bounds of float32 functions, as the interface that a device computes through allows.
 
 A hardware names its interface in its facts (``math_api``); one that names none is held to OpenCL's
 full profile. Sources:

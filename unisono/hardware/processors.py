@@ -1,4 +1,4 @@
-"""How many processors this process may use: its affinity, and the quotas of its control groups.
+"""Counts the processors this process may use: its affinity, and quotas of its control groups.
 
 Needs no torch. A quota is processor time by time; that of a group holds for the groups in it, so
 the tightest counts.

@@ -1,4 +1,4 @@
-"""How many threads of the host compute.
+"""The number of threads of the host that compute.
 
 torch keeps one pool for the whole process; a hardware that has another of its own follows it
 (``Hardware.use_threads``).

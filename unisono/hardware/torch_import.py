@@ -82,7 +82,7 @@ def _package_in(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """Why ``import torch`` failed: its first cause, and the package that torch names, if any."""
+    """The first cause of a failed ``import torch``, and the package that torch names, if any."""
 
     cause: str
     package: str = ""

@@ -1,4 +1,4 @@
-"""Which addresses a download may go to.
+"""Checks the addresses that a download may go to.
 
 On plain http whoever is on the way reads the token and changes the files, so it takes the user's
 word; what stays on this machine takes none.
@@ -34,7 +34,7 @@ def check_endpoint(address: str, variable: str) -> str:
 
 
 def refusal(url: str) -> str | None:
-    """Why nothing is fetched from ``url``; None where it may be."""
+    """Reason why nothing is fetched from ``url``; None where it may be."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -1,4 +1,4 @@
-"""Which files of a repository are wanted, and whether they arrived as they were published.
+"""Chooses the files of a repository, and checks that they arrived as they were published.
 
 Weights and data only: never code, never pickles. Knows no hub and opens no connection.
 """

@@ -1,5 +1,5 @@
-"""How a model's publisher would have its tokens chosen: ``generation_config.json``, or the header
-of a GGUF file.
+"""Sampling parameters that a model's publisher recommends: ``generation_config.json``, or the
+header of a GGUF file.
 
 Of the many fields of that file these are read: ``temperature``, ``top_k``, ``top_p``, ``min_p``,
 ``repetition_penalty`` and ``do_sample``. How long an answer may be is the caller's to say, and

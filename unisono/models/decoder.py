@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         """The family's reading of ``config.json``."""
 
     def checkpoint_names(self) -> CheckpointNames:
-        """How this family's checkpoints name what it has."""
+        """Names in this family's checkpoints of what it has."""
         experts = self.config.experts
         return CheckpointNames(splits=() if experts is None else fused_experts(experts.num_experts))
 
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
 
     @final
     def angles(self, step: StepContext) -> list[Angles | None]:
-        """How each layer rotates the step's tokens."""
+        """Rotation of the step's tokens in each layer."""
         positions, lengths = step.positions, step.rope_lengths
         distinct = {id(rope): rope(positions, lengths) for rope in self.layer_ropes if rope}
         return [distinct[id(rope)] if rope else None for rope in self.layer_ropes]

@@ -1,4 +1,4 @@
-"""How checkpoints say which layers have experts, how many, and how tokens choose them."""
+"""Reads which layers of a checkpoint have experts, how many, and how tokens choose them."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def hybrid(base: ModelConfig, recurrent: Sequence[bool], state: StateShape) -> H
 
 
 def read_recurrent(raw: RawConfig, names: Sequence[str], default: Sequence[bool]) -> list[bool]:
-    """Which layers are recurrent, by ``layer_types``, where ``names`` are those that are; without
+    """The recurrent layers by ``layer_types``, where ``names`` are those that are; without
     it, ``default``.
 
     Raises:

@@ -9,7 +9,7 @@ __all__ = ["IndexShape", "LatentShape"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexShape:
-    """How sparse attention chooses the tokens that a query sees."""
+    """The index of sparse attention, which chooses the tokens that a query sees."""
 
     num_heads: int
     head_dim: int

@@ -55,7 +55,7 @@ class LoadedModel:
     those of a token."""
     eos_token_ids: frozenset[int]
     division: Division | None = None
-    """How the model is divided among ranks; None where it is whole."""
+    """The model's division among ranks; None where it is whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,7 +38,7 @@ class Shard:
 
 
 class Division:
-    """How a decoder of ``whole`` is divided, seen from one rank.
+    """The division of a decoder of ``whole``, seen from one rank.
 
     Raises:
         ConfigError: heads, MLP or vocabulary do not divide among so many ranks.

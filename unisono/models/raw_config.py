@@ -146,7 +146,7 @@ class RawConfig:
         return value
 
     def layer_numbers(self, name: str) -> frozenset[int] | None:
-        """Which layers a list names; None where there is no list.
+        """Layers that a list names; None where there is no list.
 
         Raises:
             LayerListError: no list of numbers.

@@ -1,4 +1,4 @@
-"""Which family reads which checkpoint. A new family is its file and a line here."""
+"""Finds the family that reads a checkpoint. A new family is its file and a line here."""
 
 from __future__ import annotations
 
@@ -223,6 +223,6 @@ def making_sense_of(raw: RawConfig) -> Iterator[None]:
 
 
 def _known(names: list[str]) -> str:
-    """How many there are, those whose names are like the first of ``names``, and where all are."""
+    """The number of families, those named like the first of ``names``, and where all are."""
     near = ", ".join(difflib.get_close_matches("".join(names[:1]), sorted(FAMILIES), n=3))
     return f"Known are {len(FAMILIES)}{near and f', nearest {near}'}. docs/models.md lists all."

@@ -1,4 +1,4 @@
-"""How many bytes of weights there are, and how many of them a step reads."""
+"""Counts the bytes of weights, and those that a step reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a server is set up: flat, frozen, validated once."""
+"""Settings of a server: flat, frozen, validated once."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class StopTexts:
 
     @property
     def num_held(self) -> int:
-        """How many characters at the end may be the beginning of a stop text."""
+        """Number of characters at the end that may be the beginning of a stop text."""
         return max((automaton.num_matched for automaton in self._automata), default=0)
 
     def advance(self, text: str) -> list[tuple[int, str]]:

@@ -24,8 +24,8 @@ class TextDelta:
     stop: str | None
     """The stop text that ended the answer, right behind ``text`` or at its end."""
     num_tokens: int
-    """How many of the pushed tokens belong to the answer: all of them, or those up to the one that
-    completed the stop text."""
+    """Number of the pushed tokens that belong to the answer: all of them, or those up to the one
+    that completed the stop text."""
 
 
 class TextStream:

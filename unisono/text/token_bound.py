@@ -1,4 +1,4 @@
-"""How few tokens a text can have, from counts that cost no tokenizing.
+"""A lower bound of the tokens of a text, from counts that cost no tokenizing.
 
 No token spells more than so many letters, digits, blanks, signs and other bytes, or parts of so
 many words. A text that holds ``n`` times as many of one of these has at least ``n`` tokens: a

@@ -69,7 +69,7 @@ class Tokenizer:
 
     @property
     def spelling(self) -> Spelling:
-        """How the vocabulary writes text."""
+        """The vocabulary's way to write text."""
         return self._spelling
 
     def token_id(self, token: str) -> int | None:

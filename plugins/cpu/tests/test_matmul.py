@@ -24,7 +24,7 @@ SHAPES = [(96, 128), (33, 70), (16, 300), (250, 31)]
 
 
 def half_levels(x: Tensor, group: int = 128) -> Tensor:
-    """How far rounding to int8 may move each activation: half of its 128 columns' largest / 127."""
+    """Largest rounding error of each int8 activation: half of its 128 columns' largest / 127."""
     cols = x.shape[1]
     padded = torch.nn.functional.pad(x.double(), (0, -cols % group)).view(x.shape[0], -1, group)
     half = padded.abs().amax(-1, keepdim=True) / 254

@@ -1,4 +1,4 @@
-"""Which chip is imitated: its memory and rates, from the spec ledger. Unknown stays unknown."""
+"""The imitated chip: its memory and rates, from the spec ledger. Unknown stays unknown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Imitation:
 
     @property
     def unpredictable(self) -> str | None:
-        """Why no time can be predicted, whatever runs; None where it can."""
+        """Reason why no time can be predicted, whatever runs; None where it can."""
         if self.chip is None:
             return "no chip is imitated (virtual:CHIP names one)"
         if not self.bandwidth:

@@ -12,7 +12,7 @@ __all__ = ["Settings", "installed", "remember", "settings"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How ``install`` was called; ``compiled`` is False for the device in Python."""
+    """Arguments of ``install``; ``compiled`` is False for the device in Python."""
 
     name: str
     imitation: Imitation

@@ -61,7 +61,7 @@ def _first_visible(step: AttentionStep, first_query: int) -> int:
 
 
 def _seen(step: AttentionStep, num_queries: int, context: int, first: int) -> Tensor:
-    """Which positions each query sees, [n, C]."""
+    """Mask of the positions that each query sees, [n, C]."""
     query = torch.arange(context - num_queries, context).unsqueeze(1)
     key = torch.arange(first, context)
     seen = key <= query

@@ -1,4 +1,4 @@
-"""How far a result may be from the exact one: derived from dtypes and lengths, never tuned.
+"""Bounds of a result's distance from the exact one: derived from dtypes and lengths, never tuned.
 
 The standard model of floating-point arithmetic (Higham, Accuracy and Stability of Numerical
 Algorithms, 2nd ed., 2002, section 2.2): fl(a op b) = (a op b)(1 + d), |d| <= u, where u is the unit

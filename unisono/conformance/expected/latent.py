@@ -44,7 +44,7 @@ def latent_attention(
 
 
 def _seen(num_queries: int, context: int, selected: Tensor | None) -> Tensor:
-    """Which positions each query sees, [n, C]."""
+    """Mask of the positions that each query sees, [n, C]."""
     key = torch.arange(context)
     seen = key <= torch.arange(context - num_queries, context).unsqueeze(1)
     return seen if selected is None else seen & (selected.unsqueeze(2) == key).any(1)

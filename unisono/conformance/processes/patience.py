@@ -1,4 +1,4 @@
-"""How long a check may take: by its own time, not by that of a busy machine.
+"""Time limits of a check: of its own time, not that of a busy machine.
 
 What computes has a limit of processor time, that of its busiest thread; what neither computes nor
 waits for a processor is silent, and has a limit of wall time, a longer one: a device may compute
@@ -44,7 +44,7 @@ class Patience:
         self._heard = time.monotonic(), _threads(self._pid)
 
     def exhausted(self) -> str:
-        """Which limit is passed, in words; empty where none is."""
+        """The limit that is passed, in words; empty where none is."""
         now_s, now = time.monotonic(), _threads(self._pid)
         if not now:
             late = now_s - self._since > self.limit + 1.0

@@ -159,7 +159,7 @@ class _State:
     script: str = ""
     ended: bool = False
     exhausted: str = ""
-    """Why it was ended, where it hung."""
+    """Reason why it was ended, where it hung."""
 
 
 class _Supervisor:

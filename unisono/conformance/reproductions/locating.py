@@ -1,4 +1,4 @@
-"""Which op of torch went wrong: every ATen op of a call is done once more by the host.
+"""Finds the op of torch that went wrong: the host does every ATen op of a call once more.
 
 A ``TorchDispatchMode`` sees the ops below the device's own ops. The inputs of each are copied to
 the host before it runs, the op is done there in float64, and the first result that is further off

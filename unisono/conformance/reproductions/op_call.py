@@ -26,7 +26,7 @@ class Tolerance:
     absolute: float | Tensor
 
     def exceeded(self, got: Tensor, want: Tensor) -> Tensor:
-        """Which entries are further off; both float64."""
+        """Mask of the entries that are further off; both are float64."""
         allowed = self.relative * want.abs() + self.absolute
         same = (got == want) | (got.isnan() & want.isnan())
         return ~same & ~((got - want).abs() <= allowed)

@@ -14,7 +14,7 @@ __all__ = ["STYLES", "Recipe", "Style", "map_tensors", "recipe_of", "render"]
 
 Style = Literal["normal", "range", "stated"]
 STYLES: tuple[Style, ...] = ("normal", "range", "stated")
-"""How floats are made: normally distributed; spread as the true ones are; the true ones."""
+"""Styles of made floats: normally distributed; spread as the true ones are; the true ones."""
 _FEW = 512
 """Values that a program can state."""
 _FEW_SPECIAL = 16

@@ -22,7 +22,7 @@ __all__ = ["DeviceText", "expect", "probe_script"]
 
 @dataclass(frozen=True, slots=True)
 class DeviceText:
-    """How a program names the device."""
+    """The text by which a program names the device."""
 
     device: str
     imports: tuple[str, ...]

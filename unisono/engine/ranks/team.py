@@ -109,7 +109,7 @@ class Ranks:
             raise self.failure(None)
 
     def failure(self, error: BaseException | None) -> EngineDeadError:
-        """Why a step failed, given what rank 0 saw of it; ends the ranks."""
+        """The reason of a failed step, given what rank 0 saw of it; ends the ranks."""
         if self._dead is None:
             reason = self._first_failure(wait_s=_GRACE_S)
             if reason is None:

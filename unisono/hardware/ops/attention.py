@@ -96,7 +96,7 @@ def write_planes(cache: Tensor, planes: Sequence[Tensor], slots: Tensor) -> None
 
 
 def visible(num_queries: int, context: int, window: int | None, device: torch.device) -> Tensor:
-    """Which of ``context`` positions each of the last ``num_queries`` sees, bool [n, C]."""
+    """Mask of the ``context`` positions that each of the last ``num_queries`` sees, bool [n, C]."""
     position = torch.arange(context - num_queries, context, device=device).unsqueeze(1)
     key = torch.arange(context, device=device)
     seen = key <= position

@@ -32,7 +32,7 @@ those of one expert are more."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """How the scores of E experts become k of them with their weights."""
+    """The rule that turns scores of E experts into k of them with their weights."""
 
     num_chosen: int
     score: Literal["softmax", "sigmoid"] = "softmax"

@@ -78,7 +78,7 @@ def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
 def _count_kept(
     ordered: Tensor, log_total: Tensor, top_k: int, top_p: float, min_p: float
 ) -> int | None:
-    """How many of the likeliest stay; None where others, or others as likely, stay too."""
+    """Number of the likeliest that stay; None where others, or others as likely, stay too."""
     count = ordered.numel()
     if 0 < top_k < count:
         count = int((ordered >= ordered[top_k - 1]).sum())

@@ -49,7 +49,7 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
     ``all_reduce``."""
 
     fallbacks: Mapping[str, int] = MappingProxyType({})
-    """How often an op that has a faster form here ran as the reference, by what it was."""
+    """Calls that ran as the reference though the op has a faster form here, by what was called."""
 
     # -- weights ----------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
     it a form of another size."""
 
     packed_form: PackedForm | None = None
-    """How quantised weights are kept for the next start; None: each start quantises."""
+    """Form of quantised weights kept for the next start; None: each start quantises."""
 
     def prepare_linear(self, weight: Tensor, format: WeightFormat | None = None) -> Any:
         """The form in which ``linear`` likes a loaded weight [N, K]: as it is, or quantised.

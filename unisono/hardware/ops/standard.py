@@ -64,7 +64,7 @@ class StandardAttention:
     ``attention``, ``output``."""
 
     layer: int
-    """Which of ``step.kv`` and ``step.attention`` are its own."""
+    """Index of its own entries of ``step.kv`` and ``step.attention``."""
     num_heads: int
     num_kv_heads: int
     head_dim: int
@@ -91,7 +91,7 @@ class StandardLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rotation:
-    """How heads are rotated: ``num_pairs`` pairs of dimensions, half a rotation apart."""
+    """Rotation of heads: ``num_pairs`` pairs of dimensions, half a rotation apart."""
 
     angles: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
     """(``step.positions``, ``step.rope_lengths``) -> cos and sin, float32 [T, num_pairs]."""

@@ -1,4 +1,4 @@
-"""How the ranks of a model, processes of one machine, find their devices and each other.
+"""Rendezvous: ranks of a model, processes of one machine, find their devices and each other.
 
 The meeting place is a file in a folder that only this user can enter; nothing listens beyond the
 machine itself. A hardware whose facts name a distributed backend uses it; the others go through

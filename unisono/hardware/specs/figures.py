@@ -29,7 +29,7 @@ UNKNOWN_REASONS: tuple[str, ...] = get_args(UnknownReason)
 
 @dataclass(frozen=True, slots=True)
 class GradeInfo:
-    """How far a figure can be trusted; ``letter`` is its mark in tables."""
+    """The grade of a figure: how far it can be trusted; ``letter`` is its mark in tables."""
 
     letter: str
     meaning: str

@@ -1,4 +1,4 @@
-"""How a hardware's quantised weights lie in a file, so that the next start maps them."""
+"""The layout of a hardware's quantised weights in a file, so that the next start maps them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens end an answer: what a checkpoint's files say about it.
+"""Tokens that end an answer, read from a checkpoint's files.
 
 The generation configuration's, or the model's where that names none, and the token that
 ``tokenizer_config.json`` names, whose id is looked up where folders declare tokens of that kind.

@@ -48,7 +48,7 @@ class StoredPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointNames:
-    """How a family's checkpoints differ from ours, which are transformers' usual ones."""
+    """Names of a family's checkpoints where they differ from ours, transformers' usual ones."""
 
     renamed: Sequence[tuple[str, str]] = ()
     """Stored and our part of a name, one rule after the other; ``^`` is where a name begins."""

@@ -34,7 +34,7 @@ class Slot:
     module: nn.Module
     parameter: str
     part: str | None
-    """Which of the matrices that are stacked in a linear layer; None in other modules."""
+    """Index of the matrix among those stacked in a linear layer; None in other modules."""
     shape: tuple[int, ...]
     """On this rank."""
     cut: Cut | None
@@ -117,7 +117,7 @@ def linear_layers(slots: Mapping[str, Slot]) -> list[dict[str, Slot]]:
 
 
 def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
-    """How the checkpoint whose tensors are called ``stored`` names what ``model`` has."""
+    """The names in a checkpoint, whose tensors are called ``stored``, of what ``model`` has."""
     modules = {name for name, _ in model.named_children()} - {"lm_head"}
     return model.checkpoint_names().found_in(stored, modules)
 

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint's files a plan needs: names are checked before any is read."""
+"""Finds the tensors that a plan needs in a checkpoint's files: names are checked before reading."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sources:
     """The tensors that a model is made of."""
 
     names: CheckpointNames
-    """How these files name what the model has."""
+    """Names in these files of what the model has."""
     parts: dict[Path, list[StoredPart]]
     """By file, in the order in which they are read."""
     spare_head: tuple[Path, StoredPart] | None

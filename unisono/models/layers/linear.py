@@ -64,7 +64,7 @@ class Linear(Described):
         return StandardLinear(self.weight, self.bias)
 
     def rows(self, part: str) -> slice:
-        """Which rows of W a part fills."""
+        """Rows of W that a part fills."""
         start = 0
         for name, count in self.parts.items():
             if name == part:

@@ -50,7 +50,7 @@ class Rope:
         return self.frequencies
 
     def record(self) -> Rotation:
-        """How heads are rotated."""
+        """The rotation of heads."""
         return Rotation(
             angles=self,
             num_pairs=len(self.frequencies),

@@ -20,7 +20,7 @@ _SELECTED = "selected tokens"
 
 
 class HeadWeights(Linear):
-    """How much each head of an index says; in float32."""
+    """Weight of each head of an index, float32."""
 
     float32_parameters = ("weight",)
 

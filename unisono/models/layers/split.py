@@ -1,4 +1,4 @@
-"""How layers divide among the ranks of one model: what they say of themselves, as data.
+"""The division of layers among the ranks of one model, which they state as data.
 
 A layer says so in attributes of these names, which ``models/parallel.py`` reads:
 

@@ -95,7 +95,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why the model could not be loaded."""
+    """The reason why the model could not be loaded."""
 
     error: UnisonoError
 

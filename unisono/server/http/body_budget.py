@@ -1,4 +1,4 @@
-"""How many bytes of request bodies the server holds at one time.
+"""Limits the bytes of request bodies that the server holds at one time.
 
 Knows sizes and tenants; nothing of HTTP. Bytes count as they arrive, not as they are announced.
 Where there is no more room, the body that has been arriving for longest gives way, of the tenant

@@ -1,4 +1,4 @@
-"""How many connections this process may hold open.
+"""The number of connections that this process may hold open.
 
 Knows the limit on file descriptors; nothing of HTTP. What a connection does not get stays free for
 the rest of the server: pipes to other processes, files, an engine that is started again.

@@ -32,7 +32,7 @@ _log = logging.getLogger("unisono.server")
 
 
 class Gate:
-    """How many requests are inside, and whether more may come."""
+    """Counts the requests inside, and says whether more may come."""
 
     def __init__(self) -> None:
         self.draining = False

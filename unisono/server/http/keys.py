@@ -1,4 +1,4 @@
-"""Who may come in. Knows keys as digests only; compares in constant time."""
+"""Checks API keys. Knows keys as digests only; compares in constant time."""
 
 from __future__ import annotations
 

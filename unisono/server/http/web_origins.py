@@ -1,4 +1,4 @@
-"""Which web pages may use the server, and which names it answers to.
+"""Checks the web pages that may use the server, and the names it answers to.
 
 A page of any site can make its visitor's browser send requests to a server on the same machine or
 network. With a key that is no harm: the page does not have it. Without one, requests that a foreign

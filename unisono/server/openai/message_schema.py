@@ -46,7 +46,7 @@ FunctionName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 def form_of(value: Any) -> str | None:
-    """Which form of a field with several forms a value has. The names are in parentheses: no
+    """The form that a value has of a field with several. The names are in parentheses: no
     field's name is, so errors can leave them out."""
     if isinstance(value, str):
         return "(text)"

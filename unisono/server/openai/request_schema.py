@@ -87,7 +87,7 @@ class SamplingFields(Body):
 
 
 class TemplateFields(Body):
-    """How a conversation becomes a prompt."""
+    """Fields that say how a conversation becomes a prompt."""
 
     tools: Tools | None = None
     add_generation_prompt: bool | None = None

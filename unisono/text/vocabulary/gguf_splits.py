@@ -1,4 +1,4 @@
-"""How byte-level vocabularies cut text into words before merging: the patterns of the families, by
+"""Patterns by which byte-level vocabularies cut text into words before merging: of the families, by
 the names that llama.cpp gives them (``tokenizer.ggml.pre``; ``src/llama-vocab.cpp`` there).
 
 Where it rewrote a pattern for its own matcher, this is the one of the family's ``tokenizer.json``.

@@ -1,4 +1,4 @@
-"""How a vocabulary writes text: what one token stands for, and whether text can be read off token
+"""Spelling of a vocabulary: what one token stands for, and whether text can be read off token
 by token. Read from the ``decoder`` of ``tokenizer.json``; knows nothing of token ids.
 """
 
@@ -34,7 +34,7 @@ class Spelling:
     """The text between tokens."""
     strip_char: str = ""
     num_strip: int = 0
-    """How many of ``strip_char`` are taken off the beginning of a text."""
+    """Number of ``strip_char`` that are taken off the beginning of a text."""
     streamed: bool = True
     """False where only the decoder itself knows what a whole sequence says."""
 

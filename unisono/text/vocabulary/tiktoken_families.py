@@ -1,4 +1,4 @@
-"""How families with tiktoken vocabularies cut a text before bytes are merged.
+"""Patterns by which families with tiktoken vocabularies cut a text before bytes are merged.
 
 A tiktoken file holds tokens and ranks alone. The rest is in the code of each checkpoint, which is
 never run: here is what the families' published code says, by the name of its tokenizer class, or

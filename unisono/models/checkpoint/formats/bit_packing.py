@@ -12,7 +12,7 @@ BITS_PER_WORD = 32
 
 
 def num_words(count: int, bits: int) -> int:
-    """How many words a row of so many levels fills."""
+    """Number of words that a row of so many levels fills."""
     return -(-count * bits // BITS_PER_WORD)
 
 

@@ -38,7 +38,7 @@ _UNUSED = (
 
 
 class Form(Protocol):
-    """How the weights of one group of modules are stored."""
+    """The stored form of the weights of one group of modules."""
 
     def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The tensors that stand for a weight [N, K], by last part of the name."""

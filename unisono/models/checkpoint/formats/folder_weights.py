@@ -52,7 +52,7 @@ class FolderWeights:
         self._added = frozenset(self._added_biases(headers))
 
     def _find(self, name: str, shape: tuple[int, ...], headers: Mapping[str, TensorHeader]) -> None:
-        """Which tensors stand for a weight; none where it is not quantised."""
+        """Names of the tensors that stand for a weight; none where it is not quantised."""
         module = name.removesuffix(".weight")
         tensors = {piece: f"{module}.{piece}" for piece in self._stored.pieces}
         shapes = {p: headers[t].shape for p, t in tensors.items() if t in headers}

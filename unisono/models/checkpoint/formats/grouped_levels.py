@@ -25,7 +25,7 @@ _HELD_GROUPS = (128, 64, 32)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelGroups:
-    """How some linear weights are quantised; without a ``group_size`` a row shares its scale.
+    """The quantisation of some linear weights; without a ``group_size`` a row shares its scale.
 
     ``ordered``: a group is not of consecutive inputs, but of those that the weight names.
     """

@@ -42,8 +42,8 @@ def block_size(config: RawConfig, name: str) -> tuple[int, int] | None:
 
 
 def group_size(config: RawConfig, *names: str) -> int | None:
-    """How many inputs share a scale, by the first of the names that is there; None, stored as -1,
-    is all.
+    """Number of inputs that share a scale, by the first of the names that is there; None, stored as
+    -1, is all.
 
     Raises:
         CheckpointError: no such number.

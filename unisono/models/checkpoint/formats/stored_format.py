@@ -1,4 +1,4 @@
-"""How a checkpoint stores linear weights that are quantised: what every format has in common.
+"""The base of stored formats: quantised linear weights in a checkpoint.
 
 Each format is a file of its own, such as ``gptq.py``, that a line in ``_METHODS`` names.
 Knows no device and no model.
@@ -33,7 +33,7 @@ _METHODS = {
 
 
 class StoredFormat(ABC):
-    """How a checkpoint stores quantised weights, by what its ``config.json`` states."""
+    """A stored format of quantised weights, by what a checkpoint's ``config.json`` states."""
 
     pieces: ClassVar[tuple[str, ...]]
     """Last parts of the names of the tensors that stand for a module's ``weight``. Where ``weight``
@@ -73,7 +73,7 @@ class StoredFormat(ABC):
 
 
 def find_stored_format(raw: RawConfig) -> StoredFormat | None:
-    """How the checkpoint's linear weights are quantised; None where they are not.
+    """The stored format of the checkpoint's linear weights; None where they are not quantised.
 
     Raises:
         CheckpointError: ``quantization_config`` is wrong.

@@ -76,7 +76,7 @@ def _nothing_more(own: Own) -> Fields:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GgufFamily:
-    """How an architecture of llama.cpp is a family of ours."""
+    """The mapping of an architecture of llama.cpp to a family of ours."""
 
     architecture: str
     """Architecture, as in ``config.json``."""
