@@ -34,7 +34,7 @@ _HEADER_ALIGNMENT = 8
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """The name, dtype and shape of a tensor to write."""
+    """The dtype and shape of a tensor to write."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
