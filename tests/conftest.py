@@ -1,10 +1,13 @@
 """The CPU of these tests is plain torch, the reference, even where native kernels are installed;
 ``UNISONO_IGNORE_PACKAGES=''`` runs them with those. Quantised weights that are kept for the next
-start are not kept in the cache of whoever runs tests."""
+start are not kept in the cache of whoever runs tests. Every test draws the same random numbers each
+time, whatever ran before it."""
 
 from __future__ import annotations
 
 import os
+import random
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,3 +24,10 @@ os.environ.setdefault("UNISONO_IGNORE_PACKAGES", "unisono-cpu")
 @pytest.fixture(scope="session", autouse=True)
 def _weights_of_tests_stay_here(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["UNISONO_WEIGHT_CACHE"] = str(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
