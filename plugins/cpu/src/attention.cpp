@@ -1,6 +1,7 @@
 #include "attention.h"
 
 #include <algorithm>
+#include <cinttypes>
 
 namespace uc {
 namespace {
@@ -10,20 +11,20 @@ int queries_per_tile(int group) { return std::max(1, kernels().attention_rows / 
 // How a row falls into pieces: its queries in tiles, or, where one tile has them all, its keys in
 // parts.
 struct RowPieces {
-  long queries, context;
-  long tiles, parts;
-  long first_part;  // That the first query sees.
+  int64_t queries, context;
+  int64_t tiles, parts;
+  int64_t first_part;  // That the first query sees.
 
   RowPieces(const Step& step, int row, int group)
       : queries(step.query_lens[row]), context(step.context_lens[row]) {
-    const long most = queries_per_tile(group);
+    const int64_t most = queries_per_tile(group);
     tiles = (queries + most - 1) / most;
-    const long before = step.window ? context - queries - step.window + 1 : 0;
-    first_part = std::max(0l, before) / kPartKeys;
+    const int64_t before = step.window ? context - queries - step.window + 1 : 0;
+    first_part = std::max<int64_t>(0, before) / kPartKeys;
     parts = tiles > 1 ? 1 : (context + kPartKeys - 1) / kPartKeys - first_part;
   }
 
-  long count() const { return tiles * parts; }
+  int64_t count() const { return tiles * parts; }
   bool divided() const { return parts > 1; }
   // Of all key-value heads; none where the parts are merged in place.
   size_t floats(int num_heads, int head_dim) const {
@@ -33,31 +34,32 @@ struct RowPieces {
 
 // Key-value heads that one piece of a row takes together: as many as fit, for a token's heads lie
 // side by side in memory, but so few that every thread has a like share of the step's pieces.
-int heads_per_piece(const RowPieces& row, long step_count, int num_kv_heads, int group,
+int heads_per_piece(const RowPieces& row, int64_t step_count, int num_kv_heads, int group,
                     int threads) {
-  const long queries = std::min<long>(row.queries, queries_per_tile(group));
-  const long fitting = std::max(1l, kernels().attention_rows / (queries * group));
-  int heads = int(std::min<long>({fitting, num_kv_heads, kMaxTileHeads}));
+  const int64_t queries = std::min<int64_t>(row.queries, queries_per_tile(group));
+  const int64_t fitting = std::max<int64_t>(1, kernels().attention_rows / (queries * group));
+  int heads = int(std::min<int64_t>({fitting, num_kv_heads, kMaxTileHeads}));
   const auto pieces = [&] { return (num_kv_heads + heads - 1) / heads * step_count; };
   while (heads > 1 && pieces() % threads && pieces() < 8 * threads) heads = (heads + 1) / 2;
   return heads;
 }
 
 Status check_row(const Step& step, const KvCache& cache, int row) {
-  const long queries = step.query_lens[row], context = step.context_lens[row];
+  const int64_t queries = step.query_lens[row], context = step.context_lens[row];
   if (queries < 1 || context < queries) {
-    return fail(kBadArgument, "row %d has %ld queries in a context of %ld", row, queries, context);
+    return fail(kBadArgument, "row %d has %" PRId64 " queries in a context of %" PRId64, row, queries,
+                context);
   }
-  const long first = step.window ? std::max(0l, context - queries - step.window + 1) : 0;
-  const long needed = (context + cache.block_size - 1) / cache.block_size;
+  const int64_t first = step.window ? std::max<int64_t>(0, context - queries - step.window + 1) : 0;
+  const int64_t needed = (context + cache.block_size - 1) / cache.block_size;
   const int64_t start = step.table_starts[row];
   if (step.table_starts[row + 1] - start < needed) {
-    return fail(kBadArgument, "row %d has fewer than %ld blocks", row, needed);
+    return fail(kBadArgument, "row %d has fewer than %" PRId64 " blocks", row, needed);
   }
-  for (long i = first / cache.block_size; i < needed; ++i) {
+  for (int64_t i = first / cache.block_size; i < needed; ++i) {
     const int32_t block = step.blocks[start + i];
     if (block < 0 || block >= cache.num_blocks) {
-      return fail(kBadArgument, "row %d names block %d of %ld", row, block, cache.num_blocks);
+      return fail(kBadArgument, "row %d names block %d of %" PRId64, row, block, cache.num_blocks);
     }
   }
   return kOk;
@@ -65,9 +67,9 @@ Status check_row(const Step& step, const KvCache& cache, int row) {
 
 Status check_slots(const Step& step, const KvCache& cache) {
   const int64_t slots = int64_t(cache.num_blocks) * cache.block_size;
-  for (long t = 0; t < step.num_tokens; ++t) {
+  for (int64_t t = 0; t < step.num_tokens; ++t) {
     if (step.slots[t] < 0 || step.slots[t] >= slots) {
-      return fail(kBadArgument, "slot %lld of %lld", (long long)step.slots[t], (long long)slots);
+      return fail(kBadArgument, "slot %" PRId64 " of %" PRId64, step.slots[t], slots);
     }
   }
   return kOk;
@@ -90,13 +92,14 @@ Status check_step(const Step& step, const KvCache& cache, int num_heads) {
   if (num_heads < 1 || num_heads % cache.num_kv_heads) {
     return fail(kBadArgument, "%d heads do not share %d", num_heads, cache.num_kv_heads);
   }
-  long tokens = 0;
+  int64_t tokens = 0;
   for (int row = 0; row < step.num_rows; ++row) {
     if (Status status = check_row(step, cache, row)) return status;
     tokens += step.query_lens[row];
   }
   if (tokens != step.num_tokens) {
-    return fail(kBadArgument, "rows have %ld tokens, the step %ld", tokens, step.num_tokens);
+    return fail(kBadArgument, "rows have %" PRId64 " tokens, the step %" PRId64, tokens,
+                step.num_tokens);
   }
   return step.slots ? check_slots(step, cache) : kOk;
 }
@@ -120,7 +123,7 @@ struct StepAttention {
   // Calls function(row, its pieces, its first token, its first float among the parts).
   template <class Function>
   void for_rows(const Function& function) const {
-    long token = 0;
+    int64_t token = 0;
     float* parts = room->parts;
     for (int row = 0; row < step.num_rows; ++row) {
       const RowPieces pieces(step, row, group());
@@ -131,7 +134,8 @@ struct StepAttention {
   }
 
   // All keys for `queries` of a row from `first` on, and `count` heads from `head` on.
-  AttentionTile tile(int row, long token, long first, long queries, int head, int count) const {
+  AttentionTile tile(int row, int64_t token, int64_t first, int64_t queries, int head,
+                     int count) const {
     AttentionTile tile{};
     const size_t offset = size_t(head) * group() * cache.head_dim;
     tile.query = static_cast<const char*>(query.data) +
@@ -149,7 +153,7 @@ struct StepAttention {
     tile.position = step.context_lens[row] - step.query_lens[row] + first;
     tile.end = tile.position + queries;
     tile.window = step.window ? step.window : tile.end + 1;
-    tile.begin = std::max(0l, tile.position - tile.window + 1);
+    tile.begin = std::max<int64_t>(0, tile.position - tile.window + 1);
     tile.scale = heads.scale;
     tile.softcap = heads.softcap;
     tile.sinks = heads.sinks ? heads.sinks + head * group() : nullptr;
@@ -165,19 +169,19 @@ struct StepAttention {
   }
 
   // Piece `index` of those that a row falls into with `together` heads each.
-  void attend_piece(int row, const RowPieces& pieces, long token, float* parts, long index,
+  void attend_piece(int row, const RowPieces& pieces, int64_t token, float* parts, int64_t index,
                     int together) const {
-    const long head_parts = (cache.num_kv_heads + together - 1) / together;
-    const long part = index / head_parts;
+    const int64_t head_parts = (cache.num_kv_heads + together - 1) / together;
+    const int64_t part = index / head_parts;
     const int head = int(index % head_parts) * together;
     const int count = std::min(together, cache.num_kv_heads - head);
-    const long most = queries_per_tile(group());
+    const int64_t most = queries_per_tile(group());
     // The last queries see most and come first.
-    const long first = pieces.divided() ? 0 : (pieces.tiles - 1 - part) * most;
+    const int64_t first = pieces.divided() ? 0 : (pieces.tiles - 1 - part) * most;
     AttentionTile piece = tile(row, token, first, std::min(most, pieces.queries - first), head,
                                count);
     if (pieces.divided()) {
-      const long start = (pieces.first_part + part) * kPartKeys;
+      const int64_t start = (pieces.first_part + part) * kPartKeys;
       piece.begin = std::max(piece.begin, start);
       piece.end = std::min(piece.end, start + kPartKeys);
       const size_t floats = part_floats(int(pieces.queries) * group(), cache.head_dim);
@@ -188,13 +192,13 @@ struct StepAttention {
   }
 
   void attend_pieces() const {
-    long total = 0, passed = 0;
-    for_rows([&](int, const RowPieces& pieces, long, float*) { total += pieces.count(); });
-    long next = room->next.fetch_add(1, std::memory_order_relaxed);
-    for_rows([&](int row, const RowPieces& pieces, long token, float* parts) {
+    int64_t total = 0, passed = 0;
+    for_rows([&](int, const RowPieces& pieces, int64_t, float*) { total += pieces.count(); });
+    int64_t next = room->next.fetch_add(1, std::memory_order_relaxed);
+    for_rows([&](int row, const RowPieces& pieces, int64_t token, float* parts) {
       const int together =
           heads_per_piece(pieces, total, cache.num_kv_heads, group(), team.size);
-      const long count = pieces.count() * ((cache.num_kv_heads + together - 1) / together);
+      const int64_t count = pieces.count() * ((cache.num_kv_heads + together - 1) / together);
       while (next < passed + count) {
         attend_piece(row, pieces, token, parts, next - passed, together);
         next = room->next.fetch_add(1, std::memory_order_relaxed);
@@ -204,9 +208,9 @@ struct StepAttention {
   }
 
   void merge() const {
-    long begin, end, passed = 0;
-    team.share(long(step.num_rows) * cache.num_kv_heads, &begin, &end);
-    for_rows([&](int row, const RowPieces& pieces, long token, float* parts) {
+    int64_t begin, end, passed = 0;
+    team.share(int64_t(step.num_rows) * cache.num_kv_heads, &begin, &end);
+    for_rows([&](int row, const RowPieces& pieces, int64_t token, float* parts) {
       const size_t floats = part_floats(int(pieces.queries) * group(), cache.head_dim);
       for (int head = 0; head < cache.num_kv_heads; ++head, ++passed) {
         if (!pieces.divided() || passed < begin || passed >= end) continue;
@@ -242,7 +246,7 @@ void attend(const Team& team, const Step& step, const KvCache& cache, const Head
   const StepAttention attention{team, step, cache, heads, query, out, room};
   attention.attend_pieces();
   bool divided = false;
-  attention.for_rows([&](int, const RowPieces& pieces, long, float*) {
+  attention.for_rows([&](int, const RowPieces& pieces, int64_t, float*) {
     divided = divided || pieces.divided();
   });
   if (!divided) return;
@@ -267,13 +271,13 @@ Status attention(const Step& step, const KvCache& cache, const Heads& heads, con
 Status kv_write(const Step& step, const KvCache& cache, const Tensor3& key, const Tensor3& value) {
   if (Status status = check_cache(cache)) return status;
   if (Status status = check_slots(step, cache)) return status;
-  const long count = long(cache.num_kv_heads) * cache.head_dim;
-  const auto at = [](const Tensor3& tensor, long token) {
+  const int64_t count = int64_t(cache.num_kv_heads) * cache.head_dim;
+  const auto at = [](const Tensor3& tensor, int64_t token) {
     return static_cast<const char*>(tensor.data) +
            token * tensor.stride * element(tensor.dtype);
   };
-  const auto write = [&](long begin, long end) {
-    for (long t = begin; t < end; ++t) {
+  const auto write = [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
       char* slot = cache.key(step.slots[t]);
       kernels().convert(at(key, t), key.dtype, slot, cache.dtype, count);
       kernels().convert(at(value, t), value.dtype, slot + cache.to_values, cache.dtype, count);
@@ -281,7 +285,7 @@ Status kv_write(const Step& step, const KvCache& cache, const Tensor3& key, cons
   };
   if (step.num_tokens < 16) return write(0, step.num_tokens), kOk;
   return parallel([&](const Team& team) {
-    long begin, end;
+    int64_t begin, end;
     team.share(step.num_tokens, &begin, &end);
     write(begin, end);
   });

@@ -13,7 +13,7 @@ namespace uc {
 struct KvCache {
   char* data;  // [2, blocks, block_size, num_kv_heads, head_dim]; blocks may lie apart.
   int dtype;
-  long num_blocks;
+  int64_t num_blocks;
   int block_size, num_kv_heads, head_dim;
   size_t block_bytes;  // From block to block.
   size_t to_values;    // Bytes from a key to its value.
@@ -27,13 +27,13 @@ struct KvCache {
 
 struct Step {
   int num_rows;
-  long num_tokens;
+  int64_t num_tokens;
   const int32_t* query_lens;
   const int32_t* context_lens;
   const int32_t* blocks;         // All rows' tables, one behind the other.
   const int64_t* table_starts;   // [num_rows + 1], into blocks.
   const int64_t* slots;          // [num_tokens].
-  long window;                   // Positions a query sees; 0: all before it.
+  int64_t window;                   // Positions a query sees; 0: all before it.
 };
 
 struct Heads {
@@ -59,7 +59,7 @@ class AttentionRoom {
   float* scratch;  // scratch_floats for each member.
   size_t scratch_floats = 0;
   float* parts;    // Of contexts that are divided.
-  std::atomic<long> next{0};  // Pieces taken. To be 0 when a step's attention begins.
+  std::atomic<int64_t> next{0};  // Pieces taken. To be 0 when a step's attention begins.
 
  private:
   size_t part_floats_ = 0;

@@ -11,7 +11,7 @@ namespace uc {
 // additions depends on positions alone.
 constexpr int kKeyBlock = 64;
 // Sums begin anew at multiples of it: what several threads may take of one context.
-constexpr long kPartKeys = 1024;
+constexpr int64_t kPartKeys = 1024;
 
 struct AttentionTile {
   const void* query;       // First query, first head of the group.
@@ -22,9 +22,9 @@ struct AttentionTile {
   size_t out_stride;
 
   int num_queries, num_kv_heads, group, head_dim;
-  long position;           // Of the first query.
-  long begin, end;         // Positions of keys to attend to.
-  long window;             // Positions a query sees, itself included.
+  int64_t position;           // Of the first query.
+  int64_t begin, end;         // Positions of keys to attend to.
+  int64_t window;             // Positions a query sees, itself included.
   float scale, softcap;    // softcap 0: none.
   const float* sinks;      // Of these query heads, or null.
 

@@ -1,6 +1,7 @@
 #include "unisono_cpu.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <new>
 
 #include "attention.h"
@@ -14,7 +15,11 @@
 #include "sampling.h"
 #include "workspace.h"
 
+#if defined(_WIN32)
+#define API extern "C" __declspec(dllexport)
+#else
 #define API extern "C" __attribute__((visibility("default")))
+#endif
 
 using namespace uc;
 
@@ -54,15 +59,15 @@ Status check_rows(const void* x, int x_dtype, int64_t rows, const void* y, int y
 }
 
 Step step_of(const uc_step& step) {
-  return Step{step.num_rows,    long(step.num_tokens), step.query_lens, step.context_lens,
-              step.blocks,      step.table_starts,     step.slots,      long(step.window)};
+  return Step{step.num_rows, step.num_tokens,   step.query_lens, step.context_lens,
+              step.blocks,   step.table_starts, step.slots,      step.window};
 }
 
 KvCache cache_of(const uc_cache& cache) {
   return KvCache{static_cast<char*>(cache.data), cache.dtype,
-                 long(cache.num_blocks),         cache.block_size,
-                 cache.num_kv_heads,             cache.head_dim,
-                 size_t(cache.block_bytes),      size_t(cache.value_bytes)};
+                 cache.num_blocks,          cache.block_size,
+                 cache.num_kv_heads,        cache.head_dim,
+                 size_t(cache.block_bytes), size_t(cache.value_bytes)};
 }
 
 Status check_tables(const uc_step* step) {
@@ -100,8 +105,8 @@ API void uc_test_fail_allocation(int after) { fail_allocation_after(after); }
 API int uc_read(const void* data, size_t bytes, uint64_t* sum) {
   uint64_t total = 0;
   const Status status = parallel([&](const Team& team) {
-    long begin, end;
-    team.share(long(bytes / 4096), &begin, &end);
+    int64_t begin, end;
+    team.share(int64_t(bytes / 4096), &begin, &end);
     const uint64_t part =
         kernels().read(static_cast<const char*>(data) + begin * 4096, size_t(end - begin) * 4096);
     __atomic_fetch_add(&total, part, __ATOMIC_RELAXED);
@@ -205,7 +210,7 @@ static Status open_experts(const uc_linear* gate_up, const uc_linear* down, int6
                            int64_t y_stride, const ExpertsJob& job, ExpertWeights* experts) {
   const Layout* in = nullptr;
   const Layout* out = nullptr;
-  for (long pair = 0; pair < job.tokens * job.chosen; ++pair) {
+  for (int64_t pair = 0; pair < job.tokens * job.chosen; ++pair) {
     const int64_t id = job.ids[pair];
     if (Status status = check(id >= 0 && id < job.num_experts, "no such expert")) return status;
     ExpertWeights* expert = experts + id;
@@ -240,9 +245,8 @@ API int uc_experts(const uc_linear* gate_up, const uc_linear* down, int64_t num_
   }
   if (tokens == 0) return kOk;
   ExpertWeights* experts = new (std::nothrow) ExpertWeights[size_t(num_experts)]{};
-  if (!experts) return fail(kNoMemory, "no memory for %lld experts", (long long)num_experts);
-  const ExpertsJob job{experts,      long(num_experts), ids,
-                       weights,      long(tokens),      long(chosen),
+  if (!experts) return fail(kNoMemory, "no memory for %" PRId64 " experts", num_experts);
+  const ExpertsJob job{experts, num_experts, ids, weights, tokens, chosen,
                        Source{x, x_dtype, size_t(x_stride)},
                        Target{y, y_dtype, size_t(y_stride)}};
   Status status = open_experts(gate_up, down, x_stride, y_stride, job, experts);
@@ -261,7 +265,7 @@ API int uc_add_rms_norm(const void* x, int x_dtype, const float* residual, float
                             "no weight, no size, or the sum in place of the residual")) {
     return status;
   }
-  return add_norm(NormJob{Source{x, x_dtype, size_t(size)}, residual, sum, weight, eps, long(size),
+  return add_norm(NormJob{Source{x, x_dtype, size_t(size)}, residual, sum, weight, eps, size,
                           Target{y, y_dtype, size_t(size)}},
                   rows);
 }
@@ -368,7 +372,7 @@ API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, i
     return status;
   }
   if (Status status = check_rows(x->rows, x->dtype, tokens, out, x->dtype)) return status;
-  const Rows rows{x->rows, x->ids, long(x->vocabulary), x->dtype};
+  const Rows rows{x->rows, x->ids, x->vocabulary, x->dtype};
   const Turns how{turns->cos, turns->sin, turns->positions, turns->frequencies, turns->scale};
   const int count = decoder->decoder.num_layers;
   LayerStep* at = new (std::nothrow) LayerStep[size_t(count)];
@@ -382,7 +386,7 @@ API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, i
     at[i] = LayerStep{shared ? at[i - 1].step : steps + i, cache_of(layers[i].cache)};
   }
   if (!status) {
-    status = run_decoder(decoder->decoder, DecoderRun{at, long(tokens), rows, residual, how, out,
+    status = run_decoder(decoder->decoder, DecoderRun{at, tokens, rows, residual, how, out,
                                                       residual_out});
   }
   delete[] at;

@@ -1,6 +1,7 @@
 #include "decoder.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cmath>
 
 #include "elementwise.h"
@@ -8,11 +9,12 @@
 namespace uc {
 namespace {
 
-Status check_linear(const Linear& linear, long rows, long cols, int layer, const char* name) {
+Status check_linear(const Linear& linear, int64_t rows, int64_t cols, int layer, const char* name) {
   const Layout& layout = linear.weight.layout;
   if (layout.rows == rows && layout.cols == cols) return kOk;
-  return fail(kBadArgument, "layer %d: %s is %ld x %ld, not %ld x %ld", layer, name, layout.rows,
-              layout.cols, rows, cols);
+  return fail(kBadArgument,
+              "layer %d: %s is %" PRId64 " x %" PRId64 ", not %" PRId64 " x %" PRId64, layer, name,
+              layout.rows, layout.cols, rows, cols);
 }
 
 // Shared by all members, but `normed` and `inner`, of which each has a row.
@@ -29,7 +31,7 @@ struct Running {
   const DecoderRun& run;
   Buffers* buffers;
 
-  long tokens() const { return run.num_tokens; }
+  int64_t tokens() const { return run.num_tokens; }
   const Shape& shape() const { return decoder.shape; }
   int qkv_heads() const { return shape().num_heads + 2 * shape().num_kv_heads; }
   size_t query_size() const { return size_t(shape().num_heads) * shape().head_dim; }
@@ -44,7 +46,7 @@ void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm,
   job.y = Target{own, kFloat32, 0};
   if (r.tokens() == 1 && team.id != 0) job.residual_out = nullptr;
   const TiledX tiled = r.buffers->x.open(layout, r.tokens(), team);
-  prepare_x(team, layout, tiled, [&](long row) {
+  prepare_x(team, layout, tiled, [&](int64_t row) {
     kernels().norm_row(job, row);
     return Source{own, kFloat32, 0};
   });
@@ -60,10 +62,10 @@ void rotate(const Running& r, const Team& team, const Layer& layer, const LayerS
                       shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.half,
                       layer.q_norm, layer.k_norm, shape.eps, r.buffers->cos, r.buffers->sin};
   const size_t element = at.cache.dtype == kFloat32 ? 4 : 2;
-  long begin, end;
+  int64_t begin, end;
   team.share(r.tokens() * shape.num_kv_heads, &begin, &end);
-  for (long i = begin; i < end; ++i) {
-    const long token = i / shape.num_kv_heads;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t token = i / shape.num_kv_heads;
     const int head = int(i % shape.num_kv_heads);
     char* query = reinterpret_cast<char*>(r.buffers->query) +
                   (token * r.query_size() + size_t(head) * group * shape.head_dim) * element;
@@ -114,12 +116,12 @@ void run_layer(const Running& r, const Team& team, int index) {
   rotate(r, team, layer, at);
   attend_layer(r, team, at);
   const Source attended{b.attended, kFloat32, r.query_size()};
-  multiply_rows(r, team, layer.output, [&](long) { return attended; });
+  multiply_rows(r, team, layer.output, [&](int64_t) { return attended; });
   norm_and_multiply(r, team, norm_of(r, branch, b.residual[1], b.residual[0], layer.post_norm),
                     layer.gate_up, b.gate_up);
   const Source gate_up{b.gate_up, kFloat32, 2 * size_t(shape.inner)};
   float* inner = b.inner + size_t(team.id) * shape.inner;
-  multiply_rows(r, team, layer.down, [&](long row) {
+  multiply_rows(r, team, layer.down, [&](int64_t row) {
     kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
     return Source{inner, kFloat32, 0};
   });
@@ -127,11 +129,11 @@ void run_layer(const Running& r, const Team& team, int index) {
 
 size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
 
-void make_turns(const Running& r, long begin, long end) {
+void make_turns(const Running& r, int64_t begin, int64_t end) {
   const Turns& turns = r.run.turns;
-  const long half = r.shape().half;
-  for (long row = begin; row < end; ++row) {
-    for (long i = 0; i < half; ++i) {
+  const int64_t half = r.shape().half;
+  for (int64_t row = begin; row < end; ++row) {
+    for (int64_t i = 0; i < half; ++i) {
       const float angle = float(turns.positions[row]) * turns.frequencies[i];
       r.buffers->cos[row * half + i] = std::cos(angle) * turns.scale;
       r.buffers->sin[row * half + i] = std::sin(angle) * turns.scale;
@@ -142,17 +144,17 @@ void make_turns(const Running& r, long begin, long end) {
 // The stream enters as residual and branch in float32, whatever it was.
 void enter(const Running& r, const Team& team) {
   const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.x.dtype);
-  long begin, end;
+  int64_t begin, end;
   team.share(r.tokens(), &begin, &end);
   if (!r.run.turns.cos) make_turns(r, begin, end);
-  for (long row = begin; row < end; ++row) {
+  for (int64_t row = begin; row < end; ++row) {
     const size_t from = r.run.x.ids ? size_t(r.run.x.ids[row]) : size_t(row);
     kernels().convert(static_cast<const char*>(r.run.x.data) + from * bytes, r.run.x.dtype,
-                      r.buffers->branch + row * hidden, kFloat32, long(hidden));
+                      r.buffers->branch + row * hidden, kFloat32, int64_t(hidden));
     float* residual = r.buffers->residual[0] + row * hidden;
     if (r.run.residual) {
       kernels().convert(static_cast<const char*>(r.run.residual) + row * bytes, r.run.x.dtype,
-                        residual, kFloat32, long(hidden));
+                        residual, kFloat32, int64_t(hidden));
     } else {
       std::fill(residual, residual + hidden, 0.0f);
     }
@@ -165,18 +167,18 @@ void leave(const Running& r, const Team& team) {
   const Source branch{r.buffers->branch, kFloat32, hidden};
   NormJob norm = norm_of(r, branch, r.buffers->residual[0], nullptr, r.decoder.final_norm);
   norm.y = Target{r.run.out, r.run.x.dtype, hidden};
-  long begin, end;
+  int64_t begin, end;
   team.share(r.tokens(), &begin, &end);
-  for (long row = begin; row < end; ++row) {
+  for (int64_t row = begin; row < end; ++row) {
     if (r.decoder.final_norm) {
       kernels().norm_row(norm, row);
       continue;
     }
     kernels().convert(r.buffers->branch + row * hidden, kFloat32,
-                      static_cast<char*>(r.run.out) + row * bytes, r.run.x.dtype, long(hidden));
+                      static_cast<char*>(r.run.out) + row * bytes, r.run.x.dtype, int64_t(hidden));
     kernels().convert(r.buffers->residual[0] + row * hidden, kFloat32,
                       static_cast<char*>(r.run.residual_out) + row * bytes, r.run.x.dtype,
-                      long(hidden));
+                      int64_t(hidden));
   }
 }
 
@@ -215,9 +217,9 @@ Status check_run(const Decoder& decoder, const DecoderRun& run) {
   if (!decoder.final_norm && !run.residual_out) {
     return fail(kBadArgument, "without a final norm the residual must have a place to go");
   }
-  for (long i = 0; run.x.ids && i < run.num_tokens; ++i) {
+  for (int64_t i = 0; run.x.ids && i < run.num_tokens; ++i) {
     if (run.x.ids[i] < 0 || run.x.ids[i] >= run.x.vocabulary) {
-      return fail(kBadArgument, "token %lld of a table of %ld", (long long)run.x.ids[i],
+      return fail(kBadArgument, "token %" PRId64 " of a table of %" PRId64, run.x.ids[i],
                   run.x.vocabulary);
     }
   }
@@ -250,13 +252,13 @@ Status check_decoder(const Decoder& decoder) {
       decoder.num_layers < 1) {
     return fail(kBadArgument, "sizes of a decoder that do not go together");
   }
-  const long query = long(s.num_heads) * s.head_dim;
-  const long qkv = query + 2l * s.num_kv_heads * s.head_dim;
+  const int64_t query = int64_t(s.num_heads) * s.head_dim;
+  const int64_t qkv = query + int64_t(2) * s.num_kv_heads * s.head_dim;
   for (int i = 0; i < decoder.num_layers; ++i) {
     const Layer& layer = decoder.layers[i];
     Status status = check_linear(layer.qkv, qkv, s.hidden, i, "qkv");
     if (!status) status = check_linear(layer.output, s.hidden, query, i, "output");
-    if (!status) status = check_linear(layer.gate_up, 2l * s.inner, s.hidden, i, "gate_up");
+    if (!status) status = check_linear(layer.gate_up, int64_t(2) * s.inner, s.hidden, i, "gate_up");
     if (!status) status = check_linear(layer.down, s.hidden, s.inner, i, "down");
     if (status) return status;
     if (!layer.input_norm || !layer.post_norm || !layer.q_norm != !layer.k_norm) {

@@ -37,7 +37,7 @@ struct LayerStep {
 struct Rows {
   const void* data;
   const int64_t* ids;  // Or null.
-  long vocabulary;
+  int64_t vocabulary;
   int dtype;
 };
 
@@ -51,7 +51,7 @@ struct Turns {
 
 struct DecoderRun {
   const LayerStep* layers;  // [num_layers].
-  long num_tokens;
+  int64_t num_tokens;
   Rows x;
   const void* residual;     // [tokens, hidden] of x's dtype, as are the following; or null.
   Turns turns;

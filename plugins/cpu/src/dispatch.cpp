@@ -1,7 +1,8 @@
 #include "dispatch.h"
 
-#include <cstdlib>
 #include <cstring>
+
+#include "processor.h"
 
 namespace uc {
 
@@ -18,13 +19,13 @@ UC_DECLARE(avx512)
 namespace {
 
 #if defined(__x86_64__)
-#define HAS(feature) __builtin_cpu_supports(feature)
-[[maybe_unused]] bool has_avx2() { return HAS("avx2") && HAS("fma"); }
+[[maybe_unused]] bool has_avx2() { return has_feature("avx2") && has_feature("fma"); }
 [[maybe_unused]] bool has_avx512_base() {
-  return HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq");
+  return has_avx2() && has_feature("avx512f") && has_feature("avx512bw") &&
+         has_feature("avx512vl") && has_feature("avx512dq");
 }
-[[maybe_unused]] bool has_avx512_vnni() { return has_avx512_base() && HAS("avx512vnni"); }
-[[maybe_unused]] bool has_avx512() { return has_avx512_vnni() && HAS("avx512bf16"); }
+[[maybe_unused]] bool has_avx512_vnni() { return has_avx512_base() && has_feature("avx512_vnni"); }
+[[maybe_unused]] bool has_avx512() { return has_avx512_vnni() && has_feature("avx512_bf16"); }
 #endif
 
 struct Choice {

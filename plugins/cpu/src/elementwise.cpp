@@ -3,18 +3,18 @@
 namespace uc {
 namespace {
 
-constexpr long kTooSmall = 16384;  // Elements below which one thread is sooner done.
+constexpr int64_t kTooSmall = 16384;  // Elements below which one thread is sooner done.
 
 template <class Function>
-Status over_rows(long rows, long row_size, const Function& function) {
+Status over_rows(int64_t rows, int64_t row_size, const Function& function) {
   if (rows * row_size < kTooSmall) {
-    for (long row = 0; row < rows; ++row) function(row);
+    for (int64_t row = 0; row < rows; ++row) function(row);
     return kOk;
   }
   return parallel([&](const Team& team) {
-    long begin, end;
+    int64_t begin, end;
     team.share(rows, &begin, &end);
-    for (long row = begin; row < end; ++row) function(row);
+    for (int64_t row = begin; row < end; ++row) function(row);
   });
 }
 
@@ -22,7 +22,7 @@ size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
 
 }  // namespace
 
-void rotate_heads(const RotaryJob& job, long row, int first, int count, const float* norm,
+void rotate_heads(const RotaryJob& job, int64_t row, int first, int count, const float* norm,
                   void* out, int dtype) {
   const RopeHeads heads{norm,     job.eps,
                         job.head_dim, job.half,
@@ -36,19 +36,19 @@ void rotate_heads(const RotaryJob& job, long row, int first, int count, const fl
   }
 }
 
-Status add_norm(const NormJob& job, long rows) {
-  return over_rows(rows, job.size, [&](long row) { kernels().norm_row(job, row); });
+Status add_norm(const NormJob& job, int64_t rows) {
+  return over_rows(rows, job.size, [&](int64_t row) { kernels().norm_row(job, row); });
 }
 
-Status silu_mul(const Source& gate_up, long rows, long size, const Target& y) {
-  return over_rows(rows, size, [&](long row) { kernels().silu_mul(gate_up, row, size, y); });
+Status silu_mul(const Source& gate_up, int64_t rows, int64_t size, const Target& y) {
+  return over_rows(rows, size, [&](int64_t row) { kernels().silu_mul(gate_up, row, size, y); });
 }
 
-Status rotary(const RotaryJob& job, long rows, const Target& query, const Target& key) {
-  const auto at = [](const Target& target, long row) {
+Status rotary(const RotaryJob& job, int64_t rows, const Target& query, const Target& key) {
+  const auto at = [](const Target& target, int64_t row) {
     return static_cast<char*>(target.data) + row * target.stride * element(target.dtype);
   };
-  return over_rows(rows, long(job.qkv.stride), [&](long row) {
+  return over_rows(rows, int64_t(job.qkv.stride), [&](int64_t row) {
     rotate_heads(job, row, 0, job.num_heads, job.q_norm, at(query, row), query.dtype);
     rotate_heads(job, row, job.num_heads, job.num_kv_heads, job.k_norm, at(key, row), key.dtype);
   });

@@ -17,11 +17,11 @@ struct RotaryJob {
   const float* sin;
 };
 
-void rotate_heads(const RotaryJob& job, long row, int first, int count, const float* norm,
+void rotate_heads(const RotaryJob& job, int64_t row, int first, int count, const float* norm,
                   void* out, int dtype);
 
-Status add_norm(const NormJob& job, long rows);
-Status silu_mul(const Source& gate_up, long rows, long size, const Target& y);
-Status rotary(const RotaryJob& job, long rows, const Target& query, const Target& key);
+Status add_norm(const NormJob& job, int64_t rows);
+Status silu_mul(const Source& gate_up, int64_t rows, int64_t size, const Target& y);
+Status rotary(const RotaryJob& job, int64_t rows, const Target& query, const Target& key);
 
 }  // namespace uc

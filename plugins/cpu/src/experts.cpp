@@ -8,15 +8,15 @@
 namespace uc {
 namespace {
 
-constexpr long kPairsAtOnce = 256;  // A pair is a token with one of its experts.
-constexpr long kColumnsAtOnce = 512;
+constexpr int64_t kPairsAtOnce = 256;  // A pair is a token with one of its experts.
+constexpr int64_t kColumnsAtOnce = 512;
 
 // Pairs in the order of their experts, then of their tokens.
 struct SortedPairs {
-  long* starts;   // [num_experts + 1], into `pairs`.
-  long* pairs;    // [tokens * chosen]: token * chosen + which of its experts.
-  long* experts;  // [tokens * chosen].
-  long* places;   // [tokens, chosen]: where a token's pairs are, ascending.
+  int64_t* starts;   // [num_experts + 1], into `pairs`.
+  int64_t* pairs;    // [tokens * chosen]: token * chosen + which of its experts.
+  int64_t* experts;  // [tokens * chosen].
+  int64_t* places;   // [tokens, chosen]: where a token's pairs are, ascending.
 
   void want(const ExpertsJob& job, Workspace* workspace) {
     const size_t count = size_t(job.tokens) * job.chosen;
@@ -28,31 +28,31 @@ struct SortedPairs {
   }
 
   void sort(const ExpertsJob& job) {
-    const long count = job.tokens * job.chosen;
-    std::memset(starts, 0, sizeof(long) * (job.num_experts + 1));
-    for (long pair = 0; pair < count; ++pair) ++starts[job.ids[pair] + 1];
-    for (long e = 0; e < job.num_experts; ++e) starts[e + 1] += starts[e];
-    std::memset(found_, 0, sizeof(long) * job.num_experts);
-    for (long pair = 0; pair < count; ++pair) {
-      const long expert = job.ids[pair], place = starts[expert] + found_[expert]++;
+    const int64_t count = job.tokens * job.chosen;
+    std::memset(starts, 0, sizeof(int64_t) * (job.num_experts + 1));
+    for (int64_t pair = 0; pair < count; ++pair) ++starts[job.ids[pair] + 1];
+    for (int64_t e = 0; e < job.num_experts; ++e) starts[e + 1] += starts[e];
+    std::memset(found_, 0, sizeof(int64_t) * job.num_experts);
+    for (int64_t pair = 0; pair < count; ++pair) {
+      const int64_t expert = job.ids[pair], place = starts[expert] + found_[expert]++;
       pairs[place] = pair;
       experts[place] = expert;
     }
-    std::memset(found_, 0, sizeof(long) * job.tokens);
-    for (long place = 0; place < count; ++place) {
-      const long token = pairs[place] / job.chosen;
+    std::memset(found_, 0, sizeof(int64_t) * job.tokens);
+    for (int64_t place = 0; place < count; ++place) {
+      const int64_t token = pairs[place] / job.chosen;
       places[token * job.chosen + found_[token]++] = place;
     }
   }
 
  private:
-  long* found_;
+  int64_t* found_;
 };
 
 // Pairs [begin, end) of whole experts, which are computed together.
 struct Span {
-  long begin, end;
-  long length() const { return end - begin; }
+  int64_t begin, end;
+  int64_t length() const { return end - begin; }
 };
 
 class Run {
@@ -64,9 +64,9 @@ class Run {
     PoolLock lock;
     Workspace workspace;
     sorted_.want(job_, &workspace);
-    const long pairs = job_.tokens * job_.chosen;
-    const long most = std::min(pairs, std::max(job_.tokens, kPairsAtOnce));
-    for (long e = 0; e < job_.num_experts; ++e) {
+    const int64_t pairs = job_.tokens * job_.chosen;
+    const int64_t most = std::min(pairs, std::max(job_.tokens, kPairsAtOnce));
+    for (int64_t e = 0; e < job_.num_experts; ++e) {
       if (!job_.experts[e].gate_up.panels) continue;
       x_.fit(job_.experts[e].gate_up.layout, most);
       x_.fit(job_.experts[e].down.layout, most);
@@ -85,7 +85,7 @@ class Run {
   const ExpertWeights& any() const { return job_.experts[job_.ids[0]]; }
 
   void member(const Team& team) const {
-    const long pairs = job_.tokens * job_.chosen;
+    const int64_t pairs = job_.tokens * job_.chosen;
     for (Span span{0, 0}; span.end < pairs;) {
       span = next(span);
       compute(team, span);
@@ -96,9 +96,9 @@ class Run {
   // As many experts behind `before` as have few enough pairs, at least one.
   Span next(const Span& before) const {
     Span span{before.end, before.end};
-    const long pairs = job_.tokens * job_.chosen;
+    const int64_t pairs = job_.tokens * job_.chosen;
     while (span.end < pairs) {
-      const long end = sorted_.starts[sorted_.experts[span.end] + 1];
+      const int64_t end = sorted_.starts[sorted_.experts[span.end] + 1];
       if (span.end > span.begin && end - span.begin > kPairsAtOnce) break;
       span.end = end;
     }
@@ -107,16 +107,16 @@ class Run {
 
   void compute(const Team& team, const Span& span) const {
     const size_t element = job_.x.dtype == kFloat32 ? 4 : 2;
-    prepare(team, span, &ExpertWeights::gate_up, [&](long place) {
+    prepare(team, span, &ExpertWeights::gate_up, [&](int64_t place) {
       const size_t token = size_t(sorted_.pairs[place] / job_.chosen);
       const char* row = static_cast<const char*>(job_.x.data) + token * job_.x.stride * element;
       return Source{row, job_.x.dtype, 0};
     });
     multiply(team, span, &ExpertWeights::gate_up, gate_up_);
     team.barrier();
-    const long inner_size = any().down.layout.cols;
-    prepare(team, span, &ExpertWeights::down, [&](long place) {
-      const long row = place - span.begin;
+    const int64_t inner_size = any().down.layout.cols;
+    prepare(team, span, &ExpertWeights::down, [&](int64_t place) {
+      const int64_t row = place - span.begin;
       float* inner = inner_ + row * inner_size;
       const Source both{gate_up_ + row * 2 * inner_size, kFloat32, 0};
       kernels().silu_mul(both, 0, inner_size, Target{inner, kFloat32, 0});
@@ -127,8 +127,8 @@ class Run {
   }
 
   // Rows of an expert within a span, laid out.
-  TiledX tiled(const Span& span, const Weight& weight, long expert) const {
-    const long start = sorted_.starts[expert];
+  TiledX tiled(const Span& span, const Weight& weight, int64_t expert) const {
+    const int64_t start = sorted_.starts[expert];
     return x_.part(weight.layout, size_t(start - span.begin), sorted_.starts[expert + 1] - start);
   }
 
@@ -137,9 +137,9 @@ class Run {
   void prepare(const Team& team, const Span& span, Weight ExpertWeights::*which,
                const MakeRow& make_row) const {
     Pieces pieces(team, span.length(), 1 + span.length() / (16 * team.size));
-    for (long begin, end; pieces.next(&begin, &end);) {
-      for (long place = span.begin + begin; place < span.begin + end; ++place) {
-        const long expert = sorted_.experts[place];
+    for (int64_t begin, end; pieces.next(&begin, &end);) {
+      for (int64_t place = span.begin + begin; place < span.begin + end; ++place) {
+        const int64_t expert = sorted_.experts[place];
         const Weight& weight = job_.experts[expert].*which;
         const auto tile =
             is_integer(weight.layout.format) ? kernels().tile_ints : kernels().tile_floats;
@@ -154,18 +154,18 @@ class Run {
   void multiply(const Team& team, const Span& span, Weight ExpertWeights::*which,
                 float* out) const {
     const Layout& layout = (job_.experts[sorted_.experts[span.begin]].*which).layout;
-    long num_experts = 0;
-    for (long at = span.begin; at < span.end; ++num_experts) at = behind(at);
-    const long rows = (span.length() + num_experts - 1) / num_experts;
+    int64_t num_experts = 0;
+    for (int64_t at = span.begin; at < span.end; ++num_experts) at = behind(at);
+    const int64_t rows = (span.length() + num_experts - 1) / num_experts;
     Pieces pieces(team, num_experts * layout.panels, panels_in_piece(layout, rows));
-    long at = span.begin, first_panel = 0;  // Of one of the experts.
-    for (long begin, end; pieces.next(&begin, &end);) {
+    int64_t at = span.begin, first_panel = 0;  // Of one of the experts.
+    for (int64_t begin, end; pieces.next(&begin, &end);) {
       if (begin < first_panel) at = span.begin, first_panel = 0;
       while (begin < end) {
         for (; begin >= first_panel + layout.panels; first_panel += layout.panels) at = behind(at);
-        const long expert = sorted_.experts[at];
+        const int64_t expert = sorted_.experts[at];
         const Weight& weight = job_.experts[expert].*which;
-        const long stop = std::min(end, first_panel + layout.panels);
+        const int64_t stop = std::min(end, first_panel + layout.panels);
         float* rows_out = out + size_t(at - span.begin) * layout.rows;
         const MatmulJob job{&weight, tiled(span, weight, expert), nullptr,
                             Target{rows_out, kFloat32, size_t(layout.rows)}};
@@ -176,32 +176,33 @@ class Run {
   }
 
   // The first pair of the expert behind that of the pair at `place`.
-  long behind(long place) const { return sorted_.starts[sorted_.experts[place] + 1]; }
+  int64_t behind(int64_t place) const { return sorted_.starts[sorted_.experts[place] + 1]; }
 
   // Each token's sum goes on with its pairs of a span, in their order. Ends with a barrier.
   void add_up(const Team& team, const Span& span, bool last) const {
-    const long size = any().down.layout.rows;
-    const long blocks = (size + kColumnsAtOnce - 1) / kColumnsAtOnce;
+    const int64_t size = any().down.layout.rows;
+    const int64_t blocks = (size + kColumnsAtOnce - 1) / kColumnsAtOnce;
     Pieces pieces(team, job_.tokens * blocks, 1 + job_.tokens * blocks / (16 * team.size));
-    for (long begin, end; pieces.next(&begin, &end);) {
+    for (int64_t begin, end; pieces.next(&begin, &end);) {
       for (; begin < end; ++begin) {
-        const long token = begin / blocks, column = begin % blocks * kColumnsAtOnce;
+        const int64_t token = begin / blocks, column = begin % blocks * kColumnsAtOnce;
         add_up_block(span, token, column, std::min(kColumnsAtOnce, size - column), last);
       }
     }
     team.barrier();
   }
 
-  void add_up_block(const Span& span, long token, long column, long count, bool last) const {
+  void add_up_block(const Span& span, int64_t token, int64_t column, int64_t count,
+                    bool last) const {
     const size_t size = size_t(any().down.layout.rows);
     float* total = totals_ + size_t(token) * size + column;
     if (span.begin == 0) std::fill(total, total + count, 0.0f);
-    for (long i = 0; i < job_.chosen; ++i) {
-      const long place = sorted_.places[token * job_.chosen + i];
+    for (int64_t i = 0; i < job_.chosen; ++i) {
+      const int64_t place = sorted_.places[token * job_.chosen + i];
       if (place < span.begin || place >= span.end) continue;
       const float weight = job_.weights[sorted_.pairs[place]];
       const float* output = outputs_ + size_t(place - span.begin) * size + column;
-      for (long n = 0; n < count; ++n) total[n] += weight * output[n];
+      for (int64_t n = 0; n < count; ++n) total[n] += weight * output[n];
     }
     if (!last) return;
     const size_t at = size_t(token) * job_.y.stride + column;

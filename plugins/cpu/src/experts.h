@@ -13,10 +13,10 @@ struct ExpertWeights {
 
 struct ExpertsJob {
   const ExpertWeights* experts;  // Of one shape.
-  long num_experts;
+  int64_t num_experts;
   const int64_t* ids;    // [tokens, chosen], each of an expert that has weights.
   const float* weights;  // [tokens, chosen].
-  long tokens, chosen;
+  int64_t tokens, chosen;
   Source x;
   Target y;
 };

@@ -14,7 +14,7 @@ enum Format { kF32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3, kInt4Zero = 4, kNumForm
 constexpr int kPanelRows = 32;
 constexpr int kBytesPerStep = 128;  // Both vectors of a panel at one step along the columns.
 constexpr int kXGroup = 128;  // Columns of int8 activations that share a scale.
-constexpr long kMaxRows = 1l << 31, kMaxCols = 1l << 24;
+constexpr int64_t kMaxRows = int64_t(1) << 31, kMaxCols = 1 << 24;
 
 constexpr bool is_integer(int format) { return format >= kInt8; }
 // Columns that one step of 128 bytes covers.
@@ -46,19 +46,19 @@ struct Layout {
   int scale_dtype;
   int group;
   int sum_cols;       // Columns summed as integers: the group, at most kXGroup.
-  long rows, cols;
-  long padded_cols;
-  long panels;
-  long group_cols;    // padded_cols where the group is the whole row.
-  long num_scales;    // Per row.
+  int64_t rows, cols;
+  int64_t padded_cols;
+  int64_t panels;
+  int64_t group_cols;    // padded_cols where the group is the whole row.
+  int64_t num_scales;    // Per row.
   size_t scale_bytes, zero_bytes, group_bytes;  // Of a group in a panel; the last is all of it.
   size_t panel_bytes;
 
-  long sums() const { return padded_cols / sum_cols; }  // Per row, of integer formats.
-  long x_groups() const { return (padded_cols + kXGroup - 1) / kXGroup; }
-  size_t scales_of(long group) const { return size_t(group) * group_bytes; }
-  size_t zeros_of(long group) const { return scales_of(group) + scale_bytes; }
-  size_t step_of(long col) const {
+  int64_t sums() const { return padded_cols / sum_cols; }  // Per row, of integer formats.
+  int64_t x_groups() const { return (padded_cols + kXGroup - 1) / kXGroup; }
+  size_t scales_of(int64_t group) const { return size_t(group) * group_bytes; }
+  size_t zeros_of(int64_t group) const { return scales_of(group) + scale_bytes; }
+  size_t step_of(int64_t col) const {
     return zeros_of(col / group_cols) + zero_bytes +
            size_t(col % group_cols / step_cols(format)) * kBytesPerStep;
   }
@@ -70,7 +70,8 @@ struct Weight {
   const uint8_t* panels;
 };
 
-Status make_layout(int format, int group, int scale_dtype, long rows, long cols, Layout* layout);
+Status make_layout(int format, int group, int scale_dtype, int64_t rows, int64_t cols,
+                   Layout* layout);
 // Checks the header against itself and `bytes`, not the checksum.
 Status open_weight(const void* blob, size_t bytes, Weight* weight);
 Status verify_checksum(const void* blob, size_t bytes);

@@ -7,8 +7,8 @@
 namespace uc {
 
 // Rows of activations are laid out in tiles: within one, the rows side by side at each step.
-constexpr long num_tiles(long rows, int max_rows) { return (rows + max_rows - 1) / max_rows; }
-constexpr long tile_start(long rows, int max_rows, long tile) {
+constexpr int64_t num_tiles(int64_t rows, int max_rows) { return (rows + max_rows - 1) / max_rows; }
+constexpr int64_t tile_start(int64_t rows, int max_rows, int64_t tile) {
   return rows * tile / num_tiles(rows, max_rows);
 }
 
@@ -26,7 +26,7 @@ struct Target {
 
 // Activations [rows, cols], ready to be multiplied.
 struct TiledX {
-  long rows;
+  int64_t rows;
   int max_tile_rows;
   uint32_t* steps;  // [tile][step][row]: a float32, two bfloat16, or four int8.
   float* scales;    // Integer formats: [tile][kXGroup columns][row].
@@ -47,7 +47,7 @@ struct NormJob {
   float* residual_out;       // Not residual_in; may be null.
   const float* weight;
   float eps;
-  long size;
+  int64_t size;
   Target y;
 };
 
@@ -66,24 +66,24 @@ struct Kernels {
   int float_tile_rows, int_tile_rows;
   int attention_rows;
 
-  void (*tile_floats)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
-  void (*tile_ints)(const Source& x, long row, const Layout& layout, const TiledX& tiled);
-  void (*matmul)(const MatmulJob& job, long panel_begin, long panel_end);
+  void (*tile_floats)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
+  void (*tile_ints)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
+  void (*matmul)(const MatmulJob& job, int64_t panel_begin, int64_t panel_end);
 
-  bool (*pack_panel)(const Layout& layout, float* rows, long num_rows, float* columns,
+  bool (*pack_panel)(const Layout& layout, float* rows, int64_t num_rows, float* columns,
                      uint8_t* panel);
-  void (*unpack_row)(const Weight& weight, long row, float* out);
+  void (*unpack_row)(const Weight& weight, int64_t row, float* out);
 
-  void (*norm_row)(const NormJob& job, long row);
-  void (*silu_mul)(const Source& gate_up, long row, long size, const Target& y);
+  void (*norm_row)(const NormJob& job, int64_t row);
+  void (*silu_mul)(const Source& gate_up, int64_t row, int64_t size, const Target& y);
   void (*rope_head)(const RopeHeads& job, const void* x, int x_dtype, void* y, int y_dtype);
-  void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, long count);
+  void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, int64_t count);
 
   void (*attend)(const AttentionTile& tile);
   void (*merge_parts)(const AttentionTile& tile, int count);
 
-  void (*largest)(const float* x, long count, float* value);
-  void (*exponentials)(const float* x, long count, float shift, float* out, double* sum);
+  void (*largest)(const float* x, int64_t count, float* value);
+  void (*exponentials)(const float* x, int64_t count, float shift, float* out, double* sum);
   uint64_t (*read)(const void* data, size_t bytes);
 };
 

@@ -1,6 +1,7 @@
 #include "packing.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cmath>
 #include <cstring>
 
@@ -25,14 +26,14 @@ float half_to_float(uint16_t bits) {
   return value;
 }
 
-void widen_row(const Matrix& source, long row, float* out) {
+void widen_row(const Matrix& source, int64_t row, float* out) {
   const size_t at = size_t(row) * source.stride;
   if (source.dtype == kFloat16) {
     const uint16_t* halves = static_cast<const uint16_t*>(source.data) + at;
-    for (long k = 0; k < source.cols; ++k) out[k] = half_to_float(halves[k]);
+    for (int64_t k = 0; k < source.cols; ++k) out[k] = half_to_float(halves[k]);
   } else if (source.dtype == kBfloat16) {
     const uint16_t* halves = static_cast<const uint16_t*>(source.data) + at;
-    for (long k = 0; k < source.cols; ++k) {
+    for (int64_t k = 0; k < source.cols; ++k) {
       const uint32_t wide = uint32_t(halves[k]) << 16;
       std::memcpy(out + k, &wide, 4);
     }
@@ -54,7 +55,7 @@ void finish_blob(const Layout& layout, void* blob) {
 enum Fault { kNone = 0, kScale = 1, kLevel = 2 };
 
 Fault put_scales(const Layout& layout, int row, const float* scales, uint8_t* panel) {
-  for (long g = 0; g < layout.num_scales; ++g) {
+  for (int64_t g = 0; g < layout.num_scales; ++g) {
     uint8_t* at = panel + layout.scales_of(g);
     uint32_t bits;
     std::memcpy(&bits, scales + g, 4);
@@ -75,11 +76,11 @@ Fault put_levels(const Layout& layout, int row, const uint8_t* levels, const uin
   const int shift = layout.format == kInt8 ? 2 : 3, most = num_levels(layout.format) - 1;
   uint8_t* lane = panel + (row / 16) * 64 + (row % 16) * 4;
   int largest = 0;
-  for (long first = 0; first < layout.padded_cols; first += layout.group_cols) {
+  for (int64_t first = 0; first < layout.padded_cols; first += layout.group_cols) {
     uint8_t* group = lane + layout.step_of(first);
     const int zero = zeros ? zeros[first / layout.group_cols] : middle_level(layout.format);
-    for (long i = 0; i < layout.group_cols; ++i) {
-      const long k = first + i;
+    for (int64_t i = 0; i < layout.group_cols; ++i) {
+      const int64_t k = first + i;
       const int level = k < layout.cols ? levels[k] : zero;
       largest = std::max(largest, level);
       const int nibble = shift == 3 ? int(i & 4) : 0;
@@ -96,10 +97,11 @@ bool group_fits(int format, int group) {
 
 }  // namespace
 
-Status make_layout(int format, int group, int scale_dtype, long rows, long cols, Layout* layout) {
+Status make_layout(int format, int group, int scale_dtype, int64_t rows, int64_t cols,
+                   Layout* layout) {
   if (format < 0 || format >= kNumFormats) return fail(kBadArgument, "no format %d", format);
   if (rows < 1 || cols < 1 || rows > kMaxRows || cols > kMaxCols) {
-    return fail(kBadArgument, "a weight of %ld x %ld cannot be packed", rows, cols);
+    return fail(kBadArgument, "a weight of %" PRId64 " x %" PRId64 " cannot be packed", rows, cols);
   }
   if (!group_fits(format, group)) return fail(kBadArgument, "group %d does not go with it", group);
   if (scale_dtype != kBfloat16 && scale_dtype != kFloat32) {
@@ -107,10 +109,10 @@ Status make_layout(int format, int group, int scale_dtype, long rows, long cols,
   }
   const bool integer = is_integer(format);
   const int sum_cols = !integer ? 0 : group ? group : kXGroup;
-  const long padded = long(round_up(size_t(cols), size_t(integer ? sum_cols : 32)));
-  const long num_scales = !integer ? 0 : group ? padded / group : 1;
+  const int64_t padded = int64_t(round_up(size_t(cols), size_t(integer ? sum_cols : 32)));
+  const int64_t num_scales = !integer ? 0 : group ? padded / group : 1;
   const size_t scale_bytes = !integer ? 0 : kPanelRows * (scale_dtype == kFloat32 ? 4 : 2);
-  const long group_cols = group ? group : padded;
+  const int64_t group_cols = group ? group : padded;
   const size_t zero_bytes = format == kInt4Zero ? kPanelRows : 0;
   const size_t group_bytes =
       scale_bytes + zero_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
@@ -204,11 +206,11 @@ Status pack(const Matrix& source, const Layout& layout, void* blob) {
     float* own = rows + row_floats * team.id;
     std::memset(own, 0, row_floats * sizeof(float));
     Pieces pieces(team, layout.panels, 1);
-    for (long panel, end; pieces.next(&panel, &end);) {
-      const long first = panel * kPanelRows;
-      const long count = std::min<long>(kPanelRows, layout.rows - first);
+    for (int64_t panel, end; pieces.next(&panel, &end);) {
+      const int64_t first = panel * kPanelRows;
+      const int64_t count = std::min<int64_t>(kPanelRows, layout.rows - first);
       if (count < kPanelRows) std::memset(own, 0, row_floats * sizeof(float));
-      for (long r = 0; r < count; ++r) {
+      for (int64_t r = 0; r < count; ++r) {
         widen_row(source, first + r, own + r * layout.padded_cols);
       }
       if (!kernels().pack_panel(layout, own, count, columns + column_floats * team.id,
@@ -232,18 +234,18 @@ Status pack_levels(const Layout& layout, const uint8_t* levels, const float* sca
   uint8_t* panels = static_cast<uint8_t*>(blob) + sizeof(Header);
   int fault = kNone;
   const Status status = parallel([&](const Team& team) {
-    long begin, end;
+    int64_t begin, end;
     team.share(layout.panels, &begin, &end);
     std::memset(panels + begin * layout.panel_bytes, 0, (end - begin) * layout.panel_bytes);
-    const long last = std::min(end * kPanelRows, layout.rows);
-    for (long row = begin * kPanelRows; row < last; ++row) {
+    const int64_t last = std::min(end * kPanelRows, layout.rows);
+    for (int64_t row = begin * kPanelRows; row < last; ++row) {
       uint8_t* panel = panels + row / kPanelRows * layout.panel_bytes;
       const int inside = int(row % kPanelRows);
-      const long groups = layout.num_scales;
+      const int64_t groups = layout.num_scales;
       const uint8_t* row_zeros = zeros ? zeros + row * groups : nullptr;
       int found = put_scales(layout, inside, scales + row * groups, panel) |
                   put_levels(layout, inside, levels + row * layout.cols, row_zeros, panel);
-      for (long g = 0; zeros && g < groups; ++g) {
+      for (int64_t g = 0; zeros && g < groups; ++g) {
         panel[layout.zeros_of(g) + inside] = row_zeros[g];
         if (row_zeros[g] > 15) found |= kLevel;
       }
@@ -259,19 +261,19 @@ Status pack_levels(const Layout& layout, const uint8_t* levels, const float* sca
 
 Status unpack(const Weight& weight, float* out) {
   return parallel([&](const Team& team) {
-    long begin, end;
+    int64_t begin, end;
     team.share(weight.layout.rows, &begin, &end);
-    for (long row = begin; row < end; ++row) {
+    for (int64_t row = begin; row < end; ++row) {
       kernels().unpack_row(weight, row, out + row * weight.layout.cols);
     }
   });
 }
 
-Status embed(const Weight& weight, const int64_t* ids, long count, void* out, int dtype) {
+Status embed(const Weight& weight, const int64_t* ids, int64_t count, void* out, int dtype) {
   const Layout& layout = weight.layout;
-  for (long i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     if (ids[i] < 0 || ids[i] >= layout.rows) {
-      return fail(kBadArgument, "no row %lld in a table of %ld", (long long)ids[i], layout.rows);
+      return fail(kBadArgument, "no row %" PRId64 " in a table of %" PRId64, ids[i], layout.rows);
     }
   }
   PoolLock lock;
@@ -281,9 +283,9 @@ Status embed(const Weight& weight, const int64_t* ids, long count, void* out, in
   if (Status status = workspace.place()) return status;
   return parallel([&](const Team& team) {
     float* row = scratch + size_t(layout.padded_cols) * team.id;
-    long begin, end;
+    int64_t begin, end;
     team.share(count, &begin, &end);
-    for (long i = begin; i < end; ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       kernels().unpack_row(weight, ids[i], row);
       char* to = static_cast<char*>(out) + size_t(i) * layout.cols * (dtype == kFloat32 ? 4 : 2);
       kernels().convert(row, kFloat32, to, dtype, layout.cols);

@@ -8,7 +8,7 @@ namespace uc {
 struct Matrix {
   const void* data;
   int dtype;
-  long rows, cols;
+  int64_t rows, cols;
   size_t stride;  // Elements from row to row.
 };
 
@@ -21,6 +21,6 @@ Status pack_levels(const Layout& layout, const uint8_t* levels, const float* sca
 // float32 [rows, cols].
 Status unpack(const Weight& weight, float* out);
 // Rows `ids` of the matrix, to bfloat16 or float32 [count, cols].
-Status embed(const Weight& weight, const int64_t* ids, long count, void* out, int dtype);
+Status embed(const Weight& weight, const int64_t* ids, int64_t count, void* out, int dtype);
 
 }  // namespace uc

@@ -1,19 +1,23 @@
 #include "pool.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <climits>
-#include <ctime>
+#include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <new>
+#include <thread>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#include <signal.h>
+#endif
 #if defined(__linux__)
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
 #endif
 
 namespace uc {
@@ -32,6 +36,34 @@ void relax() {
 #endif
 }
 
+// Where threads sleep while a number has the value they saw.
+class Bed {
+ public:
+#if defined(__linux__)
+  void wake(std::atomic<int>& value) {
+    syscall(SYS_futex, &value, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+  }
+  void sleep(std::atomic<int>& value, int seen) {
+    while (value.load(std::memory_order_seq_cst) == seen) {
+      syscall(SYS_futex, &value, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+    }
+  }
+#else
+  void wake(std::atomic<int>&) {
+    { const std::lock_guard<std::mutex> guard(mutex_); }
+    changed_.notify_all();
+  }
+  void sleep(std::atomic<int>& value, int seen) {
+    std::unique_lock<std::mutex> guard(mutex_);
+    while (value.load(std::memory_order_seq_cst) == seen) changed_.wait(guard);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+#endif
+};
+
 // A number that threads wait to see change: they spin a while, then sleep.
 class Signal {
  public:
@@ -39,7 +71,7 @@ class Signal {
 
   void advance() {
     value_.fetch_add(1, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake();
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) bed_.wake(value_);
   }
 
   void wait_beyond(int seen, int spins) {
@@ -48,36 +80,27 @@ class Signal {
       relax();
     }
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    while (value_.load(std::memory_order_seq_cst) == seen) sleep(seen);
+    bed_.sleep(value_, seen);
     sleepers_.fetch_sub(1, std::memory_order_seq_cst);
   }
 
+  // Nobody waits. In a child of fork() the bed is as threads that are gone left it.
   void reset() {
     value_ = 0;
     sleepers_ = 0;
+    new (&bed_) Bed;
   }
 
  private:
-#if defined(__linux__)
-  void wake() { syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0); }
-  void sleep(int seen) {
-    syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
-  }
-#else
-  void wake() {}
-  void sleep(int) {
-    timespec pause{0, 50000};
-    nanosleep(&pause, nullptr);
-  }
-#endif
   std::atomic<int> value_{0};
   std::atomic<int> sleepers_{0};
+  Bed bed_;
 };
 
 // What a member has handed out of its share. Two jobs in turn: while one runs, the owner clears the
 // other's count, which nobody reads between the barriers around the job.
 struct alignas(128) Share {
-  std::atomic<long> taken[2]{};
+  std::atomic<int64_t> taken[2]{};
   int turn = 0;
 };
 
@@ -91,7 +114,7 @@ struct alignas(128) State {
   int wanted = 1;
   int started = 1;
   int spins = kSpins;
-  pthread_t threads[kMaxThreads];
+  std::thread threads[kMaxThreads];
   Share shares[kMaxThreads];
   std::recursive_mutex mutex;
 };
@@ -106,18 +129,17 @@ int num_processors() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
 #endif
-  const long count = sysconf(_SC_NPROCESSORS_ONLN);
+  const unsigned count = std::thread::hardware_concurrency();
   return count > 0 ? int(count) : 1;
 }
 
-void* work(void* argument) {
+void work(int id) {
   State& s = state();
-  const int id = int(reinterpret_cast<long>(argument));
   int seen = 0;
   for (;;) {
     s.work.wait_beyond(seen, s.spins);
     ++seen;
-    if (s.stopping.load(std::memory_order_acquire)) return nullptr;
+    if (s.stopping.load(std::memory_order_acquire)) return;
     const Team team(id, s.started);
     s.body(s.context, team);
     team.barrier();
@@ -129,42 +151,68 @@ void stop() {
   if (s.started > 1) {
     s.stopping = true;
     s.work.advance();
-    for (int id = 1; id < s.started; ++id) pthread_join(s.threads[id], nullptr);
+    for (int id = 1; id < s.started; ++id) s.threads[id].join();
   }
   s.stopping = false;
   s.started = 1;
   s.work.reset();
 }
 
+#if defined(_WIN32)
+void register_at_fork() {}
+
+struct SignalsBlocked {};
+#else
 // A child of fork() has the caller's thread alone, and its mutex has an owner that is gone.
 void forget_threads() {
   State& s = state();
   new (&s.mutex) std::recursive_mutex;
+  for (int id = 1; id < s.started; ++id) new (&s.threads[id]) std::thread;
   s.started = 1;
   s.arrived = 0;
   s.work.reset();
   s.phase.reset();
 }
 
-Status start() {
-  State& s = state();
+void register_at_fork() {
   static const int registered = pthread_atfork(lock_pool, unlock_pool, forget_threads);
   (void)registered;
+}
+
+// Threads that are started meanwhile take no signals: those are for the threads of the host.
+struct SignalsBlocked {
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before, nullptr); }
+  sigset_t before;
+};
+#endif
+
+bool start_thread(int id) {
+  try {
+    state().threads[id] = std::thread(work, id);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+Status start() {
+  State& s = state();
+  register_at_fork();
   // Spinning threads that share a processor only keep one another from working.
   s.spins = s.wanted <= num_processors() ? kSpins : 0;
   for (Share& share : s.shares) {
     share.turn = 0;
     share.taken[0] = share.taken[1] = 0;
   }
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  while (s.started < s.wanted &&
-         pthread_create(&s.threads[s.started], nullptr, work,
-                        reinterpret_cast<void*>(long(s.started))) == 0) {
-    ++s.started;
+  {
+    [[maybe_unused]] const SignalsBlocked blocked;
+    while (s.started < s.wanted && start_thread(s.started)) ++s.started;
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (s.started == s.wanted) return kOk;
   const int got = s.started;
   stop();
@@ -188,7 +236,7 @@ void Team::barrier() const {
   }
 }
 
-Pieces::Pieces(const Team& team, long count, long grain)
+Pieces::Pieces(const Team& team, int64_t count, int64_t grain)
     : team_(team), count_(count), grain_(grain) {
   Share& own = state().shares[team.id];
   turn_ = own.turn;
@@ -196,11 +244,11 @@ Pieces::Pieces(const Team& team, long count, long grain)
   own.taken[own.turn].store(0, std::memory_order_relaxed);
 }
 
-bool Pieces::next(long* begin, long* end) {
+bool Pieces::next(int64_t* begin, int64_t* end) {
   for (; helped_ < team_.size; ++helped_) {
     const Team owner((team_.id + helped_) % team_.size, team_.size);
     owner.share(count_, begin, end);
-    std::atomic<long>& taken = state().shares[owner.id].taken[turn_];
+    std::atomic<int64_t>& taken = state().shares[owner.id].taken[turn_];
     *begin += taken.fetch_add(grain_, std::memory_order_relaxed);
     if (*begin < *end) {
       *end = *begin + grain_ < *end ? *begin + grain_ : *end;

@@ -1,6 +1,8 @@
 // One pool of threads for the process. The caller is member 0 of every team.
 #pragma once
 
+#include <cstdint>
+
 #include "status.h"
 
 namespace uc {
@@ -11,7 +13,7 @@ class Team {
   // All members wait for one another.
   void barrier() const;
   // This member's share of `count` items: [begin, end).
-  void share(long count, long* begin, long* end) const {
+  void share(int64_t count, int64_t* begin, int64_t* end) const {
     *begin = count * id / size;
     *end = count * (id + 1) / size;
   }
@@ -25,12 +27,12 @@ class Team {
 class Pieces {
  public:
   // `grain` items in a piece; the last of a share may have fewer.
-  Pieces(const Team& team, long count, long grain);
-  bool next(long* begin, long* end);
+  Pieces(const Team& team, int64_t count, int64_t grain);
+  bool next(int64_t* begin, int64_t* end);
 
  private:
   const Team& team_;
-  const long count_, grain_;
+  const int64_t count_, grain_;
   int turn_;
   int helped_ = 0;  // Members whose shares are used up.
 };

@@ -8,7 +8,7 @@
 namespace uc {
 namespace {
 
-constexpr long kSpan = 512;
+constexpr int64_t kSpan = 512;
 constexpr int kBuckets = 2048;
 
 // Unsigned numbers in the order of the floats.
@@ -37,14 +37,14 @@ class Threshold {
   explicit Threshold(Candidate* room) : left_(room) {}
 
   // weights null: each counts 1. Values below `floor` do not take part.
-  float find(const float* x, const float* weights, long count, float floor, double target) {
+  float find(const float* x, const float* weights, int64_t count, float floor, double target) {
     clear();
-    for (long i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       if (x[i] >= floor) add(order_of(x[i]) >> 21, weights ? weights[i] : 1.0f);
     }
     uint32_t prefix = descend(&target);
-    long kept = 0;
-    for (long i = 0; i < count; ++i) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; ++i) {
       const uint32_t order = order_of(x[i]);
       if (order >> 21 == prefix && x[i] >= floor) {
         left_[kept++] = {order, weights ? weights[i] : 1.0f};
@@ -77,10 +77,10 @@ class Threshold {
     return uint32_t(last < 0 ? 0 : last);
   }
 
-  uint32_t refine(uint32_t prefix, long kept, int known, int shift, double* target) {
+  uint32_t refine(uint32_t prefix, int64_t kept, int known, int shift, double* target) {
     clear();
     const uint32_t mask = (1u << (known - shift)) - 1;
-    for (long i = 0; i < kept; ++i) {
+    for (int64_t i = 0; i < kept; ++i) {
       if (left_[i].order >> known == prefix) {
         add((left_[i].order >> shift) & mask, left_[i].weight);
       }
@@ -93,26 +93,27 @@ class Threshold {
   bool any_[kBuckets];
 };
 
-double kept_sum(const float* x, const float* weights, long begin, long end, float threshold) {
+double kept_sum(const float* x, const float* weights, int64_t begin, int64_t end, float threshold) {
   float sum = 0.0f;
-  for (long i = begin; i < end; ++i) sum += x[i] >= threshold ? weights[i] : 0.0f;
+  for (int64_t i = begin; i < end; ++i) sum += x[i] >= threshold ? weights[i] : 0.0f;
   return sum;
 }
 
-double total_of(const float* x, const float* weights, long count, float threshold, double* spans) {
+double total_of(const float* x, const float* weights, int64_t count, float threshold,
+                double* spans) {
   double total = 0.0;
-  for (long start = 0; start < count; start += kSpan) {
-    const long end = start + kSpan < count ? start + kSpan : count;
+  for (int64_t start = 0; start < count; start += kSpan) {
+    const int64_t end = start + kSpan < count ? start + kSpan : count;
     total += spans[start / kSpan] = kept_sum(x, weights, start, end, threshold);
   }
   return total;
 }
 
-int64_t pick_inside(const float* x, const float* weights, long begin, long end, float threshold,
-                    double target) {
+int64_t pick_inside(const float* x, const float* weights, int64_t begin, int64_t end,
+                    float threshold, double target) {
   double cumulative = 0.0;
   int64_t last = begin;
-  for (long i = begin; i < end; ++i) {
+  for (int64_t i = begin; i < end; ++i) {
     if (!(x[i] >= threshold) || weights[i] == 0.0f) continue;
     last = i;
     cumulative += weights[i];
@@ -121,18 +122,18 @@ int64_t pick_inside(const float* x, const float* weights, long begin, long end, 
   return last;
 }
 
-int64_t pick(const float* x, const float* weights, long count, float threshold, double uniform,
+int64_t pick(const float* x, const float* weights, int64_t count, float threshold, double uniform,
              double* spans) {
   const double target = uniform * total_of(x, weights, count, threshold, spans);
   double before = 0.0;
-  long chosen = 0;
-  for (long span = 0; span * kSpan < count; ++span) {
+  int64_t chosen = 0;
+  for (int64_t span = 0; span * kSpan < count; ++span) {
     if (spans[span] == 0.0) continue;
     chosen = span;
     if (before + spans[span] > target) break;
     before += spans[span];
   }
-  const long begin = chosen * kSpan, end = begin + kSpan < count ? begin + kSpan : count;
+  const int64_t begin = chosen * kSpan, end = begin + kSpan < count ? begin + kSpan : count;
   // Beyond the last: rounding left none, and the last with any weight is it.
   double inside = target - before;
   if (inside > spans[chosen]) inside = spans[chosen];
@@ -145,8 +146,8 @@ struct Room {
   Candidate* candidates;
 };
 
-int64_t draw_row(const DrawJob& job, long row, const Room& room) {
-  const long count = job.vocabulary;
+int64_t draw_row(const DrawJob& job, int64_t row, const Room& room) {
+  const int64_t count = job.vocabulary;
   const float* x = job.logits + row * count;
   float most;
   double total;
@@ -158,7 +159,7 @@ int64_t draw_row(const DrawJob& job, long row, const Room& room) {
   if (k > 0 && k < count) {
     threshold = search.find(x, nullptr, count, -INFINITY, double(k));
     total = 0.0;
-    for (long i = 0; i < count; ++i) total += x[i] >= threshold ? room.weights[i] : 0.0f;
+    for (int64_t i = 0; i < count; ++i) total += x[i] >= threshold ? room.weights[i] : 0.0f;
   }
   if (job.top_p[row] < 1.0f) {
     threshold = search.find(x, room.weights, count, threshold, double(job.top_p[row]) * total);
@@ -170,8 +171,8 @@ int64_t draw_row(const DrawJob& job, long row, const Room& room) {
   return pick(x, room.weights, count, threshold, job.uniforms[row], room.spans);
 }
 
-int64_t first_of(const float* x, long count, float value) {
-  for (long i = 0; i < count; ++i) {
+int64_t first_of(const float* x, int64_t count, float value) {
+  for (int64_t i = 0; i < count; ++i) {
     if (x[i] == value) return i;
   }
   return 0;
@@ -179,11 +180,11 @@ int64_t first_of(const float* x, long count, float value) {
 
 }  // namespace
 
-Status argmax(const float* logits, long rows, long vocabulary, int64_t* ids) {
+Status argmax(const float* logits, int64_t rows, int64_t vocabulary, int64_t* ids) {
   return parallel([&](const Team& team) {
-    long begin, end;
+    int64_t begin, end;
     team.share(rows, &begin, &end);
-    for (long row = begin; row < end; ++row) {
+    for (int64_t row = begin; row < end; ++row) {
       float most;
       kernels().largest(logits + row * vocabulary, vocabulary, &most);
       ids[row] = first_of(logits + row * vocabulary, vocabulary, most);
@@ -204,9 +205,9 @@ Status draw(const DrawJob& job, int64_t* ids) {
   return parallel([&](const Team& team) {
     const Room own{room.weights + padded * team.id, room.spans + num_spans * team.id,
                    room.candidates + padded * team.id};
-    long begin, end;
+    int64_t begin, end;
     team.share(job.rows, &begin, &end);
-    for (long row = begin; row < end; ++row) ids[row] = draw_row(job, row, own);
+    for (int64_t row = begin; row < end; ++row) ids[row] = draw_row(job, row, own);
   });
 }
 

@@ -7,11 +7,11 @@
 namespace uc {
 
 // The first largest of each row of float32 [rows, vocabulary].
-Status argmax(const float* logits, long rows, long vocabulary, int64_t* ids);
+Status argmax(const float* logits, int64_t rows, int64_t vocabulary, int64_t* ids);
 
 struct DrawJob {
   const float* logits;  // [rows, vocabulary].
-  long rows, vocabulary;
+  int64_t rows, vocabulary;
   const double* uniforms;  // [rows], in [0, 1).
   const int32_t* top_k;    // 0 keeps all.
   const float* top_p;      // 1 keeps all.

@@ -1,6 +1,7 @@
 #include "workspace.h"
 
 #include <cstdlib>
+#include <new>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -10,6 +11,7 @@ namespace uc {
 namespace {
 
 constexpr size_t kHugePage = size_t(2) << 20;
+constexpr std::align_val_t kAtHugePage{kHugePage};
 void* shared = nullptr;
 size_t shared_bytes = 0;
 int allowed_growths = -1;
@@ -33,12 +35,12 @@ void Workspace::add(void** piece, size_t bytes) {
 Status Workspace::place() {
   if (bytes_ > shared_bytes) {
     const size_t bytes = round_up(bytes_, kHugePage);
-    void* grown = may_grow() ? std::aligned_alloc(kHugePage, bytes) : nullptr;
+    void* grown = may_grow() ? operator new(bytes, kAtHugePage, std::nothrow) : nullptr;
     if (!grown) return fail(kNoMemory, "no memory for %zu bytes of workspace", bytes);
 #if defined(__linux__)
     madvise(grown, bytes, MADV_HUGEPAGE);
 #endif
-    std::free(shared);
+    operator delete(shared, kAtHugePage);
     shared = grown;
     shared_bytes = bytes;
   }
@@ -49,7 +51,7 @@ Status Workspace::place() {
 void fail_allocation_after(int count) { allowed_growths = count; }
 
 void release_workspace() {
-  std::free(shared);
+  operator delete(shared, kAtHugePage);
   shared = nullptr;
   shared_bytes = 0;
 }

@@ -12,7 +12,7 @@ static void lay_out_queries(const Attending& a) {
   };
   uint32_t* to = a.queries;
   for (int r = 0; r < a.rows; ++r) {
-    const long query = r / job.group, head = r % job.group;
+    const int64_t query = r / job.group, head = r % job.group;
     const size_t at = query * job.query_stride + a.offset() + head * job.head_dim;
     for (int d = 0; d < a.dim; d += 2 * kLanes) {
       store_words<kind>(to, load(at, d), load(at, d + kLanes));
@@ -40,7 +40,7 @@ static void scale_row(float* row, int count, float factor) {
 }
 
 // Scores of keys that a row does not see become -inf: it sees those in [from, until) of a block.
-INLINE void hide(F* scores, long from, long until) {
+INLINE void hide(F* scores, int64_t from, int64_t until) {
   static const float kCount[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const F nothing = f_set(-__builtin_inff());
   F index = f_load(kCount);
@@ -53,12 +53,12 @@ INLINE void hide(F* scores, long from, long until) {
 
 // Scores of one row to weights; what came before is scaled to the new maximum.
 template <FloatKind kind>
-static void soften_row(const Attending& a, int row, long start) {
+static void soften_row(const Attending& a, int row, int64_t start) {
   const AttentionTile& job = a.job;
   float* scores = a.scores + size_t(row) * kKeyBlock;
   uint32_t* weights = reinterpret_cast<uint32_t*>(scores);
   constexpr int words = kind == kPairs ? kLanes : 2 * kLanes;
-  const long until = job.position + row / job.group + 1 - start, from = until - job.window;
+  const int64_t until = job.position + row / job.group + 1 - start, from = until - job.window;
   if (until <= 0) {
     store_words<kind>(weights, f_zero(), f_zero());
     return store_words<kind>(weights + words, f_zero(), f_zero());
@@ -92,9 +92,9 @@ static void soften_row(const Attending& a, int row, long start) {
 }
 
 template <FloatKind kind, bool whole>
-static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead, long start) {
+static void attend_block(const Attending& a, const KeyRows& block, Ahead* ahead, int64_t start) {
   const HeadRows keys(a, block, 0), values(a, block, a.job.to_values);
-  const long left = (a.job.end - start + kLanes - 1) / kLanes * kLanes;
+  const int64_t left = (a.job.end - start + kLanes - 1) / kLanes * kLanes;
   const int num_keys = left < kKeyBlock ? int(left) : kKeyBlock;
   a.few() ? score_few<kind, whole>(a, keys, num_keys, ahead)
           : score_panels<kind, whole>(a, keys, num_keys, start, ahead);
@@ -159,7 +159,7 @@ INLINE void for_heads(const AttentionTile& job, const Attending* heads, const Fu
 // All heads take a block before the next one: a token's heads lie side by side in memory.
 template <FloatKind kind, bool whole>
 static void attend_heads(const AttentionTile& job, const Attending* heads) {
-  long start = job.begin / kKeyBlock * kKeyBlock;
+  int64_t start = job.begin / kKeyBlock * kKeyBlock;
   const bool divided = start / kPartKeys != (job.end - 1) / kPartKeys;
   KeyRows block(job, start);
   Ahead(job, heads[0].head_bytes(), block).all();

@@ -4,10 +4,10 @@
 // 16 keys times the queries.
 template <FloatKind kind, bool whole, int rows>
 INLINE void score_16(const Attending& a, const uint32_t* const* keys, float* scores, Ahead* ahead) {
-  const long steps = row_words<kind>(a);
+  const int64_t steps = row_words<kind>(a);
   F sums[rows][2];
   UNROLL for (int m = 0; m < rows; ++m) sums[m][0] = sums[m][1] = f_zero();
-  for (long s = 0; s < steps; s += kLanes) {
+  for (int64_t s = 0; s < steps; s += kLanes) {
     I words[kLanes];
     load_columns<whole>(a, keys, s, words);
     UNROLL for (int j = 0; j < kLanes; ++j) {

@@ -5,20 +5,20 @@ constexpr int kScoreRows = (kFloatRows + 1) / 2;
 
 template <class Function>
 INLINE void for_tiles(int rows, int max_rows, const Function& function) {
-  const long tiles = num_tiles(rows, max_rows);
-  for (long tile = 0; tile < tiles; ++tile) {
-    const long first = tile_start(rows, max_rows, tile);
+  const int64_t tiles = num_tiles(rows, max_rows);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t first = tile_start(rows, max_rows, tile);
     function(first, tile_start(rows, max_rows, tile + 1) - first);
   }
 }
 
 template <FloatKind kind, bool whole>
 static void lay_out_keys(const Attending& a, const HeadRows& keys, int num_keys, Ahead* ahead) {
-  const long steps = row_words<kind>(a);
+  const int64_t steps = row_words<kind>(a);
   for (int first = 0; first < num_keys; first += kLanes) {
     uint8_t* lane = a.stage.keys + (first / kPanelRows) * steps * kBytesPerStep +
                     (first % kPanelRows) * 4;
-    for (long s = 0; s < steps; s += kLanes) {
+    for (int64_t s = 0; s < steps; s += kLanes) {
       I words[kLanes];
       load_columns<whole>(a, keys.at + first, s, words);
       UNROLL for (int j = 0; j < kLanes; ++j) {
@@ -47,20 +47,20 @@ static void lay_out_values(const Attending& a, const HeadRows& values, int num_k
 }
 
 // Of a block's keys those before which row `last` of the tile, and so every row before it, stops.
-INLINE long keys_seen(const Attending& a, long last, int num_keys, long start) {
-  const long until = a.job.position + last / a.job.group + 1 - start;
+INLINE int64_t keys_seen(const Attending& a, int64_t last, int num_keys, int64_t start) {
+  const int64_t until = a.job.position + last / a.job.group + 1 - start;
   return until < 0 ? 0 : until < num_keys ? until : num_keys;
 }
 
 // q: [rows][steps]; keys: the first vector's first step. A score is two chains of additions, of
 // even and of odd steps.
 template <FloatKind kind, int rows>
-INLINE void score_tile(const uint32_t* q, const uint8_t* keys, long steps, float* scores) {
+INLINE void score_tile(const uint32_t* q, const uint8_t* keys, int64_t steps, float* scores) {
   F sums[rows][kFloatVectors][2];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v][0] = sums[m][v][1] = f_zero();
   }
-  for (long s = 0; s < steps; s += 2) {
+  for (int64_t s = 0; s < steps; s += 2) {
     UNROLL for (int chain = 0; chain < 2; ++chain) {
       UNROLL for (int m = 0; m < rows; ++m) {
         UNROLL for (int v = 0; v < kFloatVectors; ++v) {
@@ -79,7 +79,7 @@ INLINE void score_tile(const uint32_t* q, const uint8_t* keys, long steps, float
 }
 
 template <FloatKind kind, int rows = kScoreRows>
-static void score_tile_of(long num_rows, const uint32_t* q, const uint8_t* keys, long steps,
+static void score_tile_of(int64_t num_rows, const uint32_t* q, const uint8_t* keys, int64_t steps,
                           float* scores) {
   if constexpr (rows > 1) {
     if (num_rows < rows) return score_tile_of<kind, rows - 1>(num_rows, q, keys, steps, scores);
@@ -89,13 +89,13 @@ static void score_tile_of(long num_rows, const uint32_t* q, const uint8_t* keys,
 
 // weights: [rows][kKeyBlock]; values: the first vector's first step.
 template <FloatKind kind, int rows>
-INLINE void value_tile(const uint32_t* weights, const uint8_t* values, long steps, float* out,
+INLINE void value_tile(const uint32_t* weights, const uint8_t* values, int64_t steps, float* out,
                        int dim) {
   F sums[rows][kFloatVectors];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v] = f_load(out + m * dim + v * kLanes);
   }
-  for (long s = 0; s < steps; ++s) {
+  for (int64_t s = 0; s < steps; ++s) {
     UNROLL for (int m = 0; m < rows; ++m) {
       UNROLL for (int v = 0; v < kFloatVectors; ++v) {
         sums[m][v] =
@@ -110,8 +110,8 @@ INLINE void value_tile(const uint32_t* weights, const uint8_t* values, long step
 }
 
 template <FloatKind kind, int rows = kFloatRows>
-static void value_tile_of(long num_rows, const uint32_t* weights, const uint8_t* values, long steps,
-                          float* out, int dim) {
+static void value_tile_of(int64_t num_rows, const uint32_t* weights, const uint8_t* values,
+                          int64_t steps, float* out, int dim) {
   if constexpr (rows > 1) {
     if (num_rows < rows) {
       return value_tile_of<kind, rows - 1>(num_rows, weights, values, steps, out, dim);
@@ -121,13 +121,13 @@ static void value_tile_of(long num_rows, const uint32_t* weights, const uint8_t*
 }
 
 template <FloatKind kind, bool whole>
-static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, long start,
+static void score_panels(const Attending& a, const HeadRows& keys, int num_keys, int64_t start,
                          Ahead* ahead) {
   lay_out_keys<kind, whole>(a, keys, num_keys, ahead);
-  const long steps = row_words<kind>(a);
-  for_tiles(a.rows, kScoreRows, [&](long first, long rows) {
-    const long seen = keys_seen(a, first + rows - 1, num_keys, start);
-    for (long i = 0; i < seen; i += kFloatVectors * kLanes) {
+  const int64_t steps = row_words<kind>(a);
+  for_tiles(a.rows, kScoreRows, [&](int64_t first, int64_t rows) {
+    const int64_t seen = keys_seen(a, first + rows - 1, num_keys, start);
+    for (int64_t i = 0; i < seen; i += kFloatVectors * kLanes) {
       score_tile_of<kind>(
           rows, a.queries + first * steps,
           a.stage.keys + (i / kPanelRows) * steps * kBytesPerStep + (i % kPanelRows) * 4, steps,
@@ -137,14 +137,14 @@ static void score_panels(const Attending& a, const HeadRows& keys, int num_keys,
 }
 
 template <FloatKind kind, bool whole>
-static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys, long start,
-                             Ahead* ahead) {
+static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys,
+                             int64_t start, Ahead* ahead) {
   lay_out_values<kind, whole>(a, values, num_keys, ahead);
   constexpr int per_step = kind == kPairs ? 2 : 1;
   constexpr size_t pitch = kKeyBlock / per_step * kBytesPerStep;
-  for_tiles(a.rows, kFloatRows, [&](long first, long rows) {
+  for_tiles(a.rows, kFloatRows, [&](int64_t first, int64_t rows) {
     // The weights of keys that are not seen are 0.
-    const long seen = keys_seen(a, first + rows - 1, num_keys, start);
+    const int64_t seen = keys_seen(a, first + rows - 1, num_keys, start);
     if (!seen) return;
     for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
       value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,

@@ -64,7 +64,7 @@ struct Attending {
 
 // Words of a row of keys: pairs of bfloat16, or floats.
 template <FloatKind kind>
-INLINE long row_words(const Attending& a) {
+INLINE int64_t row_words(const Attending& a) {
   return kind == kPairs ? a.dim / 2 : a.dim;
 }
 
@@ -91,10 +91,10 @@ INLINE void store_words(uint32_t* to, F low, F high) {
 struct KeyRows {
   uintptr_t at[kKeyBlock];
 
-  KeyRows(const AttentionTile& job, long start) {
-    const long size = job.block_size;
+  KeyRows(const AttentionTile& job, int64_t start) {
+    const int64_t size = job.block_size;
     const uintptr_t keys = reinterpret_cast<uintptr_t>(job.keys);
-    long block = start / size, inside = start % size;
+    int64_t block = start / size, inside = start % size;
     for (int i = 0; i < kKeyBlock; ++i) {
       const bool seen = start + i >= job.begin && start + i < job.end;
       at[i] = seen ? keys + job.blocks[block] * job.block_bytes + inside * job.token_bytes : 0;
@@ -122,15 +122,15 @@ struct HeadRows {
 
 // 16 words of a row; `whole` where head_dim fills its panels, else there are zeros behind it.
 template <bool whole>
-INLINE I load_words(const Attending& a, const uint32_t* row, long at) {
+INLINE I load_words(const Attending& a, const uint32_t* row, int64_t at) {
   if (whole) return i_load(row + at);
-  const long left = long(a.head_bytes() / 2) - 2 * at;
+  const int64_t left = int64_t(a.head_bytes() / 2) - 2 * at;
   return i_load_halves(row + at, left < 0 ? 0 : left < 2 * kLanes ? int(left) : 2 * kLanes);
 }
 
 // Words `at` to `at + 15` of 16 rows: words[j] has word at + j of each.
 template <bool whole>
-INLINE void load_columns(const Attending& a, const uint32_t* const* rows, long at, I* words) {
+INLINE void load_columns(const Attending& a, const uint32_t* const* rows, int64_t at, I* words) {
   UNROLL for (int i = 0; i < kLanes; ++i) words[i] = load_words<whole>(a, rows[i], at);
   transpose16(words);
 }

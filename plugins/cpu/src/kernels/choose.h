@@ -1,8 +1,8 @@
 // What choosing a token needs of a row of logits, and a plain read of memory to compare with.
 
-static void largest(const float* x, long count, float* value) {
+static void largest(const float* x, int64_t count, float* value) {
   F most = f_set(-__builtin_inff());
-  long i = 0;
+  int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) most = f_max(f_load(x + i), most);
   float best = f_largest(most);
   for (; i < count; ++i) best = x[i] > best ? x[i] : best;
@@ -10,13 +10,13 @@ static void largest(const float* x, long count, float* value) {
 }
 
 // out = exp(x - shift), and its sum in double.
-static void exponentials(const float* x, long count, float shift, float* out, double* sum) {
+static void exponentials(const float* x, int64_t count, float shift, float* out, double* sum) {
   double total = 0.0;
   const F shifts = f_set(shift);
-  for (long start = 0; start < count; start += 512) {
+  for (int64_t start = 0; start < count; start += 512) {
     F part = f_zero();
-    const long end = count - start < 512 ? count : start + 512;
-    for (long i = start; i < end; i += kLanes) {
+    const int64_t end = count - start < 512 ? count : start + 512;
+    for (int64_t i = start; i < end; i += kLanes) {
       const int some = end - i < kLanes ? int(end - i) : kLanes;
       F values = f_set(-__builtin_inff());
       if (some == kLanes) {

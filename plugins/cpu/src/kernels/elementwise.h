@@ -1,10 +1,10 @@
 // Norms, rotation, activation: one row or one head at a time, float32 inside.
 
-static void norm_row(const NormJob& job, long row) {
+static void norm_row(const NormJob& job, int64_t row) {
   const float* in = job.residual_in ? job.residual_in + row * job.size : nullptr;
   float* sum_out = job.residual_out ? job.residual_out + row * job.size : nullptr;
   F squares = f_zero();
-  for (long i = 0; i < job.size; i += kLanes) {
+  for (int64_t i = 0; i < job.size; i += kLanes) {
     const int count = job.size - i < kLanes ? int(job.size - i) : kLanes;
     F value = f_zero();
     if (job.x.data) value = load_some(job.x.data, job.x.dtype, row * job.x.stride + i, count);
@@ -14,7 +14,7 @@ static void norm_row(const NormJob& job, long row) {
   }
   const float mean = f_sum(squares) / float(job.size);
   const F scale = f_set(1.0f / __builtin_sqrtf(mean + job.eps));
-  for (long i = 0; i < job.size; i += kLanes) {
+  for (int64_t i = 0; i < job.size; i += kLanes) {
     const int count = job.size - i < kLanes ? int(job.size - i) : kLanes;
     F value = f_zero();
     if (job.x.data) value = load_some(job.x.data, job.x.dtype, row * job.x.stride + i, count);
@@ -27,9 +27,9 @@ static void norm_row(const NormJob& job, long row) {
 
 INLINE F silu(F x) { return f_div(x, f_add(f_set(1.0f), f_exp(f_sub(f_zero(), x)))); }
 
-static void silu_mul(const Source& gate_up, long row, long size, const Target& y) {
+static void silu_mul(const Source& gate_up, int64_t row, int64_t size, const Target& y) {
   const size_t in = row * gate_up.stride;
-  for (long i = 0; i < size; i += kLanes) {
+  for (int64_t i = 0; i < size; i += kLanes) {
     const int count = size - i < kLanes ? int(size - i) : kLanes;
     const F gate = load_some(gate_up.data, gate_up.dtype, in + i, count);
     const F up = load_some(gate_up.data, gate_up.dtype, in + size + i, count);
@@ -70,8 +70,8 @@ static void rope_head(const RopeHeads& job, const void* x, int x_dtype, void* y,
   }
 }
 
-static void convert(const void* x, int x_dtype, void* y, int y_dtype, long count) {
-  for (long i = 0; i < count; i += kLanes) {
+static void convert(const void* x, int x_dtype, void* y, int y_dtype, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
     const int some = count - i < kLanes ? int(count - i) : kLanes;
     store_some(y, y_dtype, i, some, load_some(x, x_dtype, i, some));
   }

@@ -5,23 +5,24 @@ constexpr int kMaxTileRows = 12, kMaxVectors = 4;
 // A tile's sums on their way to y: the bias is added, the dtype is y's.
 struct LinearTile {
   const MatmulJob& job;
-  long row;     // Of x, the tile's first.
-  long column;  // Of y, the first vector's first.
+  int64_t row;     // Of x, the tile's first.
+  int64_t column;  // Of y, the first vector's first.
   float sums[kMaxTileRows * kMaxVectors * kLanes];
 
-  LinearTile(const MatmulJob& job, long row, long column) : job(job), row(row), column(column) {}
+  LinearTile(const MatmulJob& job, int64_t row, int64_t column)
+      : job(job), row(row), column(column) {}
 
   Sums target(int vectors) { return {sums, size_t(vectors) * kLanes}; }
 
-  void finish(long rows, int vectors) const {
+  void finish(int64_t rows, int vectors) const {
     const Target y = job.y;
     for (int v = 0; v < vectors; ++v) {
-      const long n = column + v * kLanes, left = job.weight->layout.rows - n;
+      const int64_t n = column + v * kLanes, left = job.weight->layout.rows - n;
       if (left <= 0) return;
       const int count = left < kLanes ? int(left) : kLanes;
       const F bias = job.bias ? load_some(job.bias, kFloat32, n, count) : f_zero();
       size_t at = size_t(row) * y.stride + n;
-      for (long m = 0; m < rows; ++m, at += y.stride) {
+      for (int64_t m = 0; m < rows; ++m, at += y.stride) {
         const F sum = f_add(f_load(sums + (m * vectors + v) * kLanes), bias);
         store_some(y.data, y.dtype, at, count, sum);
       }
@@ -31,14 +32,14 @@ struct LinearTile {
 
 // `vectors` from vector `first` of the panel on, for all rows of x.
 template <FloatKind kind, int max_rows, int vectors>
-static void float_panel(const MatmulJob& job, long panel, int first) {
+static void float_panel(const MatmulJob& job, int64_t panel, int first) {
   const Layout& layout = job.weight->layout;
-  const long steps = layout.padded_cols / step_cols(layout.format);
+  const int64_t steps = layout.padded_cols / step_cols(layout.format);
   const uint8_t* w = job.weight->panels + panel * layout.panel_bytes + first * 64;
-  const long column = panel * kPanelRows + first * kLanes;
-  for (long tile = 0; tile < num_tiles(job.x.rows, kFloatRows); ++tile) {
-    const long row = tile_start(job.x.rows, kFloatRows, tile);
-    const long rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
+  const int64_t column = panel * kPanelRows + first * kLanes;
+  for (int64_t tile = 0; tile < num_tiles(job.x.rows, kFloatRows); ++tile) {
+    const int64_t row = tile_start(job.x.rows, kFloatRows, tile);
+    const int64_t rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
     // With few rows the processor's own prefetching keeps up.
     const bool ahead = tile == 0 && rows > 4;
     LinearTile out(job, row, column);
@@ -49,7 +50,7 @@ static void float_panel(const MatmulJob& job, long panel, int first) {
 }
 
 template <FloatKind kind>
-static void float_panels(const MatmulJob& job, long begin, long end) {
+static void float_panels(const MatmulJob& job, int64_t begin, int64_t end) {
   constexpr int few_panels = kFewVectors > 2 ? kFewVectors / 2 : 1;
   const bool few = job.x.rows <= kFewRows;
   while (begin < end) {
@@ -69,27 +70,27 @@ static void float_panels(const MatmulJob& job, long begin, long end) {
 
 // Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
 // keep a panel in the cache for long, those of the next panel. For one row see int_steps.
-INLINE void look_ahead(const Layout& layout, const uint8_t* panel, long groups, int lines,
-                       long pass, long passes, long rows, IntPanel* out) {
+INLINE void look_ahead(const Layout& layout, const uint8_t* panel, int64_t groups, int lines,
+                       int64_t pass, int64_t passes, int64_t rows, IntPanel* out) {
   const size_t start = size_t(pass) * groups * lines * 64;
   out->ahead = panel + (passes == 1 ? kAhead : layout.panel_bytes + start);
   out->lines_ahead = rows > 1 && start < layout.panel_bytes ? lines : 0;
 }
 
 template <int format>
-static void int_panels(const MatmulJob& job, long begin, long end) {
+static void int_panels(const MatmulJob& job, int64_t begin, int64_t end) {
   const Layout& layout = job.weight->layout;
-  const long groups = layout.sums(), x_groups = layout.x_groups();
+  const int64_t groups = layout.sums(), x_groups = layout.x_groups();
   const int steps = layout.sum_cols / step_cols(format);
-  const long words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
-  const long passes = tiles * 2 / kIntVectors;
-  const int lines = int(long(layout.panel_bytes / 64) / groups / passes) + 1;
-  for (long p = begin; p < end; ++p) {
+  const int64_t words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
+  const int64_t passes = tiles * 2 / kIntVectors;
+  const int lines = int(int64_t(layout.panel_bytes / 64) / groups / passes) + 1;
+  for (int64_t p = begin; p < end; ++p) {
     for (int first = 0; first < 2; first += kIntVectors) {
       const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
       IntPanel panel{base, first, base, 0, layout.scale_bytes, layout.zero_bytes,
                      layout.scale_dtype, layout.group_cols / layout.sum_cols};
-      for (long tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
+      for (int64_t tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
         rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
         look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes,
                    job.x.rows, &panel);
@@ -103,7 +104,7 @@ static void int_panels(const MatmulJob& job, long begin, long end) {
   }
 }
 
-static void matmul(const MatmulJob& job, long begin, long end) {
+static void matmul(const MatmulJob& job, int64_t begin, int64_t end) {
   switch (job.weight->layout.format) {
     case kF32: return float_panels<kPlain>(job, begin, end);
     case kBf16: return float_panels<kPairs>(job, begin, end);
@@ -116,28 +117,28 @@ static void matmul(const MatmulJob& job, long begin, long end) {
 // -- laying out activations ---------------------------------------------------------------------
 
 struct TilePlace {
-  long first;   // Row of x the tile begins with.
-  long rows;
-  long inside;  // Of the row in question.
+  int64_t first;   // Row of x the tile begins with.
+  int64_t rows;
+  int64_t inside;  // Of the row in question.
 };
 
-INLINE TilePlace find_tile(const TiledX& tiled, long row) {
-  long tile = row * num_tiles(tiled.rows, tiled.max_tile_rows) / tiled.rows;
+INLINE TilePlace find_tile(const TiledX& tiled, int64_t row) {
+  int64_t tile = row * num_tiles(tiled.rows, tiled.max_tile_rows) / tiled.rows;
   while (tile_start(tiled.rows, tiled.max_tile_rows, tile + 1) <= row) ++tile;
-  const long first = tile_start(tiled.rows, tiled.max_tile_rows, tile);
+  const int64_t first = tile_start(tiled.rows, tiled.max_tile_rows, tile);
   return {first, tile_start(tiled.rows, tiled.max_tile_rows, tile + 1) - first, row - first};
 }
 
-static void tile_floats(const Source& x, long row, const Layout& layout, const TiledX& tiled) {
+static void tile_floats(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
   const bool pairs = layout.format == kBf16;
-  const long steps = layout.padded_cols / step_cols(layout.format);
+  const int64_t steps = layout.padded_cols / step_cols(layout.format);
   uint32_t* out = tiled.steps + place.first * steps + place.inside;
   const int per_chunk = pairs ? 2 * kLanes : kLanes;
   uint32_t chunk[kLanes];
-  for (long k = 0; k < layout.padded_cols; k += per_chunk) {
+  for (int64_t k = 0; k < layout.padded_cols; k += per_chunk) {
     const size_t at = row * x.stride + k;
-    const long left = layout.cols - k;
+    const int64_t left = layout.cols - k;
     if (pairs) {
       uint16_t* halves = reinterpret_cast<uint16_t*>(chunk);
       if (x.dtype == kBfloat16 && left >= 32) {
@@ -145,7 +146,7 @@ static void tile_floats(const Source& x, long row, const Layout& layout, const T
       } else {
         const int some = left > 0 ? int(left < 16 ? left : 16) : 0;
         f_store_bf16(halves, load_some(x.data, x.dtype, at, some));
-        const long more = left - 16;
+        const int64_t more = left - 16;
         f_store_bf16(halves + 16, load_some(x.data, x.dtype, at + 16,
                                             more > 0 ? int(more < 16 ? more : 16) : 0));
       }
@@ -159,7 +160,7 @@ static void tile_floats(const Source& x, long row, const Layout& layout, const T
 }
 
 // To int8: of kXGroup columns the largest becomes 127; what is not finite makes their scale NaN.
-static void tile_ints(const Source& x, long row, const Layout& layout, const TiledX& tiled) {
+static void tile_ints(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
   uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4) + place.inside;
   float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
@@ -168,12 +169,12 @@ static void tile_ints(const Source& x, long row, const Layout& layout, const Til
   const int in_sum = layout.sum_cols / kLanes;
   F values[kXGroup / kLanes];
   uint32_t words[kXGroup / 4];
-  for (long first = 0; first < layout.padded_cols; first += kXGroup) {
-    const long cols = layout.padded_cols - first;
+  for (int64_t first = 0; first < layout.padded_cols; first += kXGroup) {
+    const int64_t cols = layout.padded_cols - first;
     const int vectors = int(cols < kXGroup ? cols : kXGroup) / kLanes;
     F largest = f_zero(), poison = f_zero();
     for (int i = 0; i < vectors; ++i) {
-      const long k = first + i * kLanes, left = layout.cols - k;
+      const int64_t k = first + i * kLanes, left = layout.cols - k;
       values[i] = load_some(x.data, x.dtype, row * x.stride + k,
                             left > 0 ? int(left < 16 ? left : 16) : 0);
       largest = f_max(f_abs(values[i]), largest);

@@ -14,9 +14,9 @@ struct Span {
 // A group of 16 rows: x [count][16].
 struct GroupColumns {
   const float* x;
-  long count;
+  int64_t count;
 
-  INLINE_MEMBER F at(long column) const { return f_load(x + column * kLanes); }
+  INLINE_MEMBER F at(int64_t column) const { return f_load(x + column * kLanes); }
 };
 
 INLINE F as_scale(F x, int dtype) {
@@ -36,7 +36,7 @@ INLINE F level_of(F x, F inverse, F zero, F top) {
 
 static F first_largest(const GroupColumns& group) {
   F largest = group.at(0), magnitude = f_abs(largest);
-  for (long i = 1; i < group.count; ++i) {
+  for (int64_t i = 1; i < group.count; ++i) {
     const F x = group.at(i);
     largest = f_where_at_least(magnitude, f_abs(x), largest, x);
     magnitude = f_max(f_abs(x), magnitude);
@@ -55,7 +55,7 @@ class SpanChooser {
       return;
     }
     low_ = high_ = f_zero();
-    for (long i = 0; i < group.count; ++i) {
+    for (int64_t i = 0; i < group.count; ++i) {
       low_ = f_min(group.at(i), low_);
       high_ = f_max(group.at(i), high_);
     }
@@ -83,17 +83,17 @@ class SpanChooser {
 // The second half onto the first, until one is left.
 static F squared_error(const GroupColumns& group, const Span& span, float top) {
   const F inverse = inverse_of(span.scale);
-  const auto square = [&](long i) {
+  const auto square = [&](int64_t i) {
     const F level = level_of(group.at(i), inverse, span.zero, f_set(top));
     const F off = f_sub(f_mul(f_sub(level, span.zero), span.scale), group.at(i));
     return f_mul(off, off);
   };
   F sums[kMostGroupColumns / 2];
-  long size = group.count / 2;
-  for (long i = 0; i < size; ++i) sums[i] = f_add(square(i), square(i + size));
+  int64_t size = group.count / 2;
+  for (int64_t i = 0; i < size; ++i) sums[i] = f_add(square(i), square(i + size));
   while (size > 1) {
     size /= 2;
-    for (long i = 0; i < size; ++i) sums[i] = f_add(sums[i], sums[i + size]);
+    for (int64_t i = 0; i < size; ++i) sums[i] = f_add(sums[i], sums[i + size]);
   }
   return sums[0];
 }
@@ -118,10 +118,10 @@ static Span choose_span(const Layout& layout, const GroupColumns& group) {
 template <int format>
 static void put_levels(const GroupColumns& group, const Span& span, I live, uint8_t* steps) {
   const F inverse = inverse_of(span.scale), top = f_set(num_levels(format) - 1);
-  const auto level = [&](long i) {
+  const auto level = [&](int64_t i) {
     return i_nearest(level_of(group.at(i), inverse, span.zero, top));
   };
-  for (long i = 0; i < group.count; i += step_cols(format)) {
+  for (int64_t i = 0; i < group.count; i += step_cols(format)) {
     I word = i_or(i_or(level(i), i_shift_left<8>(level(i + 1))),
                   i_or(i_shift_left<16>(level(i + 2)), i_shift_left<24>(level(i + 3))));
     if (format != kInt8) {
@@ -135,10 +135,10 @@ static void put_levels(const GroupColumns& group, const Span& span, I live, uint
 // columns [padded_cols][16]: rows half * 16 and on of the panel.
 static void put_half(const Layout& layout, const float* columns, int half, I live,
                      uint8_t* panel) {
-  for (long first = 0; first < layout.padded_cols; first += layout.group_cols) {
+  for (int64_t first = 0; first < layout.padded_cols; first += layout.group_cols) {
     const GroupColumns group{columns + first * kLanes, layout.group_cols};
     const Span span = choose_span(layout, group);
-    const long g = first / layout.group_cols;
+    const int64_t g = first / layout.group_cols;
     store_as(panel + layout.scales_of(g), layout.scale_dtype, size_t(half) * kLanes, span.scale);
     uint8_t* steps = panel + layout.step_of(first) + half * 64;
     if (layout.format == kInt8) {
@@ -154,7 +154,7 @@ static void put_half(const Layout& layout, const float* columns, int half, I liv
 }
 
 // Words `at` to `at + 15` of 16 rows become rows of `out`.
-INLINE void transpose_words(const uint32_t* const* rows, long at, uint32_t* out, size_t stride) {
+INLINE void transpose_words(const uint32_t* const* rows, int64_t at, uint32_t* out, size_t stride) {
   I words[kLanes];
   UNROLL for (int i = 0; i < kLanes; ++i) words[i] = i_load(rows[i] + at);
   transpose16(words);
@@ -162,29 +162,29 @@ INLINE void transpose_words(const uint32_t* const* rows, long at, uint32_t* out,
 }
 
 // Words of 16 rows to the steps of a panel.
-static void put_words(const uint32_t* const* rows, long num_words, int half, uint8_t* panel) {
+static void put_words(const uint32_t* const* rows, int64_t num_words, int half, uint8_t* panel) {
   uint32_t* out = reinterpret_cast<uint32_t*>(panel + half * 64);
-  for (long s = 0; s < num_words; s += kLanes) {
+  for (int64_t s = 0; s < num_words; s += kLanes) {
     transpose_words(rows, s, out + s * kPanelRows, kPanelRows);
   }
 }
 
-static void round_in_place(float* row, long count) {
+static void round_in_place(float* row, int64_t count) {
   uint16_t* halves = reinterpret_cast<uint16_t*>(row);
-  for (long k = 0; k < count; k += kLanes) i_store_u16(halves + k, bf16_bits(f_load(row + k)));
+  for (int64_t k = 0; k < count; k += kLanes) i_store_u16(halves + k, bf16_bits(f_load(row + k)));
 }
 
-static bool all_finite(const float* x, long count) {
+static bool all_finite(const float* x, int64_t count) {
   F poison = f_zero();
-  for (long i = 0; i < count; i += kLanes) poison = f_fma(f_load(x + i), f_zero(), poison);
+  for (int64_t i = 0; i < count; i += kLanes) poison = f_fma(f_load(x + i), f_zero(), poison);
   return f_sum(poison) == 0.0f;
 }
 
 // rows [32][padded_cols], zero beyond num_rows and the columns, overwritten; columns: room for half
 // as many. False where integers were asked of what is not finite.
-static bool pack_panel(const Layout& layout, float* rows, long num_rows, float* columns,
+static bool pack_panel(const Layout& layout, float* rows, int64_t num_rows, float* columns,
                        uint8_t* panel) {
-  const long cols = layout.padded_cols;
+  const int64_t cols = layout.padded_cols;
   const bool integer = is_integer(layout.format);
   if (integer && !all_finite(rows, num_rows * cols)) return false;
   memset(panel, 0, layout.panel_bytes);
@@ -201,10 +201,10 @@ static bool pack_panel(const Layout& layout, float* rows, long num_rows, float* 
       put_words(words, cols / step_cols(layout.format), half, panel);
       continue;
     }
-    for (long k = 0; k < cols; k += kLanes) {
+    for (int64_t k = 0; k < cols; k += kLanes) {
       transpose_words(words, k, reinterpret_cast<uint32_t*>(columns) + k * kLanes, kLanes);
     }
-    const long live = num_rows - half * kLanes < kLanes ? num_rows - half * kLanes : kLanes;
+    const int64_t live = num_rows - half * kLanes < kLanes ? num_rows - half * kLanes : kLanes;
     put_half(layout, columns, half, i_load(kLive + kLanes - live), panel);
   }
   return true;
@@ -215,7 +215,7 @@ struct Place {
   int shift;
 };
 
-INLINE Place place_of(const Layout& layout, int row, long col) {
+INLINE Place place_of(const Layout& layout, int row, int64_t col) {
   const size_t lane = layout.step_of(col) + size_t(row / kLanes) * 64 + size_t(row % kLanes) * 4;
   switch (layout.format) {
     case kF32: return {lane, 0};
@@ -225,12 +225,12 @@ INLINE Place place_of(const Layout& layout, int row, long col) {
   }
 }
 
-static float unpack_one(const Layout& layout, const uint8_t* panel, int row, long col) {
+static float unpack_one(const Layout& layout, const uint8_t* panel, int row, int64_t col) {
   const Place place = place_of(layout, row, col);
   const uint8_t* at = panel + place.byte;
   if (layout.format == kF32) return load_one(at, kFloat32, 0);
   if (layout.format == kBf16) return load_one(at, kBfloat16, 0);
-  const long group = col / layout.group_cols;
+  const int64_t group = col / layout.group_cols;
   const int level = layout.format == kInt8 ? *at : (*at >> place.shift) & 15;
   const int zero = layout.format == kInt4Zero ? panel[layout.zeros_of(group) + row]
                                               : middle_level(layout.format);
@@ -238,10 +238,10 @@ static float unpack_one(const Layout& layout, const uint8_t* panel, int row, lon
   return float(level - zero) * scale;
 }
 
-static void unpack_row(const Weight& weight, long row, float* out) {
+static void unpack_row(const Weight& weight, int64_t row, float* out) {
   const Layout& layout = weight.layout;
   const uint8_t* panel = weight.panels + size_t(row / kPanelRows) * layout.panel_bytes;
-  for (long k = 0; k < layout.cols; ++k) {
+  for (int64_t k = 0; k < layout.cols; ++k) {
     out[k] = unpack_one(layout, panel, int(row % kPanelRows), k);
   }
 }

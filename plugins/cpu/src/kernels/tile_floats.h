@@ -23,13 +23,13 @@ struct Sums {
 // a: [steps][rows]; w: the first vector's first step; vector v lies (v % 2) * 64 + (v / 2) * pitch
 // behind it. `ahead`: whether to bring what lies ahead to the cache.
 template <FloatKind kind, int rows, int vectors>
-INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long steps,
+INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, int64_t steps,
                        const Sums& out, bool ahead) {
   F sums[rows][vectors];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < vectors; ++v) sums[m][v] = f_zero();
   }
-  for (long s = 0; s < steps; ++s) {
+  for (int64_t s = 0; s < steps; ++s) {
     if (ahead) {
       UNROLL for (int v = 0; v < vectors; ++v) {
         __builtin_prefetch(w + (v % 2) * 64 + (v / 2) * pitch + kAhead);
@@ -52,8 +52,8 @@ INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, long s
 
 // The same for a number of rows known at run time.
 template <FloatKind kind, int rows, int vectors>
-static void float_tile_of(long num_rows, const uint32_t* a, const uint8_t* w, size_t pitch,
-                          long steps, const Sums& out, bool ahead = false) {
+static void float_tile_of(int64_t num_rows, const uint32_t* a, const uint8_t* w, size_t pitch,
+                          int64_t steps, const Sums& out, bool ahead = false) {
   if constexpr (rows > 0) {
     if (num_rows == rows) return float_tile<kind, rows, vectors>(a, w, pitch, steps, out, ahead);
     float_tile_of<kind, rows - 1, vectors>(num_rows, a, w, pitch, steps, out, ahead);

@@ -10,7 +10,7 @@ struct IntPanel {
   int lines_ahead;
   size_t scale_bytes, zero_bytes;
   int scale_dtype;
-  long groups_per_scale;  // More than one where a whole row has one scale.
+  int64_t groups_per_scale;  // More than one where a whole row has one scale.
 
   INLINE_MEMBER F scale(const uint8_t* scales, int v) const {
     return load_as(scales, scale_dtype, (first + v) * kLanes);
@@ -69,7 +69,7 @@ INLINE void int_steps(I (&dots)[rows][vectors], const uint32_t* a, const uint8_t
 
 template <int format, int rows, int vectors>
 INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
-                     const int32_t* x_sums, long groups, int steps, const Sums& out) {
+                     const int32_t* x_sums, int64_t groups, int steps, const Sums& out) {
   constexpr bool with_zeros = format == kInt4Zero;
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int v = 0; v < vectors; ++v) {
@@ -81,12 +81,12 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
   const uint8_t* ahead = panel.ahead;
   const int words = steps * (format == kInt8 ? rows : 2 * rows);
   const int together = kXGroup / step_cols(format) / steps;
-  for (long g = 0, next = 0; g < groups;) {
+  for (int64_t g = 0, next = 0; g < groups;) {
     F part[rows][vectors];
     UNROLL for (int m = 0; m < rows; ++m) {
       UNROLL for (int v = 0; v < vectors; ++v) part[m][v] = f_zero();
     }
-    for (const long end = g + together < groups ? g + together : groups; g < end; ++g) {
+    for (const int64_t end = g + together < groups ? g + together : groups; g < end; ++g) {
       if (g == next) {
         scales = w;
         w += panel.scale_bytes + panel.zero_bytes;
@@ -124,8 +124,8 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
 }
 
 template <int format, int rows, int vectors>
-static void int_tile_of(long num_rows, const IntPanel& panel, const uint32_t* a,
-                               const float* x_scales, const int32_t* x_sums, long groups,
+static void int_tile_of(int64_t num_rows, const IntPanel& panel, const uint32_t* a,
+                               const float* x_scales, const int32_t* x_sums, int64_t groups,
                                int steps, const Sums& out) {
   if constexpr (rows > 0) {
     if (num_rows == rows) {
