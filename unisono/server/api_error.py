@@ -1,4 +1,5 @@
-"""Every error as a client sees it: OpenAI's shape, and what to do next.
+"""Every error as a client sees it, in OpenAI's shape and with what to do next; and as the log has
+it: where it happened, never what the client had written.
 
 Knows status codes and the tree of ``unisono.core.errors``. Tells no path, stack or prompt.
 """
@@ -6,12 +7,14 @@ Knows status codes and the tree of ``unisono.core.errors``. Tells no path, stack
 from __future__ import annotations
 
 import json
+import logging
+import traceback
 
 from starlette.responses import Response
 
 from unisono.core import errors
 
-__all__ = ["ApiError", "api_error", "bad_request", "error_response", "not_supported"]
+__all__ = ["ApiError", "api_error", "bad_request", "error_response", "log_failure", "not_supported"]
 
 _RETRY_AFTER_S = 5
 
@@ -22,7 +25,6 @@ class ApiError(Exception):
     Args:
         status: HTTP status.
         message: for people: what is wrong and what to do.
-        kind: OpenAI's ``type``; derived from the status where it is not given.
         code: for programs.
         param: the field that is wrong.
         retry_after_s: when to try again.
@@ -34,7 +36,6 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        kind: str | None = None,
         code: str | None = None,
         param: str | None = None,
         retry_after_s: int | None = None,
@@ -43,7 +44,6 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.kind = kind or _kind(status)
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
@@ -53,7 +53,7 @@ class ApiError(Exception):
         """``{"error": {"message", "type", "param", "code"}}``."""
         fields = {
             "message": self.message,
-            "type": self.kind,
+            "type": _kind(self.status),
             "param": self.param,
             "code": self.code,
         }
@@ -116,3 +116,15 @@ def error_response(error: BaseException) -> Response:
     return Response(
         found.body(), status_code=found.status, headers=headers, media_type="application/json"
     )
+
+
+def log_failure(log: logging.Logger, error: BaseException) -> None:
+    """Logs one line for an error that is meant for people, type and stack for any other: its own
+    text may quote a prompt, so it is not logged."""
+    if isinstance(error, ApiError | errors.RequestError):
+        log.debug("A request was refused: %s.", type(error).__name__)
+    elif isinstance(error, errors.UnisonoError):
+        log.warning("A request failed: %s: %s", type(error).__name__, error)
+    else:
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        log.error("A request failed with %s at\n%s", type(error).__name__, stack)

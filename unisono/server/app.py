@@ -13,20 +13,18 @@ from starlette.exceptions import HTTPException
 
 from unisono import __version__
 from unisono.core import errors
-from unisono.server.api_error import ApiError, error_response
-from unisono.server.failures import log_failure
+from unisono.server.api_error import ApiError, error_response, log_failure
+from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.front import ROUTES, Front
-from unisono.server.http.guard import Gate, Guard
-from unisono.server.http.keys import KeyRing
+from unisono.server.http.guard import Gate, Guard, KeyRing
 from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.openai import generate_routes, info_routes
+from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
-from unisono.server.openai.unknown_fields import UnknownFields
-from unisono.server.openai.validation import BodyCheck
-from unisono.server.service import Engine, Service
+from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
 
@@ -36,7 +34,10 @@ _log = logging.getLogger("unisono.server")
 
 
 def create_app(
-    settings: ServerSettings, engine: Engine, tokenizer: Tokenizer, gate: Gate | None = None
+    settings: ServerSettings,
+    engine: EngineSupervisor,
+    tokenizer: Tokenizer,
+    gate: Gate | None = None,
 ) -> FastAPI:
     """Args:
     gate: tells how many requests are inside and, on the way out, that no more may come.
@@ -55,7 +56,7 @@ def create_app(
         encoder=PromptEncoder(tokenizer, settings.limits, context),
         metrics=metrics,
         bodies=BodyReader(settings.limits, context),
-        check_body=BodyCheck(UnknownFields(strict=settings.strict), settings.limits.messages),
+        unknown_fields=UnknownFields(strict=settings.strict),
         gate=gate,
     )
     app.include_router(generate_routes.router)

@@ -7,65 +7,52 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
 from unisono.core import errors
-from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import ApiError, bad_request
-from unisono.server.engine.answers import Answers
-from unisono.server.engine.wire import EngineFacts
+from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
 from unisono.server.metrics import Metrics
+from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
-from unisono.server.openai.validation import BodyCheck, Model
+from unisono.server.openai.validation import Model, validate
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Engine", "Service"]
-
-
-class Engine(Protocol):
-    """The engine as the routes see it."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def facts(self) -> EngineFacts: ...
-    @property
-    def stats(self) -> Mapping[str, float]: ...
-    @property
-    def num_in_flight(self) -> int: ...
-    def num_in_flight_of(self, tenant: str) -> int: ...
-    def num_tenants(self, besides: str) -> int: ...
-    @property
-    def num_restarts(self) -> int: ...
-    async def submit(self, requests: Sequence[Request]) -> Answers: ...
+__all__ = ["Service"]
 
 
 @dataclass(frozen=True)
 class Service:
     settings: ServerSettings
-    engine: Engine
+    engine: EngineSupervisor
     tokenizer: Tokenizer
     encoder: PromptEncoder
     metrics: Metrics
     bodies: BodyReader
-    check_body: BodyCheck
+    unknown_fields: UnknownFields
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
     async def read(self, request: HttpRequest, model: type[Model]) -> Model:
         """Raises:
-        ApiError: as ``BodyReader.read`` and ``BodyCheck`` say.
+        ApiError: as ``BodyReader.read`` and ``validate`` say, or no such model is served here.
         """
-        return await self.bodies.read(request, lambda value: self.check_body(value, model))
+        most = self.settings.limits.messages
+        body = await self.bodies.read(
+            request,
+            lambda value: validate(value, model, self.unknown_fields, most_messages=most),
+        )
+        self.check_model(body.model)
+        return body
 
     def close(self) -> None:
         """Ends threads and processes."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from unisono.core.errors import InvalidRequestError
 from unisono.text.detokenizer import Detokenizer
-from unisono.text.stop_texts import StopTexts
 from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["TextDelta", "TextStream"]
@@ -61,7 +60,7 @@ class TextStream:
             skip_special_tokens=skip_special_tokens,
             prompt_token_ids=prompt_token_ids,
         )
-        self._stops = StopTexts(stops) if stops else None
+        self._stops = [_Automaton(one) for one in stops]
         self._min_tokens = min_tokens
         self._include_stop = include_stop
         self._num_tokens = 0
@@ -77,46 +76,68 @@ class TextStream:
         Raises:
             ValueError: tokens after the final push.
         """
-        if self._stop is not None:
-            return TextDelta("", self._stop, 0)
+        if (stop := self._stop) is not None:
+            return TextDelta("", stop, 0)
         if self._is_final and token_ids:
             raise ValueError("the answer is finished")
-        if self._stops is None:
-            return self._push_all(token_ids, final)
-        return self._push_each(self._stops, token_ids, final)
-
-    def _push_all(self, token_ids: Sequence[int], final: bool) -> TextDelta:
-        if self._is_final:
-            return TextDelta("", None, 0)
-        text = self._detokenizer.push(token_ids)
-        if final:
-            self._is_final = True
-            text += self._detokenizer.finish()
-        return TextDelta(text, self._stop, len(token_ids))
-
-    def _push_each(self, stops: StopTexts, token_ids: Sequence[int], final: bool) -> TextDelta:
         texts = []
         for index, token_id in enumerate(token_ids):
             self._num_tokens += 1
-            texts.append(self._advance(stops, self._detokenizer.push((token_id,))))
+            texts.append(self._advance(self._detokenizer.push((token_id,))))
             if self._stop is not None:
                 return TextDelta("".join(texts), self._stop, index + 1)
         if final:
             self._is_final = True
-            texts.append(self._advance(stops, self._detokenizer.finish()))
-            texts.append(self._held)
+            texts += [self._advance(self._detokenizer.finish()), self._held]
             self._held = ""
         return TextDelta("".join(texts), self._stop, len(token_ids))
 
-    def _advance(self, stops: StopTexts, text: str) -> str:
+    def _advance(self, text: str) -> str:
         """Returns what is certain once ``text`` has come."""
-        found = stops.advance(text)
+        if not self._stops:
+            return text
+        found = [(end, one.stop) for one in self._stops for end in one.advance(text)]
         window = self._held + text
         if found and self._num_tokens >= self._min_tokens:
-            end, self._stop = found[0]
+            end, self._stop = min(found, key=lambda match: (match[0], -len(match[1])))
             certain = len(self._held) + end - (0 if self._include_stop else len(self._stop))
             self._held = ""
         else:
-            certain = len(window) - stops.num_held
+            certain = len(window) - max(one.num_matched for one in self._stops)
             self._held = window[certain:]
         return window[:certain]
+
+
+class _Automaton:
+    """Finds one stop text in text that comes bit by bit; a character costs the same whatever came
+    before it.
+
+    Knuth, Morris, Pratt: Fast Pattern Matching in Strings, SIAM J. Comput. 1977.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self.stop = stop
+        self.num_matched = 0
+        """Length of the longest proper beginning of ``stop`` that the text so far ends with."""
+        self._fallback = [0] * (len(stop) + 1)
+        matched = 0
+        for index in range(1, len(stop)):
+            matched = self._step(stop[index], matched)
+            self._fallback[index + 1] = matched
+
+    def advance(self, text: str) -> list[int]:
+        """The places in ``text`` at which it completes the stop text."""
+        ends = []
+        matched = self.num_matched
+        for index, letter in enumerate(text):
+            matched = self._step(letter, matched)
+            if matched == len(self.stop):
+                ends.append(index + 1)
+                matched = self._fallback[matched]
+        self.num_matched = matched
+        return ends
+
+    def _step(self, letter: str, matched: int) -> int:
+        while matched and self.stop[matched] != letter:
+            matched = self._fallback[matched]
+        return matched + 1 if self.stop[matched] == letter else 0

@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer as Backend
+
 from unisono.core.errors import ModelError
 from unisono.text.token_bound import read_token_bound
-from unisono.text.vocabulary.backend import Backend
 from unisono.text.vocabulary.building import BuiltTokenizer, build_tokenizer
 from unisono.text.vocabulary.native import native_call
 

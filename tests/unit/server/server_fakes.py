@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class EchoEngine:
     max_queue: int = 1000
     aborted: list[str] = field(default_factory=list)
     info: EchoInfo = field(default_factory=EchoInfo)
+    alarms: tuple[socket.socket, ...] = ()
     _running: dict[str, tuple[Request, int]] = field(default_factory=dict)
 
     @property
@@ -63,6 +65,9 @@ class EchoEngine:
 
     def step(self) -> list[RequestOutput]:
         return [self._advance(request, at) for request, at in list(self._running.values())]
+
+    def check(self) -> None:
+        """Nothing of it fails between two steps."""
 
     def stats(self) -> EchoStats:
         return EchoStats(num_running=len(self._running))

@@ -9,9 +9,9 @@ import pytest
 from server_fakes import LocalHost
 
 from unisono.server.api_error import ApiError
+from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.plain_messages import plain_messages
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
-from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.openai.validation import validate
 from unisono.text import Tokenizer
 from unisono.text.templates.chat_template import ChatTemplate

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from unisono.server.api_error import ApiError
 from unisono.server.http.body_shape import BodyShape
 from unisono.server.http.json_body import parse_json
+from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
-from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.openai.validation import validate
 
 TOOL = {"type": "function", "function": {"name": "f"}}

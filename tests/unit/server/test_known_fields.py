@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from unisono.server.api_error import ApiError
+from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
-from unisono.server.openai.unknown_fields import UnknownFields
 from unisono.server.openai.validation import validate
 
 TOOL = {"type": "function", "function": {"name": "f"}}

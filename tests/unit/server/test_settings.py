@@ -6,7 +6,7 @@ import pytest
 
 from unisono.core.errors import ConfigError
 from unisono.server import Limits, ServerSettings, read_keys
-from unisono.server.http.keys import KeyRing
+from unisono.server.http.guard import KeyRing
 
 KEY = "a-long-enough-key"
 

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from server_fakes import CONTEXT, EOS, LocalHost
 
-from unisono.server.openai.chat import ChatEvents, ChatView
-from unisono.server.openai.completions import CompletionEvents, CompletionView
+from unisono.server.openai.chat import ChatRenderer
+from unisono.server.openai.completions import CompletionRenderer
 from unisono.server.openai.generation import Usage
 from unisono.server.openai.prompts import Prompt
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 from unisono.server.openai.response_schema import ChatCompletion, Completion
 from unisono.text import AnswerDelta, Content, Tokenizer
 
@@ -105,17 +106,14 @@ def test_an_event_counts_its_own_tokens_and_no_later_ones(tokenizer: Tokenizer) 
         AnswerDelta(token_ids=[200]),
         AnswerDelta(parts=(Content("b"),), token_ids=[98]),
     ]
-    view = CompletionView(
-        tokenizer,
-        [Prompt((1, 2))],
-        num_answers_each=1,
-        num_top=None,
-        echo=False,
-        shows_prompt_logprobs=False,
-    )
+    options = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+    talk = ChatRequest(messages=[{"role": "user", "content": "a"}], stream=True, **options)
+    text = CompletionRequest(prompt="a", stream=True, **options)
     for events in (
-        ChatEvents(ChatView(tokenizer=tokenizer), {}, num_answers=1, usage=usage, counts=True),
-        CompletionEvents(view, {}, usage=usage, counts=True),
+        ChatRenderer(tokenizer, talk, {}, usage, prompt_ids=(1, 2), num_answers=1),
+        CompletionRenderer(
+            tokenizer, text, {}, usage, prompts=[Prompt((1, 2))], num_answers_each=1
+        ),
     ):
         told = (events.events(deltas) + events.closing()).decode().split("\n\n")[:-1]
         counts = [json.loads(event[6:])["usage"]["completion_tokens"] for event in told]

@@ -11,9 +11,9 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from unisono.core import errors
 from unisono.core.codec import ProtocolError
@@ -34,6 +34,9 @@ from unisono.server.engine.wire import (
     Step,
 )
 
+if TYPE_CHECKING:
+    from unisono.engine.engine import Engine
+
 __all__ = ["main", "run"]
 
 _STATS_INTERVAL_S = 0.2
@@ -42,32 +45,10 @@ _LEAVE_S = 5.0
 _log = logging.getLogger("unisono.server.engine.worker")
 
 
-class StepEngine(Protocol):
-    """The part of an engine that this loop drives."""
-
-    @property
-    def has_work(self) -> bool: ...
-    @property
-    def info(self) -> Any: ...
-    def add(self, request: Request) -> None: ...
-    def abort(self, request_id: str) -> None: ...
-    def step(self) -> list[RequestOutput]: ...
-    def stats(self) -> Any: ...
-
-
-@runtime_checkable
-class AlarmedEngine(Protocol):
-    """One that may break while it has no work."""
-
-    @property
-    def alarms(self) -> Sequence[socket.socket]: ...
-    def check(self) -> None: ...
-
-
 class Worker:
     """Reads messages, steps the engine, sends what each step brought in one frame."""
 
-    def __init__(self, engine: StepEngine, link: Link, pulse: Pulse) -> None:
+    def __init__(self, engine: Engine[Any], link: Link, pulse: Pulse) -> None:
         self._engine = engine
         self._link = link
         self._pulse = pulse
@@ -88,8 +69,6 @@ class Worker:
         """Waits for messages where there is nothing else to do."""
         if self._engine.has_work:
             return self._link.receive(block=False)
-        if not isinstance(self._engine, AlarmedEngine) or not self._engine.alarms:
-            return self._link.receive(block=True)
         messages = self._link.receive(block=True, alarms=self._engine.alarms)
         if not messages:
             self._engine.check()
@@ -142,7 +121,7 @@ class Worker:
         return dataclasses.asdict(self._engine.stats())
 
 
-def run(sock: socket.socket, build: Callable[[Path, EngineConfig], StepEngine]) -> int:
+def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]]) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
     link = Link(sock, *TO_ENGINE)
     start = link.receive_one()

@@ -15,8 +15,13 @@ from starlette.requests import Request
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.http.body_budget import BodyAccount, BodyBudget
 from unisono.server.http.body_shape import PIECE_BYTES, BodyShape
-from unisono.server.http.content_encoding import TooLargeError, check_encoding, decoded
-from unisono.server.http.json_body import body_too_large, discard_body, parse_json
+from unisono.server.http.json_body import (
+    body_too_large,
+    check_encoding,
+    decoded,
+    discard_body,
+    parse_json,
+)
 from unisono.server.settings import Limits
 
 __all__ = ["BodyReader"]
@@ -105,10 +110,7 @@ class BodyReader:
         return body
 
     def _decoded(self, body: bytearray, encoding: str, shape: BodyShape) -> bytearray:
-        try:
-            found = decoded(body, encoding, self._limits.body_bytes)
-        except TooLargeError as error:
-            raise body_too_large(self._limits) from error
+        found = decoded(body, encoding, self._limits)
         shape.feed_all(found)
         return found
 

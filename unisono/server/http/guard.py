@@ -9,25 +9,27 @@ untouched.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from unisono.server.api_error import ApiError, error_response
-from unisono.server.failures import log_failure
+from unisono.server.api_error import ApiError, error_response, log_failure
 from unisono.server.http.json_body import body_too_large, discard_body
-from unisono.server.http.keys import KeyRing, sent_key
 from unisono.server.http.visit import Visit
 from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.settings import Limits
 
-__all__ = ["Gate", "Guard"]
+__all__ = ["Gate", "Guard", "KeyRing"]
 
 _PUBLIC_PATHS = frozenset({"/health"})
 _READING_METHODS = frozenset({"GET"})
 _RETRY_AFTER_S = 5
+_TENANT_LENGTH = 16
 _log = logging.getLogger("unisono.server")
 
 
@@ -37,6 +39,42 @@ class Gate:
     def __init__(self) -> None:
         self.draining = False
         self.num_inside = 0
+
+
+class KeyRing:
+    """Keys as SHA-256 digests; compares in constant time."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = tuple(_digest(key.encode()) for key in keys)
+
+    def tenant(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """The tenant behind the key in the headers, ``None`` if it is not let in. Where there are
+        no keys everyone is.
+
+        Compares with every key, so the time tells nothing about which one came close.
+        """
+        if not self._digests:
+            return ""
+        key = _sent_key(headers)
+        if key is None:
+            return None
+        given = _digest(key)
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return given.hex()[:_TENANT_LENGTH] if any(matches) else None
+
+
+def _sent_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The key as OpenAI's clients send it (``Authorization: Bearer KEY``), or as Anthropic's
+    (``X-Api-Key``) and Azure's (``api-key``) do."""
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return key.strip()
+    found = headers.get(b"x-api-key", headers.get(b"api-key"))
+    return None if found is None else found.strip()
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 class Guard:
@@ -112,7 +150,7 @@ class Guard:
             return response
         tenant = self._keys.tenant(headers)
         if tenant is None and scope["path"] not in _PUBLIC_PATHS:
-            raise _unauthorized(sent_key(headers) is not None)
+            raise _unauthorized(_sent_key(headers) is not None)
         scope["state"]["tenant"] = tenant or ""
         if scope["method"] not in _READING_METHODS:
             self._check_room()

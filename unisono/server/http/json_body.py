@@ -1,4 +1,4 @@
-"""Request bodies: strict JSON.
+"""Request bodies: decompressed up to a size, then strict JSON.
 
 Knows bytes and JSON; nothing of routes. Stricter than ``json.loads``: no NaN, no numbers beyond
 float range, no duplicate keys, no lone surrogates.
@@ -11,14 +11,25 @@ import contextlib
 import json
 import math
 import re
+import zlib
 from typing import Any
 
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.http.visit import Visit
 from unisono.server.settings import Limits
 
-__all__ = ["body_too_large", "discard_body", "parse_json"]
+__all__ = [
+    "body_too_large",
+    "check_encoding",
+    "decoded",
+    "discard_body",
+    "parse_json",
+]
 
+_GZIP = zlib.MAX_WBITS | 16
+_RAW = -zlib.MAX_WBITS
+_NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
+_MAX_MEMBERS = 64
 _MAX_KEYS = 4096
 _DISCARD_S = 2.0
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -39,6 +50,57 @@ async def discard_body(visit: Visit) -> None:
 def body_too_large(limits: Limits) -> ApiError:
     message = f"The body is larger than the {limits.body_bytes} bytes allowed."
     return ApiError(413, message, code="body_too_large", close=True)
+
+
+def check_encoding(header: str | None) -> str | None:
+    """The name of the encoding, ``None`` for a body that is as it is.
+
+    Raises:
+        ApiError: an encoding that is not read here.
+    """
+    name = (header or "").strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in _NAMES:
+        message = "This Content-Encoding is not read here: send gzip, deflate or none."
+        raise ApiError(415, message, code="unsupported_encoding")
+    return name
+
+
+def decoded(body: bytes | bytearray, name: str, limits: Limits) -> bytearray:
+    """The body as it was before the client compressed it; what is small here may be huge there, so
+    no more than its limit is ever held.
+
+    Raises:
+        ApiError: it is larger than that, or not what its encoding says.
+    """
+    bits = _NAMES[name]
+    if name == "deflate" and not _has_zlib_header(body):
+        bits = _RAW  # what some clients take deflate for
+    try:
+        return _inflated(body, bits, limits)
+    except zlib.error as error:
+        message = f"The body is not {name}, or not all of it."
+        raise bad_request(message, code="invalid_encoding") from error
+
+
+def _inflated(body: bytes | bytearray, bits: int, limits: Limits) -> bytearray:
+    inflated = bytearray()
+    for _ in range(_MAX_MEMBERS):
+        member = zlib.decompressobj(bits)
+        inflated += member.decompress(body, limits.body_bytes - len(inflated) + 1)
+        if len(inflated) > limits.body_bytes:
+            raise body_too_large(limits)
+        if not member.eof:
+            raise zlib.error("incomplete")
+        body = member.unused_data
+        if not body:
+            return inflated
+    raise zlib.error("too many members")
+
+
+def _has_zlib_header(body: bytes | bytearray) -> bool:
+    return len(body) >= 2 and body[0] & 15 == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
 
 
 def parse_json(body: bytearray) -> Any:

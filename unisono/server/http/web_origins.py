@@ -68,12 +68,7 @@ class WebOrigins:
         if self._needs_key:
             return
         if self._is_foreign(headers):
-            raise ApiError(
-                403,
-                "Pages of that origin may not use this server. "
-                "Start it with --cors-origin ORIGIN to let them.",
-                code="origin_not_allowed",
-            )
+            raise _origin_not_allowed()
         if method == "POST" and b"origin" in headers and not _is_json(headers):
             raise ApiError(
                 415,
@@ -102,12 +97,7 @@ class WebOrigins:
         if method != "OPTIONS" or not origin or b"access-control-request-method" not in headers:
             return None
         if not self._may_read(origin, headers):
-            raise ApiError(
-                403,
-                "Pages of that origin may not use this server. "
-                "Start it with --cors-origin ORIGIN to let them.",
-                code="origin_not_allowed",
-            )
+            raise _origin_not_allowed()
         wanted = headers.get(b"access-control-request-headers", b"")
         answer = [
             (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
@@ -149,14 +139,20 @@ class WebOrigins:
         )
 
 
+def _origin_not_allowed() -> ApiError:
+    return ApiError(
+        403,
+        "Pages of that origin may not use this server. "
+        "Start it with --cors-origin ORIGIN to let them.",
+        code="origin_not_allowed",
+    )
+
+
 def is_loopback(host: str) -> bool:
     """True where only this machine reaches the address or name."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
 
 
 def _is_address(host: str) -> bool:

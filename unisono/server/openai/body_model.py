@@ -5,6 +5,8 @@ Knows pydantic; no field and no route.
 
 from __future__ import annotations
 
+import logging
+import threading
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -18,11 +20,43 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, ValidationError
 
-from unisono.server.openai.unknown_fields import UnknownFields
-
-__all__ = ["UNKNOWN_FIELD", "Body", "WholeNumber", "WholeNumbers"]
+__all__ = ["UNKNOWN_FIELD", "Body", "UnknownFields", "WholeNumber", "WholeNumbers"]
 
 UNKNOWN_FIELD = "unknown_field"
+_MAX_NAMES = 256
+_MAX_LENGTH = 64
+_log = logging.getLogger("unisono.server")
+
+
+class UnknownFields:
+    """Fields that nobody knows: refused by a strict server, else ignored and said once in the log;
+    so many at most, so that no client can fill it."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def report(self, place: str, names: set[str]) -> None:
+        """Refuses them, or logs those that are new. ``place``: where in a body, such as
+        ``messages[].``."""
+        if self._strict:
+            raise PydanticCustomError(UNKNOWN_FIELD, "is not known here", {"name": min(names)})
+        with self._lock:
+            fresh = sorted({_printable(place + name) for name in names} - self._seen)
+            fresh = fresh[: _MAX_NAMES - len(self._seen)]
+            self._seen.update(fresh)
+        if fresh:
+            _log.warning(
+                "Ignored fields of requests that are not known here: %s. Each is named once; "
+                "--strict refuses them.",
+                ", ".join(fresh),
+            )
+
+
+def _printable(name: str) -> str:
+    text = name.encode("ascii", "backslashreplace").decode("ascii")
+    return "".join(c if c.isprintable() else "?" for c in text)[:_MAX_LENGTH]
 
 
 class Body(BaseModel):
@@ -54,14 +88,8 @@ class Body(BaseModel):
         if cls.model_config.get("extra") != "allow":
             unknown = said.keys() - cls.names - cls.without_effect
             if unknown and isinstance(info.context, UnknownFields):
-                _report(info.context, cls.place, unknown)
+                info.context.report(cls.place, unknown)
         return said
-
-
-def _report(unknown_fields: UnknownFields, place: str, names: set[str]) -> None:
-    if unknown_fields.strict:
-        raise PydanticCustomError(UNKNOWN_FIELD, "is not known here", {"name": min(names)})
-    unknown_fields.note(place, names)
 
 
 def _whole(value: Any) -> Any:

@@ -9,25 +9,19 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from unisono.core import errors
 from unisono.core.request import Request, RequestOutput
 from unisono.core.sampling import SamplingParams
 from unisono.server.engine.answers import Answers
+from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.metrics import Metrics
 from unisono.text.answer import AnswerDelta, AnswerStream
 from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
 
-__all__ = ["EngineHost", "Generation", "Usage", "make_requests"]
-
-
-class EngineHost(Protocol):
-    """The engine as routes see it: takes requests, gives answers."""
-
-    async def submit(self, requests: Sequence[Request]) -> Answers: ...
+__all__ = ["Generation", "Usage", "make_requests"]
 
 
 @dataclass(slots=True)
@@ -108,14 +102,14 @@ class Generation:
 
     def __init__(
         self,
-        host: EngineHost,
+        engine: EngineSupervisor,
         tokenizer: Tokenizer,
         requests: Sequence[Request],
         metrics: Metrics,
         *,
         continues_text: bool = False,
     ) -> None:
-        self._host = host
+        self._engine = engine
         self._requests = requests
         self._metrics = metrics
         self._started_s = time.monotonic()
@@ -163,7 +157,7 @@ class Generation:
 
     async def _next_deltas(self) -> list[AnswerDelta]:
         if self._answers is None:
-            self._answers = await self._host.submit(self._requests)
+            self._answers = await self._engine.submit(self._requests)
         while True:
             outputs = await self._answers.__anext__()
             if deltas := [delta for output in outputs if (delta := self._take(output))]:

@@ -38,7 +38,9 @@ __all__ = [
     "ChatRequest",
     "CompletionRequest",
     "DetokenizeRequest",
+    "RouteBody",
     "SamplingFields",
+    "StreamOptions",
     "TokenizeRequest",
 ]
 
@@ -51,10 +53,15 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = None
 
 
-class SamplingFields(Body):
-    """Fields that chat and plain completions share."""
+class RouteBody(Body):
+    """The body of a request; without ``model`` the one that is served is meant."""
 
     model: ModelName | None = None
+
+
+class SamplingFields(RouteBody):
+    """Fields that chat and plain completions share."""
+
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[WholeNumber, within(LIMITS["n"])] | None = None
@@ -120,23 +127,21 @@ class CompletionRequest(SamplingFields):
     add_special_tokens: bool | None = None
 
 
-class TokenizeRequest(TemplateFields):
+class TokenizeRequest(RouteBody, TemplateFields):
     """Body of ``POST /tokenize``: ``prompt`` or ``messages``. What else a chat has is left alone:
     it has nothing to do with tokens."""
 
     without_effect: ClassVar[frozenset[str]] = frozenset(ChatRequest.model_fields)
 
-    model: ModelName | None = None
     prompt: Text | None = None
     messages: Messages | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
 
-class DetokenizeRequest(Body):
+class DetokenizeRequest(RouteBody):
     """Body of ``POST /detokenize``."""
 
-    model: ModelName | None = None
     tokens: Annotated[list[TokenId], Field(max_length=MAX_ITEMS, fail_fast=True), WholeNumbers]
 
 

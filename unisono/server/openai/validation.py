@@ -1,22 +1,25 @@
 """From the JSON value of a body to its checked model; what is wrong is named, never repeated.
 
-Knows schemas; nothing of bytes or HTTP.
+Fields that ask for something that this server does not do are refused before any schema is asked,
+fields that ask for nothing are dropped: ``known_fields.py`` lists both. Knows schemas; nothing of
+bytes or HTTP.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from unisono.server.api_error import ApiError, bad_request
-from unisono.server.openai.body_model import UNKNOWN_FIELD, Body
-from unisono.server.openai.request_schema import OTHER_ROUTES
-from unisono.server.openai.unknown_fields import UnknownFields
-from unisono.server.openai.unsupported import drop_unsupported
+from unisono.server.api_error import ApiError, bad_request, not_supported
+from unisono.server.openai.body_model import UNKNOWN_FIELD, UnknownFields
+from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
+from unisono.server.openai.message_schema import MAX_MESSAGES, MAX_PARTS, THOUGHTS
+from unisono.server.openai.request_schema import OTHER_ROUTES, RouteBody
 
-__all__ = ["BodyCheck", "Model", "validate"]
+__all__ = ["Model", "validate"]
 
 _SAYS = {
     "dict_type": "Input should be an object",
@@ -29,34 +32,32 @@ _SAYS = {
     "string_too_short": "Input should have at least {min_length} characters",
 }
 """In JSON's words; the rest is clear in pydantic's."""
-Model = TypeVar("Model", bound=Body)
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_SPOKEN = _TEXT_PARTS.union(THOUGHTS)
+"""An assistant may have thought, too."""
+_IDLE: tuple[Any, ...] = (None, False, 0, "", [], {})
+Model = TypeVar("Model", bound=RouteBody)
 
 
-class BodyCheck:
+def validate(
+    value: dict[str, Any],
+    model: type[Model],
+    unknown_fields: UnknownFields | None = None,
+    *,
+    most_messages: int = MAX_MESSAGES,
+) -> Model:
     """Args:
-    most_messages: of a chat on this server.
+        most_messages: of a chat on this server.
+
+    Raises:
+        ApiError: names the first field that is wrong, or asks for what this server does not do,
+            and why; repeats nothing of its content.
     """
-
-    def __init__(self, unknown_fields: UnknownFields, most_messages: int) -> None:
-        self._unknown_fields = unknown_fields
-        self._most_messages = most_messages
-
-    def __call__(self, value: dict[str, Any], model: type[Model]) -> Model:
-        """Raises ApiError: too many messages, or as ``validate`` says."""
-        messages = value.get("messages")
-        if isinstance(messages, list) and len(messages) > self._most_messages:
-            raise bad_request(
-                f"A chat has at most {self._most_messages} messages on this server.",
-                param="messages",
-            )
-        return validate(value, model, self._unknown_fields)
-
-
-def validate(value: Any, model: type[Model], unknown_fields: UnknownFields | None = None) -> Model:
-    """Raises:
-    ApiError: names the first field that is wrong, and why; repeats nothing of its content.
-    """
-    known = drop_unsupported(value, model.names, OTHER_ROUTES.get(model))
+    messages = value.get("messages")
+    if isinstance(messages, list) and len(messages) > most_messages:
+        message = f"A chat has at most {most_messages} messages on this server."
+        raise bad_request(message, param="messages")
+    known = _drop_unsupported(value, model)
     try:
         return model.model_validate(known, context=unknown_fields)
     except ValidationError as error:
@@ -87,3 +88,58 @@ def _field_name(location: tuple[int | str, ...]) -> str | None:
         elif not part.startswith(("(", "[")):
             name += f".{part}" if name else part
     return name[:200] or None
+
+
+def _drop_unsupported(body: dict[str, Any], model: type[RouteBody]) -> dict[str, Any]:
+    """The body without the known fields that change nothing.
+
+    Raises:
+        ApiError: a field, or a value of it, that would change the answer and is not supported.
+    """
+    elsewhere = OTHER_ROUTES.get(model, {})
+    _refuse_features(body, FEATURES, own=model.names)
+    for name in body.keys() & elsewhere.keys():
+        if body[name] not in _IDLE:
+            raise bad_request(
+                f"{name!r} is a field of {elsewhere[name]}, not of this route. Leave it out.",
+                param=name,
+                code="not_supported",
+            )
+    for index, message in enumerate(_first(body.get("messages"), MAX_MESSAGES)):
+        if isinstance(message, dict):
+            _refuse_features(message, MESSAGE_FEATURES, place=f"messages[{index}].")
+            kinds = _SPOKEN if message.get("role") == "assistant" else _TEXT_PARTS
+            _refuse_media(message.get("content"), kinds, f"messages[{index}].content")
+    dropped = NO_EFFECT.union(FEATURES, elsewhere) - model.names
+    if body.get("tool_choice") == "none":
+        dropped |= {"tools"}
+    return {name: value for name, value in body.items() if name not in dropped}
+
+
+def _refuse_features(
+    fields: dict[str, Any],
+    features: Mapping[str, Feature],
+    *,
+    own: frozenset[str] = frozenset(),
+    place: str = "",
+) -> None:
+    for name in sorted((fields.keys() & features.keys()) - own):
+        value, feature = fields[name], features[name]
+        if value is not None and not feature.is_idle(value, fields):
+            raise not_supported(feature.name, place + name, feature.hint)
+
+
+def _refuse_media(content: Any, kinds: Collection[str], place: str) -> None:
+    for index, part in enumerate(_first(content, MAX_PARTS)):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind not in kinds:
+            raise bad_request(
+                "Only text is supported in messages: send content parts of type 'text'.",
+                param=f"{place}[{index}]",
+                code="not_supported",
+            )
+
+
+def _first(items: Any, at_most: int) -> list[Any]:
+    """So many as there may be: the schema refuses more, and this looks at no more."""
+    return items[:at_most] if isinstance(items, list) else []

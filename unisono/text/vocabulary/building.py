@@ -6,14 +6,20 @@ Runs no code from the folder. What is built here may explode, so it is built in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from unisono.core.folder_files import read_json_object
+from tokenizers import Tokenizer as Backend
+
+from unisono.core.errors import CheckpointError
+from unisono.core.folder_files import read_bytes, read_json_object
 from unisono.gguf.files import is_gguf
 from unisono.text.templates.files import read_chat_templates
-from unisono.text.vocabulary.backend import Backend, load_backend
+from unisono.text.vocabulary.converting import convert_folder
 from unisono.text.vocabulary.gguf_tokenizer import read_gguf_tokenizer
+from unisono.text.vocabulary.native import native_call
 from unisono.text.vocabulary.special_tokens import (
     add_missing_tokens,
     merge_legacy_map,
@@ -24,6 +30,7 @@ from unisono.text.vocabulary.special_tokens import (
 __all__ = ["BuiltTokenizer", "build_tokenizer"]
 
 _MAX_CONFIG_BYTES = 16 << 20
+_MAX_TOKENIZER_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +47,41 @@ def build_tokenizer(folder: Path) -> BuiltTokenizer:
     UnsupportedModelError: the vocabulary is of a kind that is not known.
     """
     if is_gguf(folder):
-        own = read_gguf_tokenizer(folder)
-        return BuiltTokenizer(own.backend, own.named, own.chat_templates)
+        return BuiltTokenizer(*read_gguf_tokenizer(folder))
     config = read_json_object(folder / "tokenizer_config.json", _MAX_CONFIG_BYTES)
     legacy = read_json_object(folder / "special_tokens_map.json", _MAX_CONFIG_BYTES)
     added = read_json_object(folder / "added_tokens.json", _MAX_CONFIG_BYTES)
     config_decides = "added_tokens_decoder" in config
     config = merge_legacy_tokens(merge_legacy_map(config, legacy), added)
-    backend, config = load_backend(folder, config)
+    backend, config = _load_backend(folder, config)
     add_missing_tokens(backend, config, config_decides=config_decides)
     return BuiltTokenizer(backend, named_tokens(config), read_chat_templates(folder, config))
+
+
+def _load_backend(folder: Path, config: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:
+    """The tokenizer of ``tokenizer.json``, or one converted from an older vocabulary; it neither
+    truncates nor pads. With it ``config``, completed by what an older vocabulary says itself.
+
+    Raises:
+        CheckpointError: no vocabulary is there, or it is too large or corrupt.
+        UnsupportedModelError: it is of a kind that is not known.
+    """
+    content = read_bytes(folder / "tokenizer.json", _MAX_TOKENIZER_BYTES)
+    if content is None:
+        converted = convert_folder(folder, config)
+        if converted is None:
+            raise CheckpointError(
+                f"{folder.name} has none of tokenizer.json, tokenizer.model, tekken.json and "
+                "tiktoken files.",
+                hint="Fetch the complete model, or convert its tokenizer with transformers: "
+                "AutoTokenizer.from_pretrained(folder).save_pretrained(folder).",
+            )
+        return converted
+    with native_call(
+        "tokenizer.json cannot be used",
+        hint="Fetch the model again, or upgrade the package `tokenizers`.",
+    ):
+        backend = Backend.from_buffer(content)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend, dict(config)

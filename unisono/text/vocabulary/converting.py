@@ -6,7 +6,7 @@ code from the folder. Knows nothing of templates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from unisono.text.vocabulary import sentencepiece_backend, tiktoken_backend
 from unisono.text.vocabulary.native import native_call
 from unisono.text.vocabulary.protobuf import WireError
 from unisono.text.vocabulary.sentencepiece_model import read_model
-from unisono.text.vocabulary.special_tokens import declared_contents, fill_declared, put_around
+from unisono.text.vocabulary.special_tokens import declared_tokens, fill_declared, put_around
 from unisono.text.vocabulary.tekken import NAMED, read_tekken
 from unisono.text.vocabulary.tiktoken_families import TiktokenFamily, find_family
 
 __all__ = ["convert_folder"]
 
+_Converted = tuple[Backend, Mapping[str, str], Sequence[str]]
+"""A tokenizer, the names that its vocabulary gives to tokens, and the tokens in front of a text."""
 _MAX_BYTES = 64 << 20
 _CONVERT = (
     "Fetch the model again. If it is whole, convert it once with transformers: "
@@ -47,10 +49,16 @@ def convert_folder(
         return None
     with native_call(f"{path.name} cannot be used", hint=_CONVERT):
         if path.name == "tekken.json":
-            return _from_tekken(content, config)
-        if path.name == "tokenizer.model" and not _is_tiktoken(content):
-            return _from_sentencepiece(content, config)
-        return _from_tiktoken(content, config, _family(folder, config, path.name))
+            backend, named, in_front = _from_tekken(content)
+        elif path.name == "tokenizer.model" and not _is_tiktoken(content):
+            backend, named, in_front = _from_sentencepiece(content, config)
+        else:
+            family = _family(folder, config, path.name)
+            backend, named, in_front = _from_tiktoken(content, config, family)
+        full = {**named, **config}
+        fill_declared(backend, config)
+        put_around(backend, full, in_front=in_front)
+        return backend, full
 
 
 def _vocabulary_file(folder: Path) -> Path | None:
@@ -68,47 +76,34 @@ def _is_tiktoken(content: bytes) -> bool:
     return rank.isdigit() and first.isascii() and b"\n" in content[:512]
 
 
-def _from_sentencepiece(
-    content: bytes, config: Mapping[str, Any]
-) -> tuple[Backend, dict[str, Any]]:
+def _from_sentencepiece(content: bytes, config: Mapping[str, Any]) -> _Converted:
     try:
         model = read_model(content)
     except (WireError, ValueError) as error:
         raise WireError(f"it is no SentencePiece model: {error}") from error
-    model = sentencepiece_backend.rename_pieces(model, declared_contents(config))
-    full = {**sentencepiece_backend.named_pieces(model), **config}
+    model = sentencepiece_backend.rename_pieces(model, declared_tokens(config))
     backend = sentencepiece_backend.build_backend(model, config)
-    fill_declared(backend, config)
-    put_around(backend, full)
-    return backend, full
+    return backend, sentencepiece_backend.named_pieces(model), ()
 
 
-def _from_tiktoken(
-    content: bytes, config: Mapping[str, Any], family: TiktokenFamily
-) -> tuple[Backend, dict[str, Any]]:
+def _from_tiktoken(content: bytes, config: Mapping[str, Any], family: TiktokenFamily) -> _Converted:
     ranks = tiktoken_backend.read_ranks(content, counted=family.counts_ranks)
     backend = tiktoken_backend.build_backend(
         ranks, pattern=family.pattern, composes=family.composes
     )
     if not config.get("added_tokens_decoder"):
         tiktoken_backend.add_special(backend, family.special)
-    full = {**family.named, **config}
-    fill_declared(backend, config)
-    put_around(backend, full, in_front=family.in_front)
-    return backend, full
+    return backend, family.named, family.in_front
 
 
-def _from_tekken(content: bytes, config: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:
+def _from_tekken(content: bytes) -> _Converted:
     file = read_tekken(content)
     tiktoken_backend.check_ranks(file.ranks)
     backend = tiktoken_backend.build_backend(
         file.ranks, pattern=file.pattern, special_in_front=file.special
     )
     named = {name: text for name, text in NAMED.items() if text in file.special}
-    full = {**named, **config}
-    fill_declared(backend, config)
-    put_around(backend, full, in_front=[NAMED["bos_token"]])
-    return backend, full
+    return backend, named, (NAMED["bos_token"],)
 
 
 def _family(folder: Path, config: Mapping[str, Any], file_name: str) -> TiktokenFamily:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, models
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError, UnsupportedModelError
@@ -19,10 +19,10 @@ from unisono.gguf.metadata import Metadata
 from unisono.text.templates.files import check_size
 from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
 from unisono.text.vocabulary.merges import merges_by_rank
-from unisono.text.vocabulary.native import native_call
+from unisono.text.vocabulary.native import byte_level, native_call, surround
 from unisono.text.vocabulary.sentencepiece_backend import mark_spaces
 
-__all__ = ["GgufTokenizer", "read_gguf_tokenizer"]
+__all__ = ["read_gguf_tokenizer"]
 
 _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
@@ -37,18 +37,12 @@ _NAMED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GgufTokenizer:
-    backend: Backend
-    named: dict[str, str]
-    """``bos_token`` and its kind, with their texts."""
-    chat_templates: dict[str, str]
+def read_gguf_tokenizer(path: Path) -> tuple[Backend, dict[str, str], dict[str, str]]:
+    """The tokenizer, ``bos_token`` and its kind with their texts, and the chat templates.
 
-
-def read_gguf_tokenizer(path: Path) -> GgufTokenizer:
-    """Raises:
-    CheckpointError: no tokenizer in it, or one that contradicts itself.
-    UnsupportedModelError: a kind that is not read.
+    Raises:
+        CheckpointError: no tokenizer in it, or one that contradicts itself.
+        UnsupportedModelError: a kind that is not read.
     """
     metadata = GgufFile.read(path).metadata
     vocabulary = _Vocabulary.read(metadata)
@@ -64,7 +58,7 @@ def read_gguf_tokenizer(path: Path) -> GgufTokenizer:
     ):
         backend = _KINDS[kind](metadata, vocabulary)
         _add_tokens(backend, vocabulary)
-    return GgufTokenizer(backend, vocabulary.named(metadata), _chat_templates(metadata))
+    return backend, vocabulary.named(metadata), _chat_templates(metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +115,13 @@ def _byte_level(metadata: Metadata, vocabulary: _Vocabulary) -> Backend:
             hint=f"Known are: {', '.join(sorted({*SPLITS, *MARKED_SPACES}))}. "
             "Fetch the model as safetensors.",
         )
-    model = models.BPE(vocabulary.ids(), _given_merges(metadata), ignore_merges=split.ignore_merges)
-    backend = Backend(model)
-    if split.composes:
-        backend.normalizer = normalizers.NFC()
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
-    bytes_step = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([*steps, bytes_step])
-    backend.decoder = decoders.ByteLevel()
+    backend = byte_level(
+        vocabulary.ids(),
+        _given_merges(metadata),
+        split.patterns,
+        composes=split.composes,
+        ignore_merges=split.ignore_merges,
+    )
     _surround(backend, metadata, vocabulary, adds_bos=split.adds_bos)
     return backend
 
@@ -192,12 +185,7 @@ def _surround(
     end = vocabulary.text(metadata, "eos_token_id")
     before = [begin] if begin and metadata.flag(f"{_PREFIX}add_bos_token", adds_bos) else []
     behind = [end] if end and metadata.flag(f"{_PREFIX}add_eos_token", False) else []
-    if before or behind:
-        ids = vocabulary.ids()
-        backend.post_processor = processors.TemplateProcessing(
-            single=[*before, "$A", *behind],
-            special_tokens=[(token, ids[token]) for token in {*before, *behind}],
-        )
+    surround(backend, before, behind)
 
 
 def _add_tokens(backend: Backend, vocabulary: _Vocabulary) -> None:

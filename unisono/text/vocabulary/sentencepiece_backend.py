@@ -66,17 +66,17 @@ def named_pieces(model: SentencePieceModel) -> dict[str, str]:
 
 
 def rename_pieces(
-    model: SentencePieceModel, declared: Mapping[int, tuple[str, bool]]
+    model: SentencePieceModel, declared: Mapping[int, AddedToken]
 ) -> SentencePieceModel:
     """The model with the names that the config gives to pieces, mostly reserved ones. ``declared``:
-    text and whether it is special, by id."""
+    tokens by id."""
     pieces = list(model.pieces)
     known = {piece.text for piece in pieces}
-    for index, (text, special) in declared.items():
-        if 0 <= index < len(pieces) and text not in known:
-            kind = PieceKind.CONTROL if special else PieceKind.USER_DEFINED
-            pieces[index] = Piece(text, pieces[index].score, kind)
-            known.add(text)
+    for index, token in declared.items():
+        if 0 <= index < len(pieces) and token.content not in known:
+            kind = PieceKind.CONTROL if token.special else PieceKind.USER_DEFINED
+            pieces[index] = Piece(token.content, pieces[index].score, kind)
+            known.add(token.content)
     return replace(model, pieces=pieces)
 
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError
+from unisono.text.vocabulary.native import surround
 
 __all__ = [
     "add_missing_tokens",
-    "declared_contents",
+    "declared_tokens",
     "fill_declared",
     "merge_legacy_map",
     "merge_legacy_tokens",
@@ -41,7 +42,7 @@ def merge_legacy_tokens(config: Mapping[str, Any], added: Mapping[str, Any]) -> 
     ``added_tokens_decoder``."""
     if "added_tokens_decoder" in config or not added:
         return dict(config)
-    special = {*named_tokens(config).values(), *_extra_tokens(config)}
+    special = {*named_tokens(config).values(), *map(_content, _extra_entries(config))}
     entries = {
         str(token_id): {
             "content": text,
@@ -53,17 +54,19 @@ def merge_legacy_tokens(config: Mapping[str, Any], added: Mapping[str, Any]) -> 
     return {**config, "added_tokens_decoder": entries}
 
 
-def declared_contents(config: Mapping[str, Any]) -> dict[int, tuple[str, bool]]:
-    """``added_tokens_decoder`` by id: the token's text, and whether it is special.
+def declared_tokens(config: Mapping[str, Any]) -> dict[int, AddedToken]:
+    """``added_tokens_decoder`` by id, in that order; a token that has a name is special.
 
     Raises:
         CheckpointError: an entry has not the form of a token.
     """
     named = frozenset(named_tokens(config).values())
-    return {
-        token_id: (token.content, token.special)
-        for token_id, token in _declared_by_id(config, named)
-    }
+    entries = config.get("added_tokens_decoder") or {}
+    try:
+        by_id = {int(token_id): entry for token_id, entry in entries.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _bad_entry("added_tokens_decoder") from error
+    return {token_id: _added_token(token_id, by_id[token_id], named) for token_id in sorted(by_id)}
 
 
 def fill_declared(backend: Backend, config: Mapping[str, Any]) -> None:
@@ -74,8 +77,7 @@ def fill_declared(backend: Backend, config: Mapping[str, Any]) -> None:
         CheckpointError: a token cannot have the id that is declared.
     """
     size = backend.get_vocab_size(with_added_tokens=True)
-    named = frozenset(named_tokens(config).values())
-    declared = dict(_declared_by_id(config, named))
+    declared = declared_tokens(config)
     end = max(declared, default=-1) + 1
     if end - size > _MAX_RESERVED:
         raise _bad_entry("added_tokens_decoder")
@@ -106,12 +108,7 @@ def put_around(
     if config.get("add_bos_token") is not None:
         front = [bos] if config["add_bos_token"] and bos else []
     back = [eos] if config.get("add_eos_token") and eos else []
-    ids = {text: backend.token_to_id(text) for text in (*front, *back)}
-    known = [(text, token_id) for text, token_id in ids.items() if token_id is not None]
-    if known and len(known) == len(ids):
-        backend.post_processor = processors.TemplateProcessing(
-            single=[*front, "$A", *back], special_tokens=known
-        )
+    surround(backend, front, back)
 
 
 def named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
@@ -136,9 +133,11 @@ def add_missing_tokens(
     added = backend.get_added_tokens_decoder()
     known = {_with_flags(token) for token in added.values()}
     named = frozenset(named_tokens(config).values())
-    declared = dict(_declared_by_id(config, named))
+    declared = declared_tokens(config)
     if not config_decides:
-        declared |= {token_id: _as_named(token, named) for token_id, token in added.items()}
+        for token in added.values():
+            token.special = token.special or token.content in named
+        declared |= added
     missing = [token for token in declared.values() if _with_flags(token) not in known]
     seen = {token.content for token in (*added.values(), *missing)}
     for entry in (*_named_entries(config).values(), *_extra_entries(config)):
@@ -168,45 +167,12 @@ def _extra_entries(config: Mapping[str, Any]) -> Sequence[Any]:
     return entries if isinstance(entries, (list, tuple)) else ()
 
 
-def _extra_tokens(config: Mapping[str, Any]) -> list[str]:
-    return [text for entry in _extra_entries(config) if (text := _content(entry))]
-
-
-def _declared_entries(config: Mapping[str, Any]) -> list[tuple[int, Any]]:
-    entries = config.get("added_tokens_decoder") or {}
-    try:
-        return sorted(((int(token_id), entry) for token_id, entry in entries.items()), key=_id_of)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _bad_entry("added_tokens_decoder") from error
-
-
-def _id_of(pair: tuple[int, Any]) -> int:
-    return pair[0]
-
-
-def _declared_by_id(
-    config: Mapping[str, Any], named: frozenset[str]
-) -> list[tuple[int, AddedToken]]:
-    return [
-        (token_id, _added_token(token_id, entry, named))
-        for token_id, entry in _declared_entries(config)
-    ]
-
-
 def _added_token(token_id: int, entry: Any, named: frozenset[str]) -> AddedToken:
     text = _content(entry)
     if text is None or not isinstance(entry, Mapping):
         raise _bad_entry(f"added_tokens_decoder: {token_id}")
     flags = _flags(entry)
     return AddedToken(text, **{**flags, "special": flags.get("special", False) or text in named})
-
-
-def _as_named(token: AddedToken, named: frozenset[str]) -> AddedToken:
-    """The token, special if it has a name."""
-    flags = dict(zip(_FLAGS, _with_flags(token)[1:], strict=True))
-    return AddedToken(
-        token.content, **{**flags, "special": token.special or token.content in named}
-    )
 
 
 def _flags(entry: Any) -> dict[str, bool]:

@@ -10,11 +10,12 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from unisono.text.vocabulary.byte_alphabet import LETTER_OF_BYTE
 from unisono.text.vocabulary.merges import merges_by_rank
+from unisono.text.vocabulary.native import byte_level
 
 __all__ = ["RanksError", "add_special", "build_backend", "check_ranks", "read_ranks"]
 
@@ -72,22 +73,13 @@ def build_backend(
     first = len(special_in_front)
     words = {token: "".join(LETTER_OF_BYTE[byte] for byte in token) for token in ranks}
     vocab = {words[token]: first + rank for token, rank in ranks.items()}
-    backend = Backend(
-        models.BPE(
-            vocab=vocab | {text: index for index, text in enumerate(special_in_front)},
-            merges=[(words[left], words[right]) for left, right in merges_by_rank(ranks)],
-            ignore_merges=True,
-        )
+    backend = byte_level(
+        vocab | {text: index for index, text in enumerate(special_in_front)},
+        [(words[left], words[right]) for left, right in merges_by_rank(ranks)],
+        [pattern],
+        composes=composes,
+        ignore_merges=True,
     )
-    if composes:
-        backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
     add_special(backend, special_in_front)
     return backend
 
