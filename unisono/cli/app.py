@@ -27,7 +27,7 @@ __all__ = ["app"]
 
 
 class _Program(TyperGroup):
-    """Tells what is wrong with a command line as the verbs tell what goes wrong."""
+    """Tells what is wrong with a command line as what goes wrong in a verb is told."""
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
         try:
@@ -47,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 for _verb in (run, chat, serve, bench, quantize, devices, check, doctor, specs):
-    app.command()(_verb)
+    app.command()(clear_errors()(_verb))
 
 
 def _show_version(wanted: bool) -> None:

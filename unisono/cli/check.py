@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unisono.cli import completing
-from unisono.cli.errors import clear_errors
 from unisono.cli.options import ThreadsOption
 
 if TYPE_CHECKING:
@@ -70,25 +69,24 @@ def check(
       unisono check cpu --json card.json --report report.md
       unisono check --only ops.attention
     """
-    with clear_errors():
-        from unisono.conformance.processes.supervising import Options, check_device
-        from unisono.conformance.view import CheckView, print_summary
+    from unisono.conformance.processes.supervising import Options, check_device
+    from unisono.conformance.view import CheckView, print_summary
 
-        if show_list:
-            _print_checks()
-            return
-        for path in (card, report):
-            _make_writable(path)
-        options = Options(
-            device=device, quick=quick, only=tuple(only or ()), timeout=timeout, threads=threads
-        )
-        with CheckView(scripts) as view:
-            run = check_device(options, view)
-        print_summary(run)
-        _write(run, card, report)
-        sys.stdout.flush()
-        if not run.passed:
-            raise typer.Exit(1)
+    if show_list:
+        _print_checks()
+        return
+    for path in (card, report):
+        _make_writable(path)
+    options = Options(
+        device=device, quick=quick, only=tuple(only or ()), timeout=timeout, threads=threads
+    )
+    with CheckView(scripts) as view:
+        run = check_device(options, view)
+    print_summary(run)
+    _write(run, card, report)
+    sys.stdout.flush()
+    if not run.passed:
+        raise typer.Exit(1)
 
 
 def _print_checks() -> None:

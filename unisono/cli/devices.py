@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 from unisono.core.config import format_bytes
 
@@ -33,14 +32,13 @@ def devices(as_json: JsonOption = False) -> None:
       unisono devices
       unisono devices --json
     """
-    with clear_errors():
-        from unisono.hardware.discovery import discover
+    from unisono.hardware.discovery import discover
 
-        reports = discover()
-        if as_json:
-            typer.echo(json.dumps([asdict(report) for report in reports], indent=2))
-        else:
-            _print_tables(reports)
+    reports = discover()
+    if as_json:
+        typer.echo(json.dumps([asdict(report) for report in reports], indent=2))
+    else:
+        _print_tables(reports)
 
 
 def _print_tables(reports: list[HardwareReport]) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -31,12 +30,11 @@ def doctor(as_json: JsonOption = False) -> None:
       unisono doctor
       unisono doctor --json
     """
-    with clear_errors():
-        findings = _examine(show_progress=not as_json)
-        if as_json:
-            typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-        else:
-            _print(findings)
+    findings = _examine(show_progress=not as_json)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _print(findings)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from unisono.cli.errors import clear_errors
-
 __all__ = ["OptionGroup", "takes"]
 
 Verb = Callable[..., None]
@@ -40,17 +38,14 @@ class OptionGroup:
 
 
 def takes(**groups: OptionGroup) -> Callable[[Verb], Verb]:
-    """Lets a verb have, in place of parameters of these names, the options of a group each.
-
-    The verb is called with the values made, and within :func:`clear_errors`.
-    """
+    """Lets a verb have, in place of parameters of these names, the options of a group each; it is
+    called with the values made."""
 
     def decorate(verb: Verb) -> Verb:
         @functools.wraps(verb)
         def call(**options: Any) -> None:
-            with clear_errors():
-                values = {name: group.take(options) for name, group in groups.items()}
-                verb(**options, **values)
+            values = {name: group.take(options) for name, group in groups.items()}
+            verb(**options, **values)
 
         parameters = _expanded(verb, groups)
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption, ModelArgument, RevisionOption, ThreadsOption
 from unisono.core.errors import ConfigError
 
@@ -51,23 +50,22 @@ def quantize(
       unisono quantize ./my-model --weights int8-g128 -o ./my-model-int8
       unisono run ./qwen3-int4 "Why is the sky blue?"
     """
-    with clear_errors():
-        from unisono.core.weight_format import WeightFormat
+    from unisono.core.weight_format import WeightFormat
 
-        format = WeightFormat.parse(weights)
-        if format is None:
-            raise ConfigError(
-                "--weights auto leaves the model as it is: there is nothing to write.",
-                hint="Use int4 or int8; also int4-asym, and -g32, -g64 or -g128 behind.",
-            )
-        folder = Path(out).expanduser()
-        _use_threads(threads)
-        result, seconds = _write(model, revision, folder, format)
-        if as_json:
-            record = {**asdict(result), "folder": str(folder), "seconds": round(seconds, 2)}
-            typer.echo(json.dumps({"model": model or _DEMO, **record}))
-        else:
-            _print(result, seconds)
+    format = WeightFormat.parse(weights)
+    if format is None:
+        raise ConfigError(
+            "--weights auto leaves the model as it is: there is nothing to write.",
+            hint="Use int4 or int8; also int4-asym, and -g32, -g64 or -g128 behind.",
+        )
+    folder = Path(out).expanduser()
+    _use_threads(threads)
+    result, seconds = _write(model, revision, folder, format)
+    if as_json:
+        record = {**asdict(result), "folder": str(folder), "seconds": round(seconds, 2)}
+        typer.echo(json.dumps({"model": model or _DEMO, **record}))
+    else:
+        _print(result, seconds)
 
 
 def _use_threads(count: int | None) -> None:

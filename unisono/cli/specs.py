@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unisono.cli import completing
-from unisono.cli.errors import clear_errors
 from unisono.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -41,17 +40,16 @@ def specs(chip: ChipArgument = None, as_json: JsonOption = False) -> None:
       unisono specs h100
       unisono specs ascend-910b --json
     """
-    with clear_errors():
-        from unisono.hardware.specs.ledger import find_spec, load_specs
+    from unisono.hardware.specs.ledger import find_spec, load_specs
 
-        chosen = list(load_specs().values()) if chip is None else [find_spec(chip)]
-        if as_json:
-            found = [_as_json(spec) for spec in chosen]
-            typer.echo(json.dumps(found if chip is None else found[0], indent=2))
-        elif chip is None:
-            _print_table(chosen)
-        else:
-            _print_chip(chosen[0])
+    chosen = list(load_specs().values()) if chip is None else [find_spec(chip)]
+    if as_json:
+        found = [_as_json(spec) for spec in chosen]
+        typer.echo(json.dumps(found if chip is None else found[0], indent=2))
+    elif chip is None:
+        _print_table(chosen)
+    else:
+        _print_chip(chosen[0])
 
 
 # -- all chips --------------------------------------------------------------------------------

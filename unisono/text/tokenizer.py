@@ -10,13 +10,16 @@ from array import array
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
-from unisono.text.templates.chat_template import ChatTemplate
+from unisono.text.templates.chat_template import ChatOptions, ChatTemplate
 from unisono.text.templates.message_content import kept_text
 from unisono.text.tokenizer_process import TokenizerProcess
 from unisono.text.vocabulary.spelling import Spelling, read_spelling
+
+if TYPE_CHECKING:
+    from typing import Unpack  # since Python 3.11
 
 __all__ = ["Tokenizer"]
 
@@ -171,39 +174,20 @@ class Tokenizer:
         return self._chat.has_role(role)
 
     def render_chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        documents: Sequence[Mapping[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        template_kwargs: Mapping[str, Any] | None = None,
+        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[ChatOptions]
     ) -> str:
         """The prompt of a conversation, as the model's own template writes it.
 
         Args:
             messages: role and content, as JSON data; at least one. A content is text or a list of
                 parts of text, and reaches the template in the form that it takes.
-            tools: JSON descriptions of the functions the model may call.
-            documents: texts to answer from, mostly with ``title`` and ``text``.
-            add_generation_prompt: end with the header of the next answer.
-            continue_final_message: end inside the last message instead, for the model to go on.
-            template_kwargs: further variables of the template, as JSON data.
 
         Raises:
             InvalidRequestError: the template refuses the messages or exceeds its limits, an
                 argument is wrong, or the model has no template.
             CheckpointError: the template does not compile.
         """
-        text = self._chat.render(
-            messages,
-            tools=tools,
-            documents=documents,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            template_kwargs=template_kwargs,
-        )
+        text = self._chat.render(messages, **options)
         check_text(text)
         return text
 
@@ -211,12 +195,8 @@ class Tokenizer:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        documents: Sequence[Mapping[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        template_kwargs: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
+        **options: Unpack[ChatOptions],
     ) -> list[int]:
         """Token ids of :meth:`render_chat`; the template has written the special tokens.
 
@@ -230,15 +210,10 @@ class Tokenizer:
         """
         if max_tokens is not None:
             self.check_length(kept_text(messages), max_tokens)
-        self._chat.check_all_is_said(messages, tools=tools, documents=documents)
-        text = self.render_chat(
-            messages,
-            tools=tools,
-            documents=documents,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            template_kwargs=template_kwargs,
+        self._chat.check_all_is_said(
+            messages, tools=options.get("tools"), documents=options.get("documents")
         )
+        text = self.render_chat(messages, **options)
         return self.encode(text, add_special_tokens=False, max_tokens=max_tokens)
 
     @cached_property

@@ -60,7 +60,6 @@ def test_what_asks_for_too_much_is_stopped(name: str) -> None:
         process.render({"ask": 9})
     if name in ("nested loops", "repeat", "output"):
         assert process.render({"ask": 0}) == "fine"
-    process.close()
 
 
 @pytest.mark.parametrize("bomb", ["{{ 'a' * 10 ** 10 }}", "{{ 9 ** (9 ** (9 ** 9)) }}"])
@@ -68,7 +67,6 @@ def test_bombs_that_go_off_while_compiling(bomb: str) -> None:
     process = TemplateProcess(bomb, LIMITS)
     with pytest.raises((CheckpointError, InvalidRequestError)):
         process.render({})
-    process.close()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,6 @@ def test_malformed_templates(source: str) -> None:
     process = TemplateProcess(source, LIMITS)
     with pytest.raises((CheckpointError, InvalidRequestError), match="chat template"):
         process.render({})
-    process.close()
 
 
 def test_who_does_not_answer_is_waited_for_twice_and_no_longer() -> None:
@@ -102,7 +99,6 @@ def test_who_does_not_answer_is_waited_for_twice_and_no_longer() -> None:
         os.kill(stopped[-1], signal.SIGSTOP)
     assert process.render({"n": 3}) == "3"
     assert child_of(process).pid not in stopped
-    process.close()
 
 
 class Killer(threading.Thread):
@@ -142,7 +138,6 @@ def test_who_is_killed_over_every_try_is_no_fault_of_the_request(sent: signal.Si
         process.render({})
     killer.join()
     assert len(killer.hit) == 2
-    process.close()
 
 
 def test_one_process_serves_many_calls_and_threads() -> None:
@@ -159,7 +154,6 @@ def test_one_process_serves_many_calls_and_threads() -> None:
     for thread in threads:
         thread.join()
     assert results == {n: f"{n}|" + "你好\n" * 1000 for n in range(20)}
-    process.close()
 
 
 def test_a_process_that_dies_is_replaced() -> None:
@@ -169,7 +163,6 @@ def test_a_process_that_dies_is_replaced() -> None:
     child.kill()
     child.wait(PATIENCE_S)
     assert process.render({"n": 2}) == "2"
-    process.close()
 
 
 def test_the_process_ends_with_its_owner() -> None:
@@ -188,4 +181,3 @@ def test_secrets_of_the_environment_stay_outside(monkeypatch: pytest.MonkeyPatch
     if os.path.exists(f"/proc/{child.pid}/environ"):
         with open(f"/proc/{child.pid}/environ", "rb") as file:
             assert b"secret" not in file.read()
-    process.close()

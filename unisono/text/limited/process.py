@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class LimitedProcess:
         search_path: Sequence[str],
         check: Callable[[bytes], None],
     ) -> None:
-        self._hello = {**_as_hello(limits), **hello, "program": str(program)}
+        self._hello = {**asdict(limits), **hello, "program": str(program)}
         self._limits = limits
         self._search_path = list(search_path)
         self._check = check
@@ -111,11 +111,6 @@ class LimitedProcess:
         with self._lock:
             return self._ask(self._running(), request, max(limits.max_wall_s, 5 * max_cpu_s))
 
-    def close(self) -> None:
-        """Ends the process; a later request starts another."""
-        with self._lock:
-            self._stop()
-
     def _running(self) -> Child:
         if self._child is None or not self._child.is_alive:
             self._stop()
@@ -132,16 +127,15 @@ class LimitedProcess:
             env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ONE_THREAD,
         )
         self._end = weakref.finalize(self, child.end)
-        greeting = self._ask(child, json.dumps(self._hello).encode(), self._max_start_wall_s())
+        limits = self._limits
+        max_wall_s = max(limits.max_start_wall_s, 5 * limits.max_start_cpu_s)
+        greeting = self._ask(child, json.dumps(self._hello).encode(), max_wall_s)
         try:
             self._check(greeting)
         except BaseException:
             self._stop()
             raise
         return child
-
-    def _max_start_wall_s(self) -> float:
-        return max(self._limits.max_start_wall_s, 5 * self._limits.max_start_cpu_s)
 
     def _ask(self, child: Child, request: bytes, max_wall_s: float) -> bytes:
         """Sends one frame and waits for one; ends the process where none comes in time."""
@@ -173,8 +167,3 @@ class LimitedProcess:
     def _stop(self) -> None:
         self._child = None
         self._end()
-
-
-def _as_hello(limits: Limits) -> dict[str, Any]:
-    names = ("max_memory_bytes", "max_cpu_s", "cpu_s_per_byte", "max_start_cpu_s")
-    return {name: getattr(limits, name) for name in names}

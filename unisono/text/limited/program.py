@@ -61,11 +61,6 @@ class LimitedProgram:
         process = self._short if len(request) <= _LONG_BYTES else self._long
         return self._twice(lambda: process.ask(request))
 
-    def close(self) -> None:
-        """Ends the processes; a later request starts others."""
-        self._short.close()
-        self._long.close()
-
     def _twice(self, work: Callable[[], T]) -> T:
         try:
             return work()

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypedDict
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
 from unisono.text.templates.kwargs import check_kwargs
@@ -21,7 +21,7 @@ from unisono.text.templates.message_content import (
 )
 from unisono.text.templates.process import TemplateFailedError, TemplateLimits, TemplateProcess
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatOptions", "ChatTemplate"]
 
 _CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
@@ -35,6 +35,21 @@ _SOME_TOOL = {
         "parameters": {"type": "object", "properties": {}, "required": []},
     },
 }
+
+
+class ChatOptions(TypedDict, total=False):
+    """Options of a rendering beside its messages."""
+
+    tools: Sequence[Mapping[str, Any]] | None
+    """JSON descriptions of the functions the model may call."""
+    documents: Sequence[Mapping[str, Any]] | None
+    """Texts to answer from, mostly with ``title`` and ``text``."""
+    add_generation_prompt: bool
+    """End with the header of the next answer; so by default."""
+    continue_final_message: bool
+    """End inside the last message instead, for the model to go on."""
+    template_kwargs: Mapping[str, Any] | None
+    """Further variables of the template, as JSON data."""
 
 
 class ChatTemplate:
@@ -107,11 +122,11 @@ class ChatTemplate:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        tools: Sequence[Mapping[str, Any]] | None,
-        documents: Sequence[Mapping[str, Any]] | None,
-        add_generation_prompt: bool,
-        continue_final_message: bool,
-        template_kwargs: Mapping[str, Any] | None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         """Renders a conversation; arguments and errors are those of ``Tokenizer.render_chat``."""
         name = self._choose(tools is not None)

@@ -37,7 +37,7 @@ class TemplateProcess:
         self._program = LimitedProgram(
             "chat template",
             _PROGRAM,
-            {"template": template, "max_output_chars": self._limits.max_output_chars},
+            {"template": template},
             limits=self._limits,
             imports=("jinja2", "markupsafe"),
             check=self._check,
@@ -80,10 +80,6 @@ class TemplateProcess:
             raise _failed(TemplateFailedError, f"failed with {message.rstrip('.')}")
         most = self._limits.max_output_chars
         raise _failed(InvalidRequestError, f"wrote more than {most} characters")
-
-    def close(self) -> None:
-        """Ends the process; a later call starts another."""
-        self._program.close()
 
     @staticmethod
     def _check(greeting: bytes) -> None:

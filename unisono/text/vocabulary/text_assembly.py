@@ -6,8 +6,8 @@ Knows nothing of token ids' meaning or of special tokens; what is skipped never 
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from unisono.text.vocabulary.spelling import Spelling
 
@@ -18,25 +18,23 @@ _REPLACEMENT = "\ufffd"
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-class TextAssembly(Protocol):
+class TextAssembly(ABC):
+    @abstractmethod
     def add(self, token_id: int, piece: str | bytes) -> str:
         """The text that one more token makes certain."""
-        ...
 
+    @abstractmethod
     def finish(self) -> str:
         """The text that was not certain."""
-        ...
 
-    def begin_inside(self) -> None:
+    def begin_inside(self) -> None:  # noqa: B027
         """Marks what follows as not the beginning of a text."""
-        ...
 
-    def forget_given(self) -> None:
+    def forget_given(self) -> None:  # noqa: B027
         """Marks what came so far as a prompt, whose text is not returned."""
-        ...
 
 
-class ByteAssembly:
+class ByteAssembly(TextAssembly):
     """Every piece is bytes: UTF-8 with U+FFFD for each longest invalid part."""
 
     def __init__(self) -> None:
@@ -48,14 +46,8 @@ class ByteAssembly:
     def finish(self) -> str:
         return self._decoder.decode(b"", True)
 
-    def begin_inside(self) -> None:
-        pass
 
-    def forget_given(self) -> None:
-        pass
-
-
-class PieceAssembly:
+class PieceAssembly(TextAssembly):
     """Pieces are text, with runs of single bytes between them: a run that is not valid UTF-8 is
     U+FFFD for each of its bytes."""
 
@@ -82,9 +74,6 @@ class PieceAssembly:
     def begin_inside(self) -> None:
         self._is_first = False
         self._num_strip = 0
-
-    def forget_given(self) -> None:
-        pass
 
     def _add_byte(self, byte: bytes) -> str:
         if self._is_spoiled:
@@ -129,7 +118,7 @@ class PieceAssembly:
         return text
 
 
-class WholeAssembly:
+class WholeAssembly(TextAssembly):
     """Only the decoder itself knows; all text comes at the end."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -143,9 +132,6 @@ class WholeAssembly:
 
     def finish(self) -> str:
         return self._decode(self._token_ids)[self._num_given :]
-
-    def begin_inside(self) -> None:
-        pass
 
     def forget_given(self) -> None:
         self._num_given = len(self._decode(self._token_ids))
