@@ -331,10 +331,10 @@ def test_listings_that_are_none(hub: Hub, name: str, body: bytes) -> None:
 
 @HUBS
 def test_a_listing_that_is_too_long(hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unisono.hub import huggingface_api, modelscope_api
+    from unisono.hub import huggingface_api, modelscope
 
     monkeypatch.setattr(huggingface_api, "_MAX_ANSWER_BYTES", 10_000)
-    monkeypatch.setattr(modelscope_api, "_MAX_LISTING_BYTES", 10_000)
+    monkeypatch.setattr(modelscope, "_MAX_LISTING_BYTES", 10_000)
     for path in ("/tree/", "/repo/files"):
         hub.answers(path, Answer(b" " * 10_001, chunked=True))
     refused(hub, name, "answer like", error=ModelError)

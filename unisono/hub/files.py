@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from unisono.core.errors import CheckpointError, ModelError
-from unisono.hub.foreign import by_names
+from unisono.hub.foreign import adapter_error, by_names
 
 __all__ = [
     "IGNORED",
@@ -22,6 +23,7 @@ __all__ = [
     "is_wanted",
     "require_safetensors",
     "storage_error",
+    "write_text",
 ]
 
 WANTED = (
@@ -74,11 +76,7 @@ def require_safetensors(names: Collection[str], model: str) -> None:
     if any(name.endswith(".safetensors") for name in names):
         if "config.json" in names or "adapter_config.json" not in names:
             return
-        raise CheckpointError(
-            f"{model} is an adapter (LoRA), not a model.",
-            hint="Merge it once with its model by peft, merge_and_unload() and"
-            " save_pretrained(FOLDER), and name FOLDER.",
-        )
+        raise adapter_error(model)
     raise by_names(names, model) or CheckpointError(
         f"{model} has no safetensors weights.", hint="Check the name; its page says what it holds."
     )
@@ -97,6 +95,14 @@ def content_matches(path: Path, digest: str) -> bool:
         while chunk := file.read(_CHUNK):
             hasher.update(chunk)
     return hasher.hexdigest() == digest
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, which is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def storage_error(error: OSError, folder: Path) -> ModelError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_json_object
 
-__all__ = ["by_names", "what_it_is"]
+__all__ = ["adapter_error", "by_names", "what_it_is"]
 
 _MAX_ENTRIES = 10_000
 _MAX_SHOWN = 5
@@ -153,10 +153,15 @@ def _adapter(folder: Path, names: Collection[str]) -> CheckpointError | None:
         "base_model_name_or_path"
     )
     of = f" of {base!r:.200}" if isinstance(base, str) and base else ""
+    return adapter_error(str(folder), of)
+
+
+def adapter_error(model: str, of: str = "") -> CheckpointError:
+    """``of``: the model that it belongs to, where that is known."""
     return CheckpointError(
-        f"{folder} is an adapter (LoRA){of}, not a model.",
-        hint="Merge it once with peft, merge_and_unload() and save_pretrained(FOLDER), and name"
-        " FOLDER.",
+        f"{model} is an adapter (LoRA){of}, not a model.",
+        hint="Merge it once with its model by peft, merge_and_unload() and"
+        " save_pretrained(FOLDER), and name FOLDER.",
     )
 
 

@@ -52,21 +52,13 @@ def _fetch(cache: RepoCache, repo_id: str, revision: str, *, progress: bool) -> 
         return cache.snapshot(revision) or _raise_refused(error, repo_id, revision)
     require_safetensors([str(path) for path, _, _ in entries], repo_id)
     files = wanted_files(entries, all_hashed=True)
-    missing = {
-        file.digest: Download(
-            name=file.path,
-            url=resolve_url(repo_id, commit, file.path),
-            target=cache.blob(file),
-            size=file.size,
-            digest=file.digest,
-        )
+    blobs = {
+        file.digest: Download(file, resolve_url(repo_id, commit, file.path), cache.blob(file))
         for file in files
-        if not cache.has(file)
     }
     try:
-        if missing:
-            to = cache.root / "blobs"
-            fetch_all(list(missing.values()), to, headers, title=repo_id, progress=progress)
+        to = cache.root / "blobs"
+        fetch_all(list(blobs.values()), to, headers, title=repo_id, progress=progress)
         return cache.publish(commit, revision, files)
     except TransferError as error:
         if error.status in (401, 403):

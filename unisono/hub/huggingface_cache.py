@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unisono.core.errors import ModelNotFoundError
-from unisono.hub.files import IGNORED, WANTED
+from unisono.hub.files import IGNORED, WANTED, write_text
 from unisono.hub.listing import RemoteFile
 
 __all__ = ["RepoCache", "cached_models", "snapshot_in"]
@@ -31,10 +31,6 @@ class RepoCache:
         """Path of a file's content in the cache."""
         return self.root / "blobs" / file.digest
 
-    def has(self, file: RemoteFile) -> bool:
-        blob = self.blob(file)
-        return blob.is_file() and blob.stat().st_size == file.size
-
     def publish(self, commit: str, revision: str, files: Iterable[RemoteFile]) -> Path:
         """The snapshot folder of a commit all of whose files are here; ``revision`` leads to it.
 
@@ -45,7 +41,7 @@ class RepoCache:
         for file in files:
             _link(self.blob(file), snapshot / file.path)
         if revision != commit:
-            _write(self.root / "refs" / revision, commit)
+            write_text(self.root / "refs" / revision, commit)
         return snapshot
 
     def snapshot(self, revision: str) -> Path | None:
@@ -109,10 +105,3 @@ def _link(blob: Path, name: Path) -> None:
     except OSError:
         shutil.copyfile(blob, draft)
     draft.replace(name)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

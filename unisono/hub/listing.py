@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import CheckpointError
@@ -31,6 +32,10 @@ class RemoteFile:
     size: int
     digest: str
     """SHA-256 (64 hex digits) or git blob id (40); ``""`` where the hub publishes none."""
+
+    def is_at(self, path: Path) -> bool:
+        """Returns whether all of it is there, by its size."""
+        return path.is_file() and path.stat().st_size == self.size
 
 
 def wanted_files(

@@ -1,8 +1,9 @@
 """Models from the ModelScope hub.
 
 Fetches the files that are wanted and keeps each state of a branch in a folder of its own under
-``MODELSCOPE_CACHE``, so that a running server never sees files change. Knows nothing of how the
-API looks or how a file travels.
+``MODELSCOPE_CACHE``, so that a running server never sees files change. Of the hub's public HTTP API
+it knows what a download needs; reads ``MODELSCOPE_ENDPOINT`` and ``MODELSCOPE_API_TOKEN``, as the
+official client does.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import json
 import os
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from unisono.core.errors import CheckpointError, ModelError, ModelNotFoundError
 from unisono.core.folder_files import parse_json
-from unisono.hub.files import require_safetensors, storage_error
-from unisono.hub.http import TransferError
+from unisono.hub.addresses import check_endpoint
+from unisono.hub.files import require_safetensors, storage_error, write_text
+from unisono.hub.http import TransferError, bearer, read_json
 from unisono.hub.listing import RemoteFile, wanted_files
-from unisono.hub.modelscope_api import file_url, list_files, secret_headers
 from unisono.hub.transfer import Download, fetch_all
 
 __all__ = ["download"]
 
 _DEFAULT_REVISION = "master"
+_DEFAULT_ENDPOINT = "https://www.modelscope.cn"
+_MAX_LISTING_BYTES = 16 << 20
 
 
 def download(repo_id: str, *, revision: str | None, offline: bool, progress: bool) -> Path:
@@ -34,7 +37,7 @@ def download(repo_id: str, *, revision: str | None, offline: bool, progress: boo
     if offline:
         return _cached(repo_folder, revision) or _raise_not_cached(repo_id, "offline mode is on")
     try:
-        files = list_files(repo_id, revision)
+        files = _list_files(repo_id, revision)
     except TransferError as error:
         if error.status is None or error.status >= 500:
             reason = f"ModelScope cannot be reached ({error})"
@@ -56,21 +59,14 @@ def _fetch_snapshot(
     repo_id: str, revision: str, repo_folder: Path, files: list[RemoteFile], *, progress: bool
 ) -> Path:
     snapshot = repo_folder / _fingerprint(files)
-    missing = [
-        Download(
-            name=file.path,
-            url=file_url(repo_id, revision, file.path),
-            target=snapshot / file.path,
-            size=file.size,
-            digest=file.digest,
-        )
+    downloads = [
+        Download(file, _file_url(repo_id, revision, file.path), snapshot / file.path)
         for file in files
-        if not _is_here(snapshot, file)
     ]
-    if missing:
-        title = f"modelscope:{repo_id}"
-        fetch_all(missing, snapshot, secret_headers(), title=title, progress=progress)
-    _remember(repo_folder, revision, files)
+    title = f"modelscope:{repo_id}"
+    fetch_all(downloads, snapshot, _secret_headers(), title=title, progress=progress)
+    record = [{"path": file.path, "size": file.size, "sha256": file.digest} for file in files]
+    write_text(_record_path(repo_folder, revision), json.dumps(record, indent=1))
     return snapshot
 
 
@@ -84,22 +80,8 @@ def _fingerprint(files: list[RemoteFile]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:40]
 
 
-def _is_here(snapshot: Path, file: RemoteFile) -> bool:
-    path = snapshot / file.path
-    return path.is_file() and path.stat().st_size == file.size
-
-
 def _record_path(repo_folder: Path, revision: str) -> Path:
     return repo_folder / "revisions" / f"{quote(revision, safe='')}.json"
-
-
-def _remember(repo_folder: Path, revision: str, files: list[RemoteFile]) -> None:
-    path = _record_path(repo_folder, revision)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    record = [{"path": file.path, "size": file.size, "sha256": file.digest} for file in files]
-    draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    draft.replace(path)
 
 
 def _cached(repo_folder: Path, revision: str) -> Path | None:
@@ -110,7 +92,7 @@ def _cached(repo_folder: Path, revision: str) -> Path | None:
     except (OSError, ValueError, TypeError, KeyError, CheckpointError):
         return None
     snapshot = repo_folder / _fingerprint(files)
-    return snapshot if all(_is_here(snapshot, file) for file in files) else None
+    return snapshot if all(file.is_at(snapshot / file.path) for file in files) else None
 
 
 def _raise_not_cached(repo_id: str, reason: str) -> NoReturn:
@@ -127,3 +109,45 @@ def _raise_refused(error: TransferError, repo_id: str, revision: str) -> NoRetur
         f"ModelScope has no model {repo_id!r}{at} that you may read ({error}).",
         hint="Check the spelling, org/name. If it is private, set MODELSCOPE_API_TOKEN.",
     ) from error
+
+
+def _list_files(repo_id: str, revision: str) -> list[RemoteFile]:
+    """The files that are wanted, in order of their names.
+
+    Raises:
+        TransferError: no answer, or a refusal.
+        ModelError: an answer that is not ModelScope's.
+        CheckpointError: a name, size or hash that is none.
+    """
+    query = f"Revision={quote_plus(revision)}&Recursive=True"
+    url = f"{_endpoint()}/api/v1/models/{quote(repo_id)}/repo/files?{query}"
+    try:
+        answer, _ = read_json(url, _secret_headers(), _MAX_LISTING_BYTES)
+        if answer.get("Success") is False:
+            raise TransferError(str(answer.get("Message") or "refused"), 404)
+        entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
+        listed = [(entry["Path"], entry["Size"], entry.get("Sha256")) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{_endpoint()} did not answer like ModelScope.", hint="Check MODELSCOPE_ENDPOINT."
+        ) from error
+    return wanted_files(listed)
+
+
+def _file_url(repo_id: str, revision: str, path: str) -> str:
+    query = f"Revision={quote_plus(revision)}&FilePath={quote_plus(path)}"
+    return f"{_endpoint()}/api/v1/models/{quote(repo_id)}/repo?{query}"
+
+
+def _endpoint() -> str:
+    variable = (
+        "MODELSCOPE_ENDPOINT" if os.environ.get("MODELSCOPE_ENDPOINT") else "MODELSCOPE_DOMAIN"
+    )
+    address = (os.environ.get(variable) or _DEFAULT_ENDPOINT).strip()
+    return check_endpoint(address if "://" in address else f"https://{address}", variable)
+
+
+def _secret_headers() -> dict[str, str]:
+    token = os.environ.get("MODELSCOPE_API_TOKEN")
+    shown = bearer(token, "MODELSCOPE_API_TOKEN")
+    return {**shown, "Cookie": f"m_session_id={token}"} if shown else {}

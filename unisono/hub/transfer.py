@@ -21,6 +21,7 @@ from typing import IO, Any
 from unisono.core.errors import CheckpointError
 from unisono.hub.files import content_matches
 from unisono.hub.http import TransferError, chunks, open_url
+from unisono.hub.listing import RemoteFile
 from unisono.hub.progress import download_bar
 
 __all__ = ["Download", "fetch_all", "fetch_file"]
@@ -36,15 +37,11 @@ _CHANGED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Download:
-    name: str
-    """The name of the file in messages."""
+    file: RemoteFile
     url: str
     target: Path
-    size: int
-    digest: str
-    """Published hash, for ``content_matches``; ``""`` where none is published."""
 
 
 def fetch_all(
@@ -55,12 +52,15 @@ def fetch_all(
     title: str,
     progress: bool,
 ) -> None:
-    """Download several files into ``folder``, some at a time, with one bar for all of them.
+    """Download the files that are not here into ``folder``, some at a time, with one bar for all.
 
     Raises:
         TransferError, CheckpointError, OSError: as ``fetch_file``, or they do not fit on the disk.
     """
-    total = sum(download.size for download in downloads)
+    missing = [download for download in downloads if not download.file.is_at(download.target)]
+    if not missing:
+        return
+    total = sum(download.file.size for download in missing)
     folder.mkdir(parents=True, exist_ok=True)
     if total > shutil.disk_usage(folder).free:
         raise OSError(ENOSPC, "No space left on device")
@@ -75,7 +75,7 @@ def fetch_all(
                 raise CancelledError
             advance(count)
 
-        jobs = [pool.submit(fetch_file, each, secret_headers, on_bytes) for each in downloads]
+        jobs = [pool.submit(fetch_file, each, secret_headers, on_bytes) for each in missing]
         try:
             for job in jobs:
                 job.result()
@@ -101,16 +101,16 @@ def fetch_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     with part.open("ab") as file, _locked(file):
-        if target.is_file() and target.stat().st_size == download.size:
-            on_bytes(download.size)  # another process was faster
+        if download.file.is_at(target):
+            on_bytes(download.file.size)  # another process was faster
             return
         on_bytes(file.tell())
         _complete(download, file, secret_headers, on_bytes)
         file.flush()
-        if not content_matches(part, download.digest):
+        if not content_matches(part, download.file.digest):
             part.unlink()
             raise CheckpointError(
-                f"{download.name} does not match its published hash and was deleted.",
+                f"{download.file.path} does not match its published hash and was deleted.",
                 hint=_CHANGED,
             )
         part.replace(target)
@@ -123,7 +123,7 @@ def _complete(
     on_bytes: Callable[[int], None],
 ) -> None:
     """Request what is missing until all is here; gives up after tries that brought nothing."""
-    size, failures, furthest = download.size, 0, 0
+    size, failures, furthest = download.file.size, 0, 0
     if file.tell() > size:
         _restart(file, on_bytes)
     while (before := file.tell()) != size:
@@ -154,15 +154,15 @@ def _append(
     offset = file.tell()
     with open_url(download.url, secret_headers, offset=offset) as response:
         if response.status == 206:
-            _check_range(response, offset, download.size)
+            _check_range(response, offset, download.file.size)
         elif offset:
             _restart(file, on_bytes)
         for chunk in chunks(response):
-            if file.tell() + len(chunk) > download.size:
+            if file.tell() + len(chunk) > download.file.size:
                 _restart(file, on_bytes)
                 raise CheckpointError(
-                    f"The server sends more than the {download.size} bytes that it announced for"
-                    f" {download.name}; they were deleted.",
+                    f"The server sends more than the {download.file.size} bytes that it announced"
+                    f" for {download.file.path}; they were deleted.",
                     hint=_CHANGED,
                 )
             file.write(chunk)
