@@ -15,6 +15,7 @@ from unisono.cli.options import (
     RevisionOption,
 )
 from unisono.core.config import EngineConfig
+from unisono.server.settings import ServerSettings, read_keys
 
 __all__ = ["serve"]
 
@@ -27,8 +28,8 @@ def serve(
     *,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other than loopback needs an API key.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    ] = ServerSettings.host,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = ServerSettings.port,
     engine: EngineConfig,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
@@ -55,14 +56,14 @@ def serve(
         typer.Option(
             help="Seconds after which an engine that has work and shows no life is restarted.",
         ),
-    ] = 30.0,
+    ] = ServerSettings.watchdog_s,
     keep_alive: Annotated[
         float,
         typer.Option(
             help="Seconds that a connection without a request stays open; longer than proxies"
             " and pools keep theirs, so that it is they who close it."
         ),
-    ] = 120.0,
+    ] = ServerSettings.keep_alive_s,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,7 +105,6 @@ def serve(
     from unisono.hub.generation_config import read_sampling_defaults
     from unisono.hub.resolving import resolve_model
     from unisono.server.run import serve as serve_forever
-    from unisono.server.settings import ServerSettings, read_keys
 
     names = served_model_name or [default_model_name(model)]
     folder = resolve_model(model, revision=revision)

@@ -21,9 +21,8 @@ from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.descriptors import connection_room
 from unisono.server.http.guard import Gate
 from unisono.server.http.protocol import Connections, limited_protocol
-from unisono.server.http.web_origins import is_loopback
 from unisono.server.service import Service
-from unisono.server.settings import ServerSettings
+from unisono.server.settings import ServerSettings, is_loopback
 from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["bind", "serve"]
@@ -59,10 +58,10 @@ async def _serve(settings: ServerSettings, sock: socket.socket) -> int | None:
     engine = EngineSupervisor(settings)
     try:
         tokenizer = await _unless_stopped(_start(settings, engine))
+        if isinstance(tokenizer, int):
+            return tokenizer
         server = DrainingServer(settings, engine, tokenizer)
         await server.serve(sockets=[sock])
-    except _Stopped as stop:
-        return stop.signal
     finally:
         await engine.stop()
     return None
@@ -193,18 +192,8 @@ def bind(settings: ServerSettings) -> socket.socket:
     return sock
 
 
-class _Stopped(Exception):
-    """A signal came before the server was up."""
-
-    def __init__(self, sig: int) -> None:
-        super().__init__(sig)
-        self.signal = sig
-
-
-async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer:
-    """Raises:
-    _Stopped: SIGTERM or SIGINT came first.
-    """
+async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer | int:
+    """The tokenizer; or SIGTERM or SIGINT, where one came before the server was up."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(starting)
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -220,7 +209,7 @@ async def _unless_stopped(starting: Coroutine[Any, Any, Tokenizer]) -> Tokenizer
         return await task
     except asyncio.CancelledError:
         if came:
-            raise _Stopped(came[0]) from None
+            return came[0]
         raise
     finally:
         for sig in signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,9 +11,15 @@ from pathlib import Path
 from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
 from unisono.core.sampling_defaults import SamplingDefaults
-from unisono.server.http.web_origins import is_loopback
 
-__all__ = ["KEY_VARIABLE", "Limits", "ServerSettings", "read_keys"]
+__all__ = [
+    "KEY_VARIABLE",
+    "Limits",
+    "ServerSettings",
+    "is_address",
+    "is_loopback",
+    "read_keys",
+]
 
 KEY_VARIABLE = "UNISONO_API_KEY"
 _MAX_KEY_BYTES = 1 << 20
@@ -156,6 +163,22 @@ def _check_host_name(name: str) -> None:
         f"{name!r} is no name of a host.",
         hint="Write it as in the Host header, such as chat.example.org, or * for all.",
     )
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine reaches the address or name."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def is_address(host: str) -> bool:
+    """True for an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def read_keys(

@@ -119,10 +119,6 @@ class LocalHost:
     def stats(self) -> dict[str, float]:
         return dict(vars(self.engine.stats()))
 
-    @property
-    def num_in_flight(self) -> int:
-        return len(self.routes)
-
     def num_in_flight_of(self, tenant: str) -> int:
         return sum(one.tenant == tenant for one in self.requests if one.id in self.routes)
 

@@ -68,7 +68,7 @@ async def test_many_requests_over_one_link(start: Start) -> None:
     assert [len(answer[str(i)]) for i, answer in enumerate(answers)] == list(range(1, 21))
     assert (await tokens_of(supervisor, *requests))["3"] == [3, 4, 3, 4]
     await becomes(lambda: supervisor.stats.get("num_running") == 0)
-    assert supervisor.num_in_flight == 0
+    assert supervisor.num_in_flight_of("") == 0
 
 
 async def test_a_refused_request_fails_alone(start: Start) -> None:

@@ -29,11 +29,6 @@ class Answers:
         self._has_begun = False
         self._wakeup: asyncio.Future[None] | None = None
 
-    @property
-    def open_ids(self) -> frozenset[str]:
-        """The requests that have not finished."""
-        return frozenset(self._open)
-
     def push(self, output: RequestOutput) -> bool:
         """Adds an output; ``wake`` hands it over. Whether that should be at once: the first output
         of an answer, and its last."""

@@ -70,10 +70,6 @@ class EngineSupervisor:
         """The newest counters the engine has sent."""
         return self._link.stats if self._link is not None else {}
 
-    @property
-    def num_in_flight(self) -> int:
-        return self._link.num_in_flight if self._link is not None else 0
-
     def num_in_flight_of(self, tenant: str) -> int:
         return self._link.num_in_flight_of(tenant) if self._link is not None else 0
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from unisono.server.api_error import ApiError
+from unisono.server.api_error import ApiError, error_response
 from unisono.server.http.front import request_id
 from unisono.server.settings import Limits
 
@@ -218,20 +218,12 @@ class _LimitedProtocol(H11Protocol):
 
 
 def _events(error: ApiError) -> Sequence[Any]:
-    body = error.body()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-        (b"x-request-id", request_id({})),
-    ]
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    response = error_response(error)
+    headers = [*response.raw_headers, (b"connection", b"close"), (b"x-request-id", request_id({}))]
+    reason = HTTPStatus(error.status).phrase
     return (
-        h11.Response(
-            status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase
-        ),
-        h11.Data(data=body),
+        h11.Response(status_code=error.status, headers=headers, reason=reason),
+        h11.Data(data=bytes(response.body)),
         h11.EndOfMessage(),
     )
 

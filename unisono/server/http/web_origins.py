@@ -9,15 +9,15 @@ type that a browser sends without asking first. Knows headers only.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from unisono.server.api_error import ApiError
+from unisono.server.settings import is_address, is_loopback
 
-__all__ = ["WebOrigins", "is_loopback"]
+__all__ = ["WebOrigins"]
 
 Headers = Mapping[bytes, bytes]
 
@@ -117,7 +117,7 @@ class WebOrigins:
         name = _host_name(host)
         if _ANY in self._hosts or name in self._hosts or is_loopback(name):
             return True
-        return self._is_public if _is_address(name) else "." not in name
+        return self._is_public if is_address(name) else "." not in name
 
     def _is_foreign(self, headers: Headers) -> bool:
         origin = headers.get(b"origin")
@@ -148,27 +148,12 @@ def _origin_not_allowed() -> ApiError:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """True where only this machine reaches the address or name."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _host_name(host: str) -> str:
     """``[::1]:8000`` -> ``::1``, ``Name.:80`` -> ``name``; what is neither stays foreign."""
     if host == _ANY:
         return host
     try:
-        if _is_address(host):
+        if is_address(host):
             return host
         return (urlsplit(f"//{host}").hostname or host).rstrip(".")
     except ValueError:
