@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from unisono.text.vocabulary.byte_alphabet import BYTE_OF_LETTER
+from unisono.text.vocabulary.byte_pairs import BYTE_OF_LETTER
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. Hello world, hello there!",

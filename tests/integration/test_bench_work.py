@@ -11,7 +11,7 @@ import torch
 from tests.checkpoints import oracle, save
 from tests.engines import engine
 from tests.families import CASES
-from unisono.cli.benching.work import count_prefill_flops, count_weight_bytes
+from unisono.cli.benching.limits import count_prefill_flops, count_weight_bytes
 from unisono.hardware.devices.cpu import CpuOps
 from unisono.models.decoder import Decoder
 from unisono.models.layers.moe import Experts

@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from unisono.text.vocabulary.byte_alphabet import BYTE_OF_LETTER
+from unisono.text.vocabulary.byte_pairs import BYTE_OF_LETTER
 
 __all__ = ["TokenBound", "read_token_bound"]
 

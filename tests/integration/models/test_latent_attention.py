@@ -16,7 +16,7 @@ from tests.families.latent import DENSE, EXPERTS, GROUPS, SPARSE
 from tests.integration.models.test_float8 import config, in_blocks
 from tests.passes import logits_of_parts
 from tests.stored_folders import assert_close, change_tensors, ours, theirs, write_folder
-from unisono.cli.benching.work import count_kv_bytes, count_prefill_flops
+from unisono.cli.benching.limits import count_kv_bytes, count_prefill_flops
 from unisono.core.errors import CheckpointError, UnisonoError, UnsupportedModelError
 from unisono.hardware import find_hardware
 from unisono.models import RawConfig, find_family, load_model

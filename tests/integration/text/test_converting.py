@@ -498,7 +498,7 @@ def test_a_table_of_characters_that_breaks_the_native_package(tmp_path: Path) ->
 
 
 def _messages(content: bytes) -> list[bytes]:
-    from unisono.text.vocabulary.protobuf import read_fields
+    from unisono.text.vocabulary.sentencepiece_model import read_fields
 
     inner = [value for number, value in read_fields(content) if number == 3]
     return [value for part in inner for _, value in read_fields(part) if isinstance(value, bytes)]

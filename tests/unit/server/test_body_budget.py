@@ -11,7 +11,7 @@ import httpx
 import pytest
 from server_fakes import LocalHost
 
-from unisono.server.http.body_budget import BodyAccount, BodyBudget
+from unisono.server.http.body_reader import BodyAccount, BodyBudget
 from unisono.server.settings import Limits
 
 

@@ -13,9 +13,14 @@ from typing import Any
 import torch
 
 from unisono import __version__
+from unisono.cli.benching.limits import (
+    count_kv_bytes,
+    count_prefill_flops,
+    count_weight_bytes,
+    matmul_flops_per_s,
+    memory_read_bytes_per_s,
+)
 from unisono.cli.benching.progress import progress_bar
-from unisono.cli.benching.roofs import matmul_flops_per_s, memory_read_bytes_per_s
-from unisono.cli.benching.work import count_kv_bytes, count_prefill_flops, count_weight_bytes
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError, RequestFailedError
 from unisono.core.request import Request

@@ -16,8 +16,7 @@ from unisono.core.errors import UnsupportedModelError
 from unisono.core.folder_files import read_bytes, read_json_object
 from unisono.text.vocabulary import sentencepiece_backend, tiktoken_backend
 from unisono.text.vocabulary.native import native_call
-from unisono.text.vocabulary.protobuf import WireError
-from unisono.text.vocabulary.sentencepiece_model import read_model
+from unisono.text.vocabulary.sentencepiece_model import WireError, read_model
 from unisono.text.vocabulary.special_tokens import declared_tokens, fill_declared, put_around
 from unisono.text.vocabulary.tekken import NAMED, read_tekken
 from unisono.text.vocabulary.tiktoken_families import TiktokenFamily, find_family

@@ -17,8 +17,8 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.gguf.files import GgufFile
 from unisono.gguf.metadata import Metadata
 from unisono.text.templates.files import check_size
+from unisono.text.vocabulary.byte_pairs import merges_by_rank
 from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
-from unisono.text.vocabulary.merges import merges_by_rank
 from unisono.text.vocabulary.native import byte_level, native_call, surround
 from unisono.text.vocabulary.sentencepiece_backend import mark_spaces
 

@@ -22,7 +22,7 @@ from tokenizers import (
 from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import UnsupportedModelError
-from unisono.text.vocabulary.merges import merges_by_rank
+from unisono.text.vocabulary.byte_pairs import merges_by_rank
 from unisono.text.vocabulary.sentencepiece_model import Piece, PieceKind, SentencePieceModel
 
 __all__ = ["build_backend", "mark_spaces", "named_pieces", "rename_pieces"]

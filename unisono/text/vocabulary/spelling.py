@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unisono.text.vocabulary.byte_alphabet import BYTE_OF_LETTER
+from unisono.text.vocabulary.byte_pairs import BYTE_OF_LETTER
 
 __all__ = ["Spelling", "read_spelling"]
 

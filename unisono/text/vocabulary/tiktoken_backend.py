@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
-from unisono.text.vocabulary.byte_alphabet import LETTER_OF_BYTE
-from unisono.text.vocabulary.merges import merges_by_rank
+from unisono.text.vocabulary.byte_pairs import LETTER_OF_BYTE, merges_by_rank
 from unisono.text.vocabulary.native import byte_level
 
 __all__ = ["RanksError", "add_special", "build_backend", "check_ranks", "read_ranks"]

@@ -1,18 +1,69 @@
-"""The least that a step has to read and to multiply, from the model's shapes."""
+"""The limits that ``unisono bench`` compares with: the best that a device can do, measured with
+plain operations, and the least that a step has to do, from the model's shapes."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
+from statistics import median
 
+import torch
 from torch import nn
 
 from unisono.engine.model_runner import ModelRunner
+from unisono.hardware.base import Hardware
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import Experts
 from unisono.models.weight_bytes import step_bytes
 
-__all__ = ["count_kv_bytes", "count_prefill_flops", "count_weight_bytes"]
+__all__ = [
+    "count_kv_bytes",
+    "count_prefill_flops",
+    "count_weight_bytes",
+    "matmul_flops_per_s",
+    "memory_read_bytes_per_s",
+]
+
+_READ_BYTES = 512 << 20
+_READS = 7
+_LONG_ENOUGH_S = 0.02
+_LARGEST_MATRIX = 8192
+
+
+def memory_read_bytes_per_s(hardware: Hardware) -> dict[str, float]:
+    """Best and median rate of reading a tensor far larger than any cache."""
+    size = min(_READ_BYTES, hardware.memory().free // 4)
+    data = torch.ones(size // 8, dtype=torch.int64, device=hardware.device)
+    times = [_seconds(hardware, read) for read in (data.sum, data.amax) for _ in range(_READS)]
+    return {"best": size / min(times), "median": size / median(times)}
+
+
+def matmul_flops_per_s(hardware: Hardware, dtype: str) -> float:
+    """Best rate of a square matrix product, of a size that takes long enough to time."""
+    side, best = 512, 0.0
+    while True:
+        left = torch.randn(side, side, device=hardware.device).to(getattr(torch, dtype))
+        right = torch.randn(side, side, device=hardware.device).to(getattr(torch, dtype))
+
+        def multiply(left: torch.Tensor = left, right: torch.Tensor = right) -> torch.Tensor:
+            return torch.nn.functional.linear(left, right)
+
+        multiply()
+        seconds = min(_seconds(hardware, multiply) for _ in range(5))
+        best = max(best, 2 * side**3 / seconds)
+        if seconds > _LONG_ENOUGH_S or side >= _LARGEST_MATRIX:
+            return best
+        side *= 2
+
+
+def _seconds(hardware: Hardware, work: Callable[[], object]) -> float:
+    hardware.synchronize()
+    began = time.perf_counter()
+    work()
+    hardware.synchronize()
+    return time.perf_counter() - began
 
 
 def count_kv_bytes(runner: ModelRunner, context: int) -> int:

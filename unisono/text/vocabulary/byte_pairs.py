@@ -1,15 +1,28 @@
-"""The merges of a BPE vocabulary that lists tokens and ranks alone."""
+"""Byte pairs: the letters that bytes are written with, and the merges of a vocabulary that lists
+tokens and ranks alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-__all__ = ["merges_by_rank"]
+__all__ = ["BYTE_OF_LETTER", "LETTER_OF_BYTE", "merges_by_rank"]
 
 _MAX_TOKEN = 1024
 _MAX_TOTAL = 1 << 24
 Token = TypeVar("Token", str, bytes)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The letters that byte-level BPE writes bytes with (Radford et al. 2019, GPT-2)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+BYTE_OF_LETTER = _byte_alphabet()
+LETTER_OF_BYTE = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}
 
 
 def merges_by_rank(ranks: Mapping[Token, Any]) -> list[tuple[Token, Token]]:
