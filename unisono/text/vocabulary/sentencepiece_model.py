@@ -15,7 +15,6 @@ from typing import Any
 
 __all__ = ["Piece", "PieceKind", "SentencePieceModel", "WireError", "read_model"]
 
-
 Value = int | bytes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NUM_FIXED = {_FIXED64: 8, _FIXED32: 4}
