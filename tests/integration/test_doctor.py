@@ -176,3 +176,15 @@ def test_ops_of_another_table_are_not_used(machine: Machine) -> None:
     assert "UNISONO_IGNORE_PACKAGES=faster_cpu" in problem["what"]
     machine.environment = {"UNISONO_IGNORE_PACKAGES": "unisono-cpu,faster_cpu"}
     assert "ok" in {finding["level"] for finding in machine.findings(status=0)["cpu"]}
+
+
+def test_ops_for_no_stated_table_are_not_used(machine: Machine) -> None:
+    code = "from unisono.hardware import CpuHardware, CpuOps\n\n\nclass Ops(CpuOps):\n"
+    code += "    def plan_attention(self, step, kv):\n        return None\n\n\n"
+    code += "class Silent(CpuHardware):\n    ops_class = Ops\n"
+    machine.install(
+        "faster_cpu", code, entry_points="[unisono.hardware]\ncpu = faster_cpu:Silent\n"
+    )
+    problem = only(machine.findings(status=1)["cpu"], "problem")
+    assert "faster_cpu has ops of its own and does not say for which op table" in problem["what"]
+    assert "UNISONO_IGNORE_PACKAGES=faster_cpu" in problem["what"]

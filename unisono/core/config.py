@@ -20,6 +20,9 @@ _AT_LEAST_ONE = (
     "max_num_batched_tokens",
     "max_queue",
     "tensor_parallel",
+    "kv_memory",
+    "max_model_len",
+    "block_size",
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -74,15 +77,12 @@ class EngineConfig:
                 f"Unknown kv_dtype {self.kv_dtype!r}.", hint=f"Use {', '.join(KV_DTYPES)}."
             )
         for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
-            raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
-        WeightFormat.parse(self.weights)
-        for name in ("kv_memory", "max_model_len", "block_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
+        WeightFormat.parse(self.weights)
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ConfigError(
                 "max_num_batched_tokens is smaller than max_num_seqs.",

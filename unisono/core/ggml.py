@@ -22,11 +22,6 @@ class GgmlType:
     def row_bytes(self, num_columns: int) -> int:
         return num_columns // self.block_size * self.block_bytes
 
-    @property
-    def is_plain(self) -> bool:
-        """Numbers that stand for themselves."""
-        return self.block_size == 1
-
 
 GGML_TYPES = {
     number: GgmlType(name, block_size, block_bytes)

@@ -127,22 +127,3 @@ class BlockPool:
 
     def find(self, key: bytes) -> int | None:
         return self._block_of.get(key)
-
-    def check(self) -> None:
-        """Assert our invariants (tests call it after every step)."""
-        evictable = {block for blocks in self._evictable.values() for block in blocks}
-        assert len(evictable) == self._num_evictable
-        assert all(
-            self._owner_of[b] == owner for owner in self._evictable for b in self._evictable[owner]
-        )
-        held = Counter(self._owner_of[b] for b in range(1, self.num_blocks) if self._holders[b])
-        assert held == self._num_held
-        free = set(self._blank) | evictable
-        assert not set(self._blank) & evictable
-        assert NULL_BLOCK not in free
-        assert self._holders[NULL_BLOCK] == 0
-        assert NULL_BLOCK not in self._key_of
-        for block in range(1, self.num_blocks):
-            assert (self._holders[block] == 0) == (block in free), block
-        assert {self._block_of[key] for key in self._key_of.values()} == set(self._key_of)
-        assert all(block in self._key_of for block in evictable)

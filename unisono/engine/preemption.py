@@ -9,6 +9,7 @@ Pure: no torch, no clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from operator import attrgetter
 
 from unisono.engine.kv_cache import KVCache
 from unisono.engine.sequence import Sequence
@@ -52,11 +53,15 @@ class Seating:
         own = self._last_of(sequence.tenant)
         if own is not None and own is not sequence:
             return own
-        oldest = min(self._running.values(), key=_arrival)
+        oldest = min(self._running.values(), key=attrgetter("arrival"))
         others = [one for one in self._running.values() if one.tenant != sequence.tenant]
         if sequence is not oldest or not others:
             return sequence
-        return max((one for one in others if self._is_movable(one)), key=_arrival, default=None)
+        return max(
+            (one for one in others if self._is_movable(one)),
+            key=attrgetter("arrival"),
+            default=None,
+        )
 
     def to_admit(self, sequence: Sequence, *, needs_seat: bool, num_blocks: int) -> Sequence | None:
         """The sequence that gives way to a waiting one; ``None`` where that has to wait.
@@ -97,7 +102,3 @@ class Seating:
 
     def _is_movable(self, sequence: Sequence) -> bool:
         return sequence.id not in self._fixed
-
-
-def _arrival(sequence: Sequence) -> int:
-    return sequence.arrival

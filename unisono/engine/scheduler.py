@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from unisono.core.batch import Batch, BatchRow, RowResult
 from unisono.core.cache import CacheGroup
 from unisono.core.clock import Clock
-from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
+from unisono.core.errors import InvalidRequestError, QueueFullError
 from unisono.core.request import Request, RequestOutput
-from unisono.core.sampling import SamplingParams
 from unisono.engine.fairness import READ_COST, WRITE_COST, FairQueue
+from unisono.engine.intake import check_allowed, max_tokens_of
 from unisono.engine.kv_cache import KVCache, peak_blocks
 from unisono.engine.preemption import Seating
 from unisono.engine.sequence import Sequence
@@ -112,13 +113,13 @@ class Scheduler:
         """
         if request.id in self._sequences:
             raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
-        self._check_allowed(request.params)
+        check_allowed(request.params, self.config.eos_token_ids)
         self._check_queue(request.tenant)
         sequence = Sequence(
-            request,
+            request=request,
             arrival=self._num_arrivals,
             arrival_s=self._clock.now(),
-            max_tokens=self._max_tokens(request),
+            max_tokens=max_tokens_of(request, self.config.max_model_len),
         )
         self._num_arrivals += 1
         sequence.rotate_for(self._rope_length(sequence))
@@ -135,43 +136,6 @@ class Scheduler:
                 retry_after_s=1,
                 hint="Try again later, or serve with a larger --max-queue.",
             )
-
-    def _check_allowed(self, params: SamplingParams) -> None:
-        stops = self.config.eos_token_ids.union(params.stop_token_ids)
-        if (
-            params.min_tokens
-            and params.allowed_token_ids
-            and stops.issuperset(params.allowed_token_ids)
-        ):
-            raise InvalidRequestError(
-                "min_tokens forbids every token that allowed_token_ids allows.",
-                param="allowed_token_ids",
-            )
-
-    def _max_tokens(self, request: Request) -> int:
-        num_prompt, limit = len(request.prompt_token_ids), self.config.max_model_len
-        if num_prompt == 0:
-            raise InvalidRequestError("The prompt is empty.", param="prompt")
-        room = limit - num_prompt
-        wanted = request.params.max_tokens
-        if room < 0 or (room == 0 and wanted != 0):
-            raise ContextLengthError(
-                f"This model's maximum context length is {limit} tokens, answer included; "
-                f"the prompt is too long: it has {num_prompt}.",
-                param="prompt",
-                hint="Shorten the prompt, or raise --max-model-len if the model allows it.",
-            )
-        if wanted is not None and wanted > room:
-            raise ContextLengthError(
-                f"This model's maximum context length is {limit} tokens; the prompt's {num_prompt} "
-                f"and max_tokens={wanted} exceed it.",
-                param="max_tokens",
-                hint=f"Ask for at most {room} tokens, or leave max_tokens out.",
-            )
-        max_tokens = room if wanted is None else wanted
-        if request.resumed_token_ids and len(request.resumed_token_ids) >= max_tokens:
-            raise InvalidRequestError("The resumed answer is as long as max_tokens already.")
-        return max_tokens
 
     def _rope_length(self, sequence: Sequence) -> int:
         return self.config.rope_length(sequence.num_prompt, len(sequence.token_ids))
@@ -238,7 +202,7 @@ class Scheduler:
             return False
         if not self._make_room(sequence, sequence.num_computed + count, step):
             return False
-        step.add(self._row(sequence, count))
+        self._give_row(sequence, count, step)
         return True
 
     def _make_room(self, sequence: Sequence, end: int, step: _Step) -> bool:
@@ -323,47 +287,28 @@ class Scheduler:
         count = min(sequence.num_pending, step.budget)
         reserved = self.kv.reserve(sequence, num_hit + count)
         assert reserved, "admission promised these blocks"
-        step.add(self._row(sequence, count))
+        self._give_row(sequence, count, step)
         self._share(sequence, step)
 
     def _isolate(self, step: _Step) -> None:
         """After a failed step: one suspect alone, until the one at fault is found."""
         suspects = [self._sequences[request_id] for request_id in self._suspects]
-        sequence = min(suspects, key=_arrival)
+        sequence = min(suspects, key=attrgetter("arrival"))
         if sequence.id in self._running:
             self._continue(sequence, step)
             return
         while not self._open(sequence):
-            self._preempt(max(self._running.values(), key=_arrival))
+            self._preempt(max(self._running.values(), key=attrgetter("arrival")))
         self._admit(sequence, step)
 
-    def _row(self, sequence: Sequence, count: int) -> BatchRow:
-        start, end = sequence.num_computed, sequence.num_computed + count
-        request = sequence.request
-        self._charge(sequence, end)
-        targets: list[int] = []
-        if sequence.wants_prompt_logprobs:
-            targets = sequence.token_ids[start + 1 : min(end + 1, sequence.num_prompt)]
-        return BatchRow(
-            request_id=request.id,
-            token_ids=sequence.token_ids[start:end],
-            start=start,
-            block_tables=self.kv.tables(sequence),
-            num_logits=int(end == len(sequence.token_ids) and sequence.max_tokens > 0),
-            params=request.params,
-            seed=request.seed,
-            num_prompt_tokens=sequence.num_prompt,
-            all_token_ids=sequence.token_ids,
-            prompt_targets=targets,
-            allow_stop=sequence.num_answer >= request.params.min_tokens,
-            rope_length=sequence.variant.rope_length,
-        )
-
-    def _charge(self, sequence: Sequence, end: int) -> None:
-        """Once for each token: what is computed again, or taken from the cache, costs nothing."""
+    def _give_row(self, sequence: Sequence, count: int, step: _Step) -> None:
+        """Charged once for each token: what is computed again, or taken from the cache, costs
+        nothing."""
+        row = sequence.row(count, self.kv.tables(sequence))
+        step.add(row)
         first = max(sequence.num_charged, sequence.num_computed)
-        self._queue.charge(sequence.tenant, READ_COST * max(0, end - first))
-        sequence.num_charged = max(sequence.num_charged, end)
+        self._queue.charge(sequence.tenant, READ_COST * max(0, row.end - first))
+        sequence.num_charged = max(sequence.num_charged, row.end)
 
     # -- after the step ---------------------------------------------------------------------
 
@@ -390,34 +335,13 @@ class Scheduler:
         return outputs
 
     def _advance(self, sequence: Sequence, result: RowResult) -> RequestOutput:
-        output = RequestOutput(sequence.id, [], num_cached_tokens=sequence.num_cached)
-        if sequence.wants_prompt_logprobs:
-            output.prompt_logprobs = sequence.prompt_logprobs
-            sequence.wants_prompt_logprobs = False
-        for token_id in result.token_ids:
-            sequence.token_ids.append(token_id)
-            output.token_ids.append(token_id)
-            if self._stops(sequence, token_id):
-                output.finish_reason, output.stop_token_id = "stop", token_id
-                break
-            if sequence.num_answer >= sequence.max_tokens:
-                break
+        output = sequence.take(result, self.config.eos_token_ids)
         num_new = len(output.token_ids)
-        output.logprobs = result.logprobs[:num_new] or None
         self.counters.generated_tokens += num_new
         self._queue.charge(sequence.tenant, WRITE_COST * num_new)
-        if output.finish_reason is None and sequence.num_answer >= sequence.max_tokens:
-            output.finish_reason = "length"
         if output.finish_reason:
             self._remove(sequence)
         return output
-
-    def _stops(self, sequence: Sequence, token_id: int) -> bool:
-        params = sequence.request.params
-        if sequence.num_answer <= params.min_tokens:
-            return False
-        is_eos = token_id in self.config.eos_token_ids and not params.ignore_eos
-        return is_eos or token_id in params.stop_token_ids
 
     def _start_over(self, sequence: Sequence) -> None:
         """The fault may lie in blocks that another computed: try again without them."""
@@ -464,7 +388,3 @@ class _Step:
         row = self.rows.pop(request_id, None)
         if row is not None:
             self.budget += len(row.token_ids)
-
-
-def _arrival(sequence: Sequence) -> int:
-    return sequence.arrival

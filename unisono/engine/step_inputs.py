@@ -109,7 +109,8 @@ class _DeviceTables:
     def pack(self, rows: Sequence[BatchRow], parcel: Parcel) -> int:
         """Add what ``refill`` needs to the parcel; where it begins."""
         seated = self._seats.seat(rows)
-        self._grow(len(self._seats), max(len(t) for row in rows for t in row.block_tables))
+        widths = [len(table) for row in rows for table in row.block_tables]
+        self._grow(len(self._seats), max(widths, default=0))
         _, num_groups, width = self._by_seat.shape
         first = parcel.add([row.end for row in rows])
         parcel.add([row.seat for row in seated])

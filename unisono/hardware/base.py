@@ -18,11 +18,9 @@ from typing import Any, ClassVar
 import torch
 
 from unisono.core.errors import DeviceNotFoundError
-from unisono.hardware import runtime
-from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
 from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.runtime import MemoryInfo, MemoryUse
+from unisono.hardware.runtime import MemoryUse, Runtime
 
 __all__ = ["DeviceReport", "Hardware", "HostHardware", "import_plugin"]
 
@@ -36,19 +34,14 @@ class DeviceReport:
     total_memory: int
     free_memory: int
 
-    @classmethod
-    def of(cls, index: int, description: str, memory: MemoryInfo) -> DeviceReport:
-        return cls(index, description, memory.total, memory.free)
 
-
-class Hardware:
+class Hardware(Runtime):
     """One device, open for use. Subclasses set ``facts`` and, where they have ops, ``ops_class``.
 
     Raises:
         DeviceNotFoundError: (constructor) not on this machine; the message says why.
     """
 
-    facts: ClassVar[Facts]
     ops_class: ClassVar[type[PortableOps]] = PortableOps
     variant_variable: ClassVar[str | None] = None
     """The environment variable that chooses one of ``variants``."""
@@ -102,29 +95,12 @@ class Hardware:
         return None if cls.count() > 0 else f"torch counts 0 {cls.facts.device_type} devices"
 
     @classmethod
-    def device_module(cls) -> Any:
-        """The module that answers for the device where ``torch.accelerator`` does not:
-        ``torch.<device_type>`` unless overridden, with any object that has some of those
-        functions. None: there is none. Asked once ``import_module`` is imported."""
-        return runtime.device_module(cls.facts.device_type)
-
-    @classmethod
-    def count(cls) -> int:
-        """Number of devices of this kind."""
-        return runtime.device_count(cls.facts.device_type, cls.device_module())
-
-    @classmethod
-    def describe(cls, index: int) -> str:
-        """The device's own name."""
-        device = torch.device(cls.facts.device_type, index)
-        return runtime.device_name(device, cls.facts.name, cls.device_module())
-
-    @classmethod
     def survey(cls) -> tuple[DeviceReport, ...]:
         """All devices of this kind, for people who look."""
+        memory = [cls(index).memory() for index in range(cls.count())]
         return tuple(
-            DeviceReport.of(index, cls.describe(index), cls(index).memory())
-            for index in range(cls.count())
+            DeviceReport(index, cls.describe(index), found.total, found.free)
+            for index, found in enumerate(memory)
         )
 
     @classmethod
@@ -138,48 +114,7 @@ class Hardware:
         instruction set; ``variant_variable`` set to one chooses it. `unisono check` runs each."""
         return ()
 
-    # -- runtime ----------------------------------------------------------------------------
-
-    def memory(self) -> MemoryInfo:
-        """Free and total memory now."""
-        return runtime.memory_info(self.device, self.device_module())
-
-    def memory_use(self) -> MemoryUse:
-        """Bytes that torch has taken of it in this process, and the most so far."""
-        return runtime.memory_use(self.device, self.device_module())
-
-    def reset_peak_memory(self) -> None:
-        """Let ``memory_use().peak_allocated`` start again."""
-        runtime.reset_peak_memory(self.device, self.device_module())
-
-    def release_cached(self) -> None:
-        """Give back memory that torch keeps for later."""
-        runtime.release_cached(self.device, self.device_module())
-
-    def synchronize(self) -> None:
-        """Wait until all work handed to the device is done."""
-        runtime.synchronize(self.device, self.device_module())
-
-    def activate(self) -> AbstractContextManager[None]:
-        """Make this the current device of the thread."""
-        return runtime.activate(self.device, self.device_module())
-
-    def new_stream(self) -> Any:
-        """A queue beside the default one; None where there are none."""
-        return runtime.new_stream(self.device, self.device_module())
-
-    def on_stream(self, stream: Any) -> AbstractContextManager[Any]:
-        """Work started inside goes to ``stream``."""
-        return runtime.on_stream(self.device, stream, self.device_module())
-
-    def new_event(self, *, timing: bool = False) -> Any:
-        """A mark in a stream (``record``, ``synchronize``, ``elapsed_time`` in ms) or None."""
-        return runtime.new_event(self.device, self.device_module(), timing=timing)
-
-    def seed(self, number: int) -> None:
-        """Start the default generator from ``number``. The engine does not draw from it:
-        sampling counts (``core.random``)."""
-        runtime.seed(self.device, number, self.device_module())
+    # -- in the life of an engine -----------------------------------------------------------
 
     def use_threads(self, count: int) -> None:
         """Let ``count`` threads of the host compute; torch has one pool for the whole process."""

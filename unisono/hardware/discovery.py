@@ -146,13 +146,22 @@ def _load(entry: EntryPoint) -> type[Hardware] | str:
             raise TypeError(f"{found!r} is no Hardware class with facts")
     except Exception as error:
         return f"its plugin cannot be loaded ({type(error).__name__}: {error})"
-    return _why_outdated(entry, found.facts.op_table) or found
+    return _why_unfit(entry, found) or found
 
 
-def _why_outdated(entry: EntryPoint, op_table: int | None) -> str | None:
-    if op_table in (None, OP_TABLE_VERSION):
+def _why_unfit(entry: EntryPoint, cls: type[Hardware]) -> str | None:
+    """Reason why a package's own ops cannot be called: they are written for another op table, or
+    nobody knows for which."""
+    op_table = cls.facts.op_table
+    is_portable = cls.ops_class.__module__.startswith("unisono.")
+    if op_table == OP_TABLE_VERSION or (op_table is None and is_portable):
         return None
     name = entry.dist.name if entry.dist is not None else entry.value
+    if op_table is None:
+        return (
+            f"{name} has ops of its own and does not say for which op table, this unisono has"
+            f" {OP_TABLE_VERSION}: install a release that states op_table, or set {IGNORE}={name}"
+        )
     return (
         f"{name} is for op table {op_table}, this unisono has {OP_TABLE_VERSION}:"
         f" install both of one release, or set {IGNORE}={name}"

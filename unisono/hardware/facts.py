@@ -34,7 +34,6 @@ class Facts:
     """The backend for ``torch.distributed``; None goes through host memory."""
     visible_devices_variable: str | None = None
     """Environment variable that hides devices from a process."""
-    ray_resource: str | None = None
     tool: str | None = None
     """The vendor's command that lists devices: where it is installed, a driver should be."""
     device_nodes: str | None = None
@@ -48,7 +47,7 @@ class Facts:
     """Lower is asked first; out-of-tree devices come before those that they may imitate."""
     op_table: int | None = None
     """``OP_TABLE_VERSION`` that a package's own ops were written for: a unisono with another one
-    refuses the package. None: it has no ops of its own, or does not say."""
+    refuses the package. None: it has no ops of its own; one that has is refused too."""
     rests_on: tuple[str, ...] = ()
     """Public sources of what this file claims."""
 

@@ -21,9 +21,13 @@ from unisono.models.config import ModelConfig
 from unisono.models.cut import Cut
 from unisono.models.decoder import Decoder
 from unisono.models.dividing import divided, num_kv_pieces
-from unisono.models.layers.linear import Head
-from unisono.models.layers.norm import ProjectionNorm
-from unisono.models.layers.split import split_of, stacked_in, terms_of
+from unisono.models.layers.split import (
+    averaging,
+    of_vocabulary,
+    split_of,
+    stacked_in,
+    terms_of,
+)
 
 __all__ = ["Division", "Shard"]
 
@@ -60,9 +64,8 @@ class Division:
     def narrow(self, model: Decoder) -> None:
         """Make a model of ``config``, still without weights, this rank's."""
         start = self.rank * self.vocab_width
-        for module in model.modules():
-            if isinstance(module, Head):
-                module.narrow(min(self.vocab_width, self.vocab_size - start))
+        for layer in of_vocabulary(model):
+            layer.narrow(min(self.vocab_width, self.vocab_size - start))
 
     def cut(self, module: nn.Module, name: str, shape: tuple[int, ...]) -> Cut | None:
         """This rank's part of a checkpoint tensor; None where it takes all.
@@ -101,8 +104,7 @@ class Division:
 
         for term in terms_of(model):
             term.register_forward_hook(add_up)
-        for module in model.modules():
-            if isinstance(module, Head):
-                module.register_forward_hook(put_together)
-            if isinstance(module, ProjectionNorm):
-                module.mean_of_ranks = mean
+        for layer in of_vocabulary(model):
+            layer.register_forward_hook(put_together)
+        for layer in averaging(model):
+            layer.mean_of_ranks = mean

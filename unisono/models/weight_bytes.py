@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.coded_weight import CodedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 from unisono.models.decoder import Decoder
@@ -31,10 +32,18 @@ def held_bytes(model: Decoder) -> int:
 
 
 def table_bytes(model: Decoder) -> int:
-    """Bytes of the embeddings, but for one that is the head too."""
-    tables = tables_of(model)
-    tables = tables[1:] if model.config.tie_embeddings else tables
-    return sum(_num_bytes(table.weight) for table in tables)
+    """Bytes of the embeddings, but for those that are the head's too."""
+    tables, head = [table.weight for table in tables_of(model)], model.lm_head.weight
+    shared = any(_is_one_memory(table, head) for table in tables)
+    return sum(map(_num_bytes, tables)) - (_num_bytes(head) if shared else 0)
+
+
+def _is_one_memory(table: Any, head: Any) -> bool:
+    """True where the head is the table, or some of its rows, and no copy in another form."""
+    own, others = (w.data if isinstance(w, BlockWeight) else w for w in (table, head))
+    if not isinstance(own, torch.Tensor) or not isinstance(others, torch.Tensor):
+        return False
+    return own.untyped_storage().data_ptr() == others.untyped_storage().data_ptr()
 
 
 def are_looked_up(model: Decoder) -> bool:

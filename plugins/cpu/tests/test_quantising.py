@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
-from unisono.hardware.weights.quantized import quantize
+from unisono.hardware import quantize
 
 FORMATS = [
     ("int8", None),

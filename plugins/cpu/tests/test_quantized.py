@@ -9,7 +9,7 @@ import torch
 from unisono_cpu.hardware import NativeCpuOps
 
 from unisono.core import WeightFormat
-from unisono.hardware.weights.quantized import quantize
+from unisono.hardware import quantize
 from unisono.models import RawConfig
 from unisono.models.layers import MLP
 

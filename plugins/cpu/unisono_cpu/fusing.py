@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.hardware import QuantizedKV
-from unisono.hardware.devices.cpu import CpuOps
-from unisono.hardware.ops.standard import (
+from unisono.hardware import (
+    CpuOps,
+    QuantizedKV,
     Rotation,
     StandardDecoder,
     StandardEmbedding,

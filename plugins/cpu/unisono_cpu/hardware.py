@@ -16,15 +16,25 @@ from torch import Tensor
 import unisono_cpu as native
 from unisono.core import WeightFormat
 from unisono.core.errors import CheckpointError
-from unisono.hardware import AttentionStep, Finding, LayerKV, PackedForm, QuantizedKV
-from unisono.hardware.devices.cpu import CpuHardware, CpuOps
-from unisono.hardware.ops.experts import Expert
-from unisono.hardware.ops.standard import Standard, StandardDecoder, StandardMLP
-from unisono.hardware.weights.block_weight import BlockWeight, as_levels
-from unisono.hardware.weights.held_weight import HeldWeight
-from unisono.hardware.weights.level_weight import LevelWeight
-from unisono.hardware.weights.reordered_weight import ReorderedWeight
-from unisono.hardware.weights.stacked_weight import StackedWeight
+from unisono.hardware import (
+    AttentionStep,
+    BlockWeight,
+    CpuHardware,
+    CpuOps,
+    Expert,
+    Finding,
+    HeldWeight,
+    LayerKV,
+    LevelWeight,
+    PackedForm,
+    QuantizedKV,
+    ReorderedWeight,
+    StackedWeight,
+    Standard,
+    StandardDecoder,
+    StandardMLP,
+    as_levels,
+)
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
 from unisono_cpu.library import ISA_VARIABLE
 from unisono_cpu.weights import PackedWeight

@@ -11,7 +11,7 @@ import torch
 from torch.utils import backend_registration
 
 from unisono.core.errors import ConfigError, HardwareError
-from unisono.hardware.ranks.bridge import register_bridge
+from unisono.hardware import register_bridge
 from unisono_virtual import building, faults
 from unisono_virtual.chips import imitate
 from unisono_virtual.device_module import make_module

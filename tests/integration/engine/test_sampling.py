@@ -15,6 +15,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 from tests import checkpoints
 from tests.engines import GREEDY, answers, engine, request, run
 from tests.near_ties import check_scores, is_likeliest
+from tests.pool_invariants import check_pool
 from unisono.core import BatchRow, SamplingParams, derive_seed
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
 from unisono.engine import Engine
@@ -419,7 +420,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def is_free(engine: Engine) -> bool:
-    engine.scheduler.kv.pool.check()
+    check_pool(engine.scheduler.kv.pool)
     return engine.stats().num_free_blocks == engine.info.num_blocks - 1
 
 

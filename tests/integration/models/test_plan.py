@@ -119,8 +119,8 @@ def test_a_gguf_file_builds_one_model(tmp_path: Path, builds: list[type[Decoder]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bytes_are_held_as_planned(untied: Path, name: str) -> None:
-    loaded, plan = load(untied, **CASES[name])
+def test_bytes_are_held_as_planned(folder: Path, name: str) -> None:
+    loaded, plan = load(folder, **CASES[name])
     assert plan.num_bytes == pytest.approx(loaded.weight_bytes, rel=1e-3)
 
 

@@ -200,7 +200,12 @@ def other_config(folder: Path) -> None:
     path.write_text(path.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
 
 
-@pytest.mark.parametrize("change", [other_weights, other_time, other_config])
+def other_quantization(folder: Path) -> None:
+    stated = {"quantization": {"quant_algo": "FP8"}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(stated))
+
+
+@pytest.mark.parametrize("change", [other_weights, other_time, other_config, other_quantization])
 def test_a_changed_checkpoint_is_quantised_anew(
     untied: Path, cache: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:

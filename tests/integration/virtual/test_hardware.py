@@ -54,12 +54,15 @@ except HardwareError as error:
 
 STAND_IN = """
 import json, torch, unisono_virtual
-from unisono.hardware import runtime
+from unisono.hardware.devices.npu import NpuHardware
+from unisono.hardware.runtime import Runtime
 from unisono_virtual.hardware import VirtualHardware
 unisono_virtual.install("npu", lacking=(
     "get_memory_info", "accelerator.memory_allocated", "Event"
 ))
 device = torch.device("npu:1")
+class StandIn(Runtime):
+    facts, index = NpuHardware.facts, 1
 x = torch.ones(3, device=device)
 answers = {}
 for name, holder in (("accelerator", torch.accelerator), ("npu", torch.npu)):
@@ -71,7 +74,7 @@ for name, holder in (("accelerator", torch.accelerator), ("npu", torch.npu)):
             answers[f"{name}.{asked}"] = type(error).__name__ + ": " + str(error).splitlines()[0]
 print(json.dumps({
     "x": str(x.device), "is": x.is_npu, "lacks": hasattr(torch.npu, "Event"), "answers": answers,
-    "total": runtime.memory_info(device).total > 0,
+    "total": StandIn().memory().total > 0,
     "why": VirtualHardware.missing(),
 }))
 """

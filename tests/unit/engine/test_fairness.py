@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.pool_invariants import check_pool
 from unisono.core import (
     Batch,
     CacheGroup,
@@ -79,7 +80,7 @@ class Engine:
             self._num_computed[row.request_id] = max(row.end, self._num_computed[row.request_id])
         results = [RowResult([1] * row.num_logits) for row in batch.rows]
         self.take(self.scheduler.complete(batch, results))
-        self.scheduler.kv.pool.check()
+        check_pool(self.scheduler.kv.pool)
 
     def take(self, outputs: list[RequestOutput]) -> None:
         for output in outputs:
@@ -188,7 +189,7 @@ def test_who_fills_the_pool_pushes_out_its_own_content() -> None:
         (block,) = pool.allocate(1, owner="loud")
         pool.publish(block, b"new%d" % block)
         pool.release(block)
-        pool.check()
+        check_pool(pool)
     assert pool.find(b"quiet1") == 1
     assert pool.find(b"quiet2") == 2
 

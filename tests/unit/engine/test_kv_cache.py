@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.pool_invariants import check_pool
 from unisono.core import CacheGroup, Request, SamplingParams
 from unisono.engine.block_pool import NULL_BLOCK
 from unisono.engine.kv_cache import FullPolicy, KVCache, WindowPolicy, peak_blocks
@@ -30,7 +31,7 @@ def sequence(
         tenant=tenant,
         cache_salt=salt,
     )
-    return Sequence(request, arrival=0, arrival_s=0.0, max_tokens=10)
+    return Sequence(request=request, arrival=0, arrival_s=0.0, max_tokens=10)
 
 
 def cache(*groups: CacheGroup, num_blocks: int = 20, prefix_cache: bool = True) -> KVCache:
@@ -126,7 +127,7 @@ def test_retracted_blocks_are_not_found() -> None:
     kv.retract(failed)
     kv.close(failed)
     assert kv.open(sequence(1, 2, 3, 4, 5)) == 0
-    kv.pool.check()
+    check_pool(kv.pool)
 
 
 def test_the_end_of_a_closed_sequence_goes_before_its_beginning() -> None:
@@ -168,7 +169,7 @@ def test_closing_gives_every_block_back() -> None:
     kv.close(first)
     kv.close(second)
     assert kv.pool.num_free == 19
-    kv.pool.check()
+    check_pool(kv.pool)
 
 
 # -- windows ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.pool_invariants import check_pool
 from unisono.core import (
     Batch,
     CacheGroup,
@@ -120,7 +121,7 @@ class Engine:
 
     def is_empty(self) -> bool:
         pool = self.scheduler.kv.pool
-        pool.check()
+        check_pool(pool)
         return not self.scheduler.has_work and pool.num_free == pool.num_blocks - 1
 
 

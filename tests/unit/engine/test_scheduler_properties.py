@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.pool_invariants import check_pool
 from unisono.core import (
     Batch,
     BatchRow,
@@ -306,7 +307,7 @@ class Engine(RuleBasedStateMachine):
         self.scheduler.abort(request_id)
         del self.flights[request_id]
         self.suspects.pop(request_id, None)
-        self.scheduler.kv.pool.check()
+        check_pool(self.scheduler.kv.pool)
 
     @rule(count=st.integers(1, 9))
     def run(self, count: int) -> None:
@@ -340,7 +341,7 @@ class Engine(RuleBasedStateMachine):
 
     def step(self, *, device_fails: bool = False, failing_row: int | None = None) -> None:
         batch = self.scheduler.schedule()
-        self.scheduler.kv.pool.check()
+        check_pool(self.scheduler.kv.pool)
         self.check_batch(batch)
         broken = device_fails or any(self.breaks(row) for row in batch.rows)
         paths = {
@@ -356,7 +357,7 @@ class Engine(RuleBasedStateMachine):
             for row in batch.rows:
                 self.memory.read(row, paths[row.request_id])
             self.complete_step(batch, failing_row)
-        self.scheduler.kv.pool.check()
+        check_pool(self.scheduler.kv.pool)
         assert self.scheduler.num_running + self.scheduler.num_waiting == len(self.flights)
 
     def breaks(self, row: BatchRow) -> bool:

@@ -85,3 +85,7 @@ def test_rotated_lengths_come_where_there_are_any() -> None:
     assert found.rope_lengths is not None
     assert found.rope_lengths.tolist() == [64] * len(row.token_ids)
     assert found.held is None
+
+
+def test_a_step_without_rows() -> None:
+    Device().check([])

@@ -11,21 +11,19 @@ import pytest
 import torch
 
 from unisono.core.errors import HardwareError
-from unisono.hardware import runtime
 from unisono.hardware.facts import Facts
+from unisono.hardware.runtime import MemoryInfo, MemoryUse, Runtime
 
 
-class Device(SimpleNamespace):
-    """Stands where ``torch.device`` does; torch makes none of a type it does not know."""
+class OddRuntime(Runtime):
+    """Of a device whose type torch does not know, so that it makes no ``torch.device`` for it."""
 
-    type = "oddchip"
+    facts = Facts(name="unnamed", device_type="oddchip")
+    device: Any = "oddchip:1"
     index = 1
 
-    def __str__(self) -> str:
-        return "oddchip:1"
 
-
-DEVICE: Any = Device()
+ODD = OddRuntime()
 
 
 @pytest.fixture
@@ -38,9 +36,9 @@ def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_the_newest_name_is_asked_first(module: SimpleNamespace) -> None:
     module.mem_get_info = lambda index: (1, 2)
-    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(1, 2)
+    assert ODD.memory() == MemoryInfo(1, 2)
     module.get_memory_info = lambda index: (index, 10)
-    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(1, 10)
+    assert ODD.memory() == MemoryInfo(1, 10)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, AssertionError, TypeError])
@@ -52,48 +50,46 @@ def test_a_name_without_the_thing_is_passed_over(
 
     module.get_memory_info = fails
     module.mem_get_info = lambda index: (3, 4)
-    assert runtime.memory_info(DEVICE).total == 4
+    assert ODD.memory().total == 4
 
 
 def test_memory_from_the_whole_less_what_torch_took(module: SimpleNamespace) -> None:
     module.get_device_properties = lambda index: SimpleNamespace(total_memory=100, name="Odd 9")
     with pytest.raises(HardwareError, match="oddchip:1 does not say how much memory"):
-        runtime.memory_info(DEVICE)
+        ODD.memory()
     module.memory_allocated = lambda index: 30
-    assert runtime.memory_info(DEVICE) == runtime.MemoryInfo(70, 100)
-    assert runtime.device_name(DEVICE, "unnamed") == "Odd 9"
+    assert ODD.memory() == MemoryInfo(70, 100)
+    assert ODD.describe(1) == "Odd 9"
 
 
 @pytest.mark.parametrize("answer", [(0, 0), (5, 4), (-1, 4)])
 def test_an_answer_that_cannot_be_true(module: SimpleNamespace, answer: tuple[int, int]) -> None:
     module.mem_get_info = lambda index: answer
     with pytest.raises(HardwareError, match="reports"):
-        runtime.memory_info(DEVICE)
+        ODD.memory()
 
 
 def test_what_is_not_counted_is_none(module: SimpleNamespace) -> None:
-    assert runtime.memory_use(DEVICE) == runtime.MemoryUse(None, None, None)
+    assert ODD.memory_use() == MemoryUse(None, None, None)
     module.memory_allocated = lambda index: 7
-    assert runtime.memory_use(DEVICE) == runtime.MemoryUse(7, None, None)
-    assert runtime.device_name(DEVICE, "unnamed") == "unnamed"
-    assert runtime.capability(DEVICE) == {}
-    assert runtime.rng_state(DEVICE) is None
+    assert ODD.memory_use() == MemoryUse(7, None, None)
+    assert ODD.describe(1) == "unnamed"
 
 
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize(
-    "call", [runtime.synchronize, lambda device: runtime.seed(device, 1), runtime.release_cached]
+    "call", [ODD.synchronize, lambda: ODD.seed(1), ODD.release_cached, OddRuntime.count]
 )
 def test_what_cannot_be_done_without_is_an_error(call: Any) -> None:
     with pytest.raises(HardwareError, match=r"torch offers no .* for oddchip"):
-        call(DEVICE)
+        call()
 
 
 def test_a_module_without_a_context_for_the_current_device(module: SimpleNamespace) -> None:
     current = [0]
     module.current_device = lambda: current[0]
     module.set_device = lambda index: current.__setitem__(0, index)
-    with runtime.activate(DEVICE):
+    with ODD.activate():
         assert current == [1]
     assert current == [0]
 
@@ -117,11 +113,11 @@ def test_what_can_be_made_and_not_used_is_not_there(
     module.device = lambda index: contextlib.nullcontext()
     monkeypatch.setattr(torch, "Event", Unusable)
     monkeypatch.setattr(torch, "Stream", Unusable)
-    assert runtime.new_event(DEVICE) is None
-    assert runtime.new_stream(DEVICE) is None
+    assert ODD.new_event() is None
+    assert ODD.new_stream() is None
     module.Event = module.Stream = lambda *_, **__: MagicMock(name="usable")
-    assert runtime.new_event(DEVICE) is not None
-    assert runtime.new_stream(DEVICE) is not None
+    assert ODD.new_event() is not None
+    assert ODD.new_stream() is not None
 
 
 def test_facts_name_only_known_features() -> None:

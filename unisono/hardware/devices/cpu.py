@@ -20,13 +20,10 @@ from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.base import HostHardware
-from unisono.hardware.devices.cpu_attention import RowPlan, attend, attention_bytes, plan_row
+from unisono.hardware.devices.cpu_attention import TiledAttentionOps
 from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
-from unisono.hardware.ops import nucleus
-from unisono.hardware.ops.attention import AttentionSize, AttentionStep
-from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.ops.quantized_kv import LayerKV
+from unisono.hardware.ops.nucleus import NucleusOps
 from unisono.hardware.runtime import MemoryInfo
 from unisono.hardware.threads import choose_threads
 
@@ -47,7 +44,7 @@ class PackedWeight:
         return self.data.nbytes if self.data.layout == torch.strided else 2 * math.prod(self.shape)
 
 
-class CpuOps(PortableOps):
+class CpuOps(TiledAttentionOps, NucleusOps):
     """Plain torch, arranged for a CPU."""
 
     stacks_experts = False
@@ -76,47 +73,6 @@ class CpuOps(PortableOps):
         torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
         return out.to(x.dtype)
 
-    def argmax(self, logits: Tensor) -> Tensor:
-        return nucleus.argmax(logits)
-
-    def draw(
-        self,
-        logits: Tensor,
-        uniforms: Tensor,
-        *,
-        top_k: list[int],
-        top_p: list[float],
-        min_p: list[float],
-    ) -> Tensor:
-        return nucleus.draw(self, logits, uniforms, top_k, top_p, min_p)
-
-    def plan_attention(
-        self, step: AttentionStep, kv: LayerKV, *, into: Any = None
-    ) -> list[RowPlan]:
-        return [plan_row(step, row, kv) for row in range(len(step.query_lens))]
-
-    def attention(
-        self,
-        query: Tensor,
-        kv: LayerKV,
-        step: AttentionStep,
-        *,
-        scale: float,
-        softcap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        if not step.query_lens:
-            return torch.empty_like(query)
-        queries = torch.split(query, step.query_lens)
-        outputs = [
-            attend(q, kv, row, scale=scale, window=step.window, softcap=softcap, sinks=sinks)
-            for q, row in zip(queries, step.plan, strict=True)
-        ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-    def attention_bytes(self, size: AttentionSize) -> int:
-        return attention_bytes(size)
-
 
 def _can_pack() -> bool:
     return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -132,7 +88,6 @@ class CpuHardware(HostHardware):
         dtypes=("bfloat16", "float32", "float16"),
         kv_block_size=32,
         distributed_backend="gloo",
-        ray_resource="CPU",
         features=frozenset({"fp8"}),
         detection_order=1000,
     )

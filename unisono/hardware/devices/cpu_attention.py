@@ -9,15 +9,17 @@ float32 at once than a tile.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.hardware.ops.attention import AttentionSize, AttentionStep, visible
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV
 
-__all__ = ["RowPlan", "attend", "attention_bytes", "plan_row"]
+__all__ = ["TiledAttentionOps"]
 
 _QUERIES, _KEYS = 128, 2048
 """In a tile."""
@@ -37,7 +39,43 @@ class RowPlan:
     """Tokens at the start of the first block that are out of sight."""
 
 
-def plan_row(step: AttentionStep, row: int, kv: LayerKV) -> RowPlan:
+class TiledAttentionOps(PortableOps):
+    """The op table with attention a row at a time."""
+
+    def plan_attention(
+        self, step: AttentionStep, kv: LayerKV, *, into: Any = None
+    ) -> list[RowPlan]:
+        return [_plan_row(step, row, kv) for row in range(len(step.query_lens))]
+
+    def attention(
+        self,
+        query: Tensor,
+        kv: LayerKV,
+        step: AttentionStep,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        if not step.query_lens:
+            return torch.empty_like(query)
+        queries = torch.split(query, step.query_lens)
+        outputs = [
+            _attend(q, kv, row, scale=scale, window=step.window, softcap=softcap, sinks=sinks)
+            for q, row in zip(queries, step.plan, strict=True)
+        ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def attention_bytes(self, size: AttentionSize) -> int:
+        queries, keys = min(_QUERIES, size.num_queries), min(_KEYS, size.num_seen)
+        head, cached = size.num_heads * size.head_dim, 2 * size.num_kv_heads * size.head_dim
+        masks = queries * (queries if size.window is None else size.num_seen)
+        scores = size.num_score_copies * queries * size.num_heads * keys + masks
+        tiles = 5 * size.num_queries * head + scores + 3 * queries * head + 4 * cached * keys
+        return 4 * max(tiles, cached * size.num_seen)
+
+
+def _plan_row(step: AttentionStep, row: int, kv: LayerKV) -> RowPlan:
     """Plans one row: the blocks of the keys that its first query, and so any of them, can see."""
     num_queries, context, size = step.query_lens[row], step.context_lens[row], step.block_size
     unseen = 0 if step.window is None else max(0, context - num_queries - step.window + 1)
@@ -53,17 +91,7 @@ def plan_row(step: AttentionStep, row: int, kv: LayerKV) -> RowPlan:
     )
 
 
-def attention_bytes(size: AttentionSize) -> int:
-    """The most that ``attend`` takes at once, beside query and result."""
-    queries, keys = min(_QUERIES, size.num_queries), min(_KEYS, size.num_seen)
-    head, cached = size.num_heads * size.head_dim, 2 * size.num_kv_heads * size.head_dim
-    masks = queries * (queries if size.window is None else size.num_seen)
-    scores = size.num_score_copies * queries * size.num_heads * keys + masks
-    tiles = 5 * size.num_queries * head + scores + 3 * queries * head + 4 * cached * keys
-    return 4 * max(tiles, cached * size.num_seen)
-
-
-def attend(
+def _attend(
     query: Tensor,
     kv: LayerKV,
     row: RowPlan,

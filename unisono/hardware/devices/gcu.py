@@ -1,7 +1,5 @@
 """Enflame cards (S60) through torch_gcu."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -19,9 +17,7 @@ class GcuHardware(Hardware):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="eccl",
         visible_devices_variable="TOPS_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="efsmi",
-        features=frozenset(),
         detection_order=10,
         rests_on=(
             "FlagGems vendor descriptors",

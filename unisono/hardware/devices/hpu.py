@@ -1,7 +1,5 @@
 """Intel Gaudi through the habana build of torch."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -19,9 +17,7 @@ class HpuHardware(Hardware):
         dtypes=("bfloat16", "float32"),
         distributed_backend="hccl",
         visible_devices_variable="HABANA_VISIBLE_MODULES",
-        ray_resource="HPU",
         tool="hl-smi",
-        features=frozenset(),
         detection_order=10,
         rests_on=(
             "accelerate state.py (device string and collectives)",

@@ -1,7 +1,5 @@
 """Hygon DCU cards (K100-AI, BW1000): a ROCm-like torch that answers to ``cuda``."""
 
-from __future__ import annotations
-
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
@@ -18,7 +16,6 @@ class HygonHardware(CudaCompatible):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="nccl",
         visible_devices_variable="HIP_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="hy-smi",
         detection_order=20,
         rests_on=(

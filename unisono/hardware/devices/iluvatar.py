@@ -1,7 +1,5 @@
 """Iluvatar cards (BI-V150): a vendor build of torch that answers to ``cuda``."""
 
-from __future__ import annotations
-
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
@@ -18,7 +16,6 @@ class IluvatarHardware(CudaCompatible):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="nccl",
         visible_devices_variable="CUDA_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="ixsmi",
         detection_order=20,
         rests_on=(

@@ -1,7 +1,5 @@
 """Kunlunxin cards (P800): a vendor build of torch that answers to ``cuda``."""
 
-from __future__ import annotations
-
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
@@ -18,7 +16,6 @@ class KunlunxinHardware(CudaCompatible):
         dtypes=("float16", "float32"),
         distributed_backend="nccl",
         visible_devices_variable="CUDA_VISIBLE_DEVICES",
-        ray_resource="GPU",
         tool="xpu-smi",
         detection_order=20,
         rests_on=(

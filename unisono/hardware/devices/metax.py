@@ -1,7 +1,5 @@
 """MetaX cards (C500, C550): a vendor build of torch that answers to ``cuda``."""
 
-from __future__ import annotations
-
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
@@ -18,7 +16,6 @@ class MetaxHardware(CudaCompatible):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="nccl",
         visible_devices_variable="CUDA_VISIBLE_DEVICES",
-        ray_resource="GPU",
         tool="mx-smi",
         detection_order=20,
         rests_on=(

@@ -1,7 +1,5 @@
 """Cambricon cards (MLU370, MLU590) through torch_mlu."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -19,9 +17,7 @@ class MluHardware(Hardware):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="cncl",
         visible_devices_variable="MLU_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="cnmon",
-        features=frozenset(),
         detection_order=10,
         rests_on=(
             "accelerate state.py (device string and collectives)",

@@ -1,7 +1,5 @@
 """Moore Threads cards (S4000, S5000) through torch_musa."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -19,9 +17,7 @@ class MusaHardware(Hardware):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="mccl",
         visible_devices_variable="MUSA_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="mthreads-gmi",
-        features=frozenset(),
         detection_order=10,
         rests_on=(
             "accelerate state.py (device string and collectives)",

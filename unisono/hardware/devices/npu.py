@@ -26,7 +26,6 @@ class NpuHardware(Hardware):
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="hccl",
         visible_devices_variable=_VISIBLE,
-        ray_resource="NPU",
         tool="npu-smi",
         features=frozenset({"pinned_memory", "async_copy"}),
         detection_order=10,

@@ -1,7 +1,5 @@
 """Sunrise cards; the plugin loads itself with torch."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -15,13 +13,9 @@ class PtpuHardware(Hardware):
         name="ptpu",
         device_type="ptpu",
         vendor="Sunrise",
-        import_module=None,
-        dtypes=("float32",),
         distributed_backend="pccl",
         visible_devices_variable="TANG_VISIBLE_DEVICES",
-        ray_resource=None,
         tool="pt-smi",
-        features=frozenset(),
         detection_order=10,
         rests_on=(
             "FlagGems vendor descriptors",

@@ -1,7 +1,5 @@
 """Tecorigin cards through torch_sdaa."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -16,12 +14,8 @@ class SdaaHardware(Hardware):
         device_type="sdaa",
         vendor="Tecorigin",
         import_module="torch_sdaa",
-        dtypes=("float32",),
         distributed_backend="tccl",
         visible_devices_variable="SDAA_VISIBLE_DEVICES",
-        ray_resource=None,
-        tool=None,
-        features=frozenset(),
         detection_order=10,
         rests_on=("accelerate state.py (device string and collectives)",),
     )

@@ -27,7 +27,6 @@ _BR2XX = Facts(
     dtypes=("bfloat16", "float32"),
     distributed_backend="bccl",
     visible_devices_variable="SUPA_VISIBLE_DEVICES",
-    ray_resource="GPU",
     tool="brsmi",
     device_nodes="/dev/biren/card_[0-9]*",
     detection_order=5,

@@ -1,7 +1,5 @@
 """Vastai cards through torch_vacc; its collectives are not documented, so they go by the host."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -16,12 +14,7 @@ class VaccHardware(Hardware):
         device_type="vacc",
         vendor="Vastai",
         import_module="torch_vacc",
-        dtypes=("float32",),
-        distributed_backend=None,
         visible_devices_variable="VACC_VISIBLE_DEVICES",
-        ray_resource=None,
-        tool=None,
-        features=frozenset(),
         detection_order=10,
         rests_on=("Xinference device_utils.py",),
     )

@@ -1,7 +1,5 @@
 """Intel GPUs through torch's own xpu build."""
 
-from __future__ import annotations
-
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
@@ -17,7 +15,6 @@ class XpuHardware(Hardware):
         vendor="Intel",
         dtypes=("bfloat16", "float16", "float32"),
         distributed_backend="xccl",
-        ray_resource="GPU",
         features=frozenset({"pinned_memory", "async_copy"}),
         detection_order=42,
         rests_on=(

@@ -82,16 +82,16 @@ class StackedExperts(Sequence[Expert]):
     def __getitem__(self, index: slice) -> Sequence[Expert]: ...
 
     def __getitem__(self, index: int | slice) -> Expert | Sequence[Expert]:
-        parts = (self.gate_up, self.down, self.gate_up_bias, self.down_bias)
-        own = [None if part is None else part[index] for part in parts]
-        return StackedExperts(*own) if isinstance(index, slice) else Expert(*own)  # type: ignore[arg-type]
+        own = self._each(lambda part: part[index])
+        return StackedExperts(*own) if isinstance(index, slice) else Expert(*own)
 
     def gathered(self, ids: Tensor) -> StackedExperts:
         """A copy of the experts ``ids`` [n]."""
+        return StackedExperts(*self._each(lambda part: part.index_select(0, ids)))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> list[Any]:
         parts = (self.gate_up, self.down, self.gate_up_bias, self.down_bias)
-        return StackedExperts(
-            *(None if part is None else part.index_select(0, ids) for part in parts)  # type: ignore[arg-type]
-        )
+        return [None if part is None else change(part) for part in parts]
 
     def run(self, x: Tensor, act_mul: Callable[[Tensor], Tensor]) -> Tensor:
         """x [E, n, H], rows of each expert, or [n, H] for all -> [E, n, H]."""

@@ -106,17 +106,11 @@ class LatentAttentionOps:
         the positions that each query sees, -1 where they are fewer than S.
         """
         plan: BatchPlan = step.plan
-        sizes = _Sizes.of(cache, up)
-        num_selected = None if selected is None else selected.shape[1]
+        call = _Call(cache, up, scale, _Sizes.of(cache, up))
         choices = [None] * len(plan.batches) if selected is None else plan.split(selected)
-        outputs = []
-        for queries, choice, batch in zip(plan.split(query), choices, plan.batches, strict=True):
-            if choice is not None and choice.shape[2] >= batch.num_keys:
-                choice = None
-            absorbs = sizes.absorbs(batch.num_queries, batch.num_keys, num_selected)
-            attend = _attend_absorbed if absorbs else _attend_expanded
-            outputs.append(attend(queries, cache, batch, up, choice, scale, sizes))
-        return plan.join(outputs, query.new_empty((*query.shape[:2], sizes.value)))
+        parts = zip(plan.split(query), plan.batches, choices, strict=True)
+        outputs = [call.attend(*part) for part in parts]
+        return plan.join(outputs, query.new_empty((*query.shape[:2], call.sizes.value)))
 
     def latent_attention_bytes(self, size: LatentAttentionSize) -> int:
         """Bytes that ``latent_attention`` and ``select_keys`` take at most for a step of ``size``,
@@ -161,95 +155,89 @@ def _gather(cache: Tensor, batch: RowBatch) -> Tensor:
     return found.masked_fill_(unseen(batch.hidden).unsqueeze(-1), 0.0)
 
 
-def _attend_absorbed(
-    query: Tensor,
-    cache: Tensor,
-    batch: RowBatch,
-    up: tuple[Tensor, Tensor],
-    selected: Tensor | None,
-    scale: float,
-    sizes: _Sizes,
-) -> Tensor:
-    """Queries [R, n, H, N + P], brought to the latents -> [R, n, H, V]."""
-    own, rotated = torch.split(query.flatten(0, 1), [sizes.key, sizes.rotated], -1)
-    latent = torch.bmm(own.transpose(0, 1), up[0]).transpose(0, 1)
-    brought = torch.cat((latent, rotated), -1).view(*query.shape[:3], -1)
-    if selected is None:
-        mixed = _attend_latents(brought, cache, batch, scale, sizes)
-    else:
-        mixed = _attend_selected(brought, cache, batch, selected, scale, sizes)
-    values = torch.bmm(up[1], mixed.flatten(0, 1).permute(1, 2, 0)).permute(2, 0, 1)
-    return values.view(*query.shape[:2], *values.shape[1:])
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A latent cache as one call of ``latent_attention`` reads it."""
 
+    cache: Tensor
+    up: tuple[Tensor, Tensor]
+    scale: float
+    sizes: _Sizes
 
-def _attend_latents(
-    query: Tensor, cache: Tensor, batch: RowBatch, scale: float, sizes: _Sizes
-) -> Tensor:
-    """Absorbed queries [R, n, H, R + P] -> mixed latents [R, n, H, R]."""
-    latents, outputs = _gather(cache, batch).float(), []
-    for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
-        seen, part = latents[:, : hidden.shape[2]], query[:, rows]
-        scores = (part.flatten(1, 2).float() * scale) @ seen.mT
-        scores = torch.unflatten(scores, 1, part.shape[1:3])
-        scores = scores.masked_fill_(hidden.unsqueeze(2), float("-inf"))
-        mixed = torch.softmax(scores, -1).flatten(1, 2) @ seen[..., : sizes.latent]
-        outputs.append(torch.unflatten(mixed, 1, part.shape[1:3]))
-    return _joined(outputs, 1).to(query.dtype)
+    def attend(self, query: Tensor, batch: RowBatch, selected: Tensor | None) -> Tensor:
+        """Queries [R, n, H, N + P], each of which sees all before it, or ``selected`` [R, n, S]
+        -> [R, n, H, V]."""
+        num_selected = None if selected is None else selected.shape[2]
+        absorbs = self.sizes.absorbs(batch.num_queries, batch.num_keys, num_selected)
+        if num_selected is not None and num_selected >= batch.num_keys:
+            selected = None
+        return (self._absorbed if absorbs else self._expanded)(query, batch, selected)
 
+    def _absorbed(self, query: Tensor, batch: RowBatch, selected: Tensor | None) -> Tensor:
+        """The queries are brought to the latents."""
+        own, rotated = torch.split(query.flatten(0, 1), [self.sizes.key, self.sizes.rotated], -1)
+        latent = torch.bmm(own.transpose(0, 1), self.up[0]).transpose(0, 1)
+        brought = torch.cat((latent, rotated), -1).view(*query.shape[:3], -1)
+        if selected is None:
+            mixed = self._mixed(brought, batch)
+        else:
+            mixed = self._mixed_of_selected(brought, batch, selected)
+        values = torch.bmm(self.up[1], mixed.flatten(0, 1).permute(1, 2, 0)).permute(2, 0, 1)
+        return values.view(*query.shape[:2], *values.shape[1:])
 
-def _attend_selected(
-    query: Tensor,
-    cache: Tensor,
-    batch: RowBatch,
-    selected: Tensor,
-    scale: float,
-    sizes: _Sizes,
-) -> Tensor:
-    """The same where each query sees latents of its own, selected [R, n, S]; no others are read."""
-    size, outputs = cache.shape[1], []
-    held = batch.num_rows * selected.shape[2] * (query.shape[2] + cache.shape[2])
-    for rows in _tiles(batch.num_queries, held):
-        part, positions = query[:, rows], selected[:, rows].clamp(min=0)
-        blocks = batch.blocks.gather(1, positions.flatten(1) // size).view_as(positions)
-        chosen = cache[blocks, positions % size].float()
-        scores = (part.float() * scale) @ chosen.mT
-        scores = scores.masked_fill_((selected[:, rows] < 0).unsqueeze(2), float("-inf"))
-        outputs.append(torch.softmax(scores, -1) @ chosen[..., : sizes.latent])
-    return _joined(outputs, 1).to(query.dtype)
+    def _mixed(self, query: Tensor, batch: RowBatch) -> Tensor:
+        """Absorbed queries [R, n, H, R + P] -> mixed latents [R, n, H, R]."""
+        latents, outputs = _gather(self.cache, batch).float(), []
+        for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
+            seen, part = latents[:, : hidden.shape[2]], query[:, rows]
+            scores = (part.flatten(1, 2).float() * self.scale) @ seen.mT
+            scores = torch.unflatten(scores, 1, part.shape[1:3])
+            scores = scores.masked_fill_(hidden.unsqueeze(2), float("-inf"))
+            mixed = torch.softmax(scores, -1).flatten(1, 2) @ seen[..., : self.sizes.latent]
+            outputs.append(torch.unflatten(mixed, 1, part.shape[1:3]))
+        return _joined(outputs, 1).to(query.dtype)
 
+    def _mixed_of_selected(self, query: Tensor, batch: RowBatch, selected: Tensor) -> Tensor:
+        """The same where each query sees latents of its own; no others are read."""
+        cache, size, outputs = self.cache, self.cache.shape[1], []
+        held = batch.num_rows * selected.shape[2] * (query.shape[2] + cache.shape[2])
+        for rows in _tiles(batch.num_queries, held):
+            part, positions = query[:, rows], selected[:, rows].clamp(min=0)
+            blocks = batch.blocks.gather(1, positions.flatten(1) // size).view_as(positions)
+            chosen = cache[blocks, positions % size].float()
+            scores = (part.float() * self.scale) @ chosen.mT
+            scores = scores.masked_fill_((selected[:, rows] < 0).unsqueeze(2), float("-inf"))
+            outputs.append(torch.softmax(scores, -1) @ chosen[..., : self.sizes.latent])
+        return _joined(outputs, 1).to(query.dtype)
 
-def _attend_expanded(
-    query: Tensor,
-    cache: Tensor,
-    batch: RowBatch,
-    up: tuple[Tensor, Tensor],
-    selected: Tensor | None,
-    scale: float,
-    sizes: _Sizes,
-) -> Tensor:
-    """Queries [R, n, H, N + P] over the keys and values of the latents -> [R, n, H, V]."""
-    latents, outputs = _gather(cache, batch), []
-    latent, rotated = torch.split(latents, [sizes.latent, sizes.rotated], -1)
-    untiled = 0 if batch.hidden is None else batch.num_queries
-    one_head = batch.num_rows * batch.num_keys * max(sizes.key + sizes.value, untiled)
-    for heads in _tiles(len(up[0]), one_head):
-        own, values = (
-            torch.unflatten(F.linear(latent, part[heads].flatten(0, 1)), -1, (-1, part.shape[1]))
-            for part in up
-        )
-        shared = rotated.unsqueeze(2).expand(-1, -1, own.shape[2], -1)
-        keys = torch.cat((own, shared), -1).permute(0, 2, 3, 1).float()
-        values = values.transpose(1, 2).float()
-        mixed = []
-        for rows, hidden in batch.tiles(None, _at_once(keys.shape[1] * batch.num_keys)):
-            count = hidden.shape[2]
-            scores = (query[:, rows, heads].transpose(1, 2).float() * scale) @ keys[..., :count]
-            if selected is not None:
-                hidden = _unselected(selected[:, rows], count)
-            scores = scores.masked_fill_(hidden.unsqueeze(1), float("-inf"))
-            mixed.append((torch.softmax(scores, -1) @ values[:, :, :count]).transpose(1, 2))
-        outputs.append(_joined(mixed, 1))
-    return _joined(outputs, 2).to(query.dtype)
+    def _expanded(self, query: Tensor, batch: RowBatch, selected: Tensor | None) -> Tensor:
+        """The latents are brought to keys and values."""
+        sizes, outputs = self.sizes, []
+        latents = _gather(self.cache, batch)
+        latent, rotated = torch.split(latents, [sizes.latent, sizes.rotated], -1)
+        untiled = 0 if batch.hidden is None else batch.num_queries
+        one_head = batch.num_rows * batch.num_keys * max(sizes.key + sizes.value, untiled)
+        for heads in _tiles(len(self.up[0]), one_head):
+            own, values = (
+                torch.unflatten(
+                    F.linear(latent, part[heads].flatten(0, 1)), -1, (-1, part.shape[1])
+                )
+                for part in self.up
+            )
+            shared = rotated.unsqueeze(2).expand(-1, -1, own.shape[2], -1)
+            keys = torch.cat((own, shared), -1).permute(0, 2, 3, 1).float()
+            values = values.transpose(1, 2).float()
+            mixed = []
+            for rows, hidden in batch.tiles(None, _at_once(keys.shape[1] * batch.num_keys)):
+                count = hidden.shape[2]
+                part = query[:, rows, heads].transpose(1, 2).float() * self.scale
+                scores = part @ keys[..., :count]
+                if selected is not None:
+                    hidden = _unselected(selected[:, rows], count)
+                scores = scores.masked_fill_(hidden.unsqueeze(1), float("-inf"))
+                mixed.append((torch.softmax(scores, -1) @ values[:, :, :count]).transpose(1, 2))
+            outputs.append(_joined(mixed, 1))
+        return _joined(outputs, 2).to(query.dtype)
 
 
 def _joined(parts: list[Tensor], dim: int) -> Tensor:

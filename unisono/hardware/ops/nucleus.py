@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.hardware.ops.portable import PortableOps, keep_from, nucleus_threshold
+from unisono.hardware.ops.portable import PortableOps, in_spans, keep_from, nucleus_threshold
 
-__all__ = ["argmax", "draw"]
+__all__ = ["NucleusOps"]
 
 _SPAN = 64
 _NUM_CANDIDATES = 128
@@ -25,43 +24,42 @@ _BUCKET_RANGE = 32.0
 """Nats below the maximum that the histogram resolves; what lies lower shares the last bucket."""
 
 
-def argmax(logits: Tensor) -> Tensor:
-    """Index of the first largest of each row [R, V] -> [R], by spans."""
-    spans = _in_spans(logits)
-    span = spans.amax(-1).argmax(-1, keepdim=True)
-    inside = spans.gather(1, span.unsqueeze(2).expand(-1, 1, _SPAN)).squeeze(1)
-    return span.squeeze(1) * _SPAN + inside.argmax(-1)
+class NucleusOps(PortableOps):
+    """The op table with another way to the same tokens."""
 
+    def argmax(self, logits: Tensor) -> Tensor:
+        spans = _in_spans(logits)
+        span = spans.amax(-1).argmax(-1, keepdim=True)
+        inside = spans.gather(1, span.unsqueeze(2).expand(-1, 1, _SPAN)).squeeze(1)
+        return span.squeeze(1) * _SPAN + inside.argmax(-1)
 
-def draw(
-    ops: PortableOps,
-    logits: Tensor,
-    uniforms: Tensor,
-    top_k: list[int],
-    top_p: list[float],
-    min_p: list[float],
-) -> Tensor:
-    """Draws tokens as ``PortableOps.draw`` does, without sorting the vocabulary."""
-    values, ids = _likeliest(logits)
-    log_totals = logits.logsumexp(-1)
-    chosen: list[Tensor] = []
-    for i, (k, p, m) in enumerate(zip(top_k, top_p, min_p, strict=True)):
-        kept = _count_kept(values[i], log_totals[i], k, p, m)
-        if kept is not None:
-            ordered, by_id = ids[i, :kept].sort()
-            pick = ops.sample(values[i, :kept][by_id].unsqueeze(0), uniforms[i : i + 1])
-            chosen.append(ordered[pick])
-        else:
-            threshold = _threshold(logits[i], k, p, m)
-            filtered = logits[i] if threshold is None else keep_from(logits[i], threshold)
-            chosen.append(ops.sample(filtered.unsqueeze(0), uniforms[i : i + 1]))
-    return torch.cat(chosen)
+    def draw(
+        self,
+        logits: Tensor,
+        uniforms: Tensor,
+        *,
+        top_k: list[int],
+        top_p: list[float],
+        min_p: list[float],
+    ) -> Tensor:
+        values, ids = _likeliest(logits)
+        log_totals = logits.logsumexp(-1)
+        chosen: list[Tensor] = []
+        for i, (k, p, m) in enumerate(zip(top_k, top_p, min_p, strict=True)):
+            kept = _count_kept(values[i], log_totals[i], k, p, m)
+            if kept is not None:
+                ordered, by_id = ids[i, :kept].sort()
+                pick = self.sample(values[i, :kept][by_id].unsqueeze(0), uniforms[i : i + 1])
+                chosen.append(ordered[pick])
+            else:
+                threshold = _threshold(logits[i], k, p, m)
+                filtered = logits[i] if threshold is None else keep_from(logits[i], threshold)
+                chosen.append(self.sample(filtered.unsqueeze(0), uniforms[i : i + 1]))
+        return torch.cat(chosen)
 
 
 def _in_spans(logits: Tensor) -> Tensor:
-    missing = -logits.shape[1] % _SPAN
-    padded = F.pad(logits, (0, missing), value=float("-inf")) if missing else logits
-    return padded.view(logits.shape[0], -1, _SPAN)
+    return in_spans(logits, _SPAN, fill=float("-inf"))
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -219,7 +219,7 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         Summed in two levels, spans of ``_SPAN`` tokens and tokens within one, so that float32
         sums stay short.
         """
-        probabilities = _in_spans(torch.softmax(logits, dim=-1), fill=0.0)
+        probabilities = in_spans(torch.softmax(logits, dim=-1), _SPAN, fill=0.0)
         span_sums = probabilities.sum(-1)
         cumulative = span_sums.cumsum(-1)
         target = uniforms.to(logits.dtype) * cumulative[:, -1]
@@ -309,10 +309,10 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         return None
 
 
-def _in_spans(x: Tensor, *, fill: float) -> Tensor:
-    """[R, V] -> [R, V / _SPAN rounded up, _SPAN]."""
-    missing = -x.shape[1] % _SPAN
-    return (F.pad(x, (0, missing), value=fill) if missing else x).view(x.shape[0], -1, _SPAN)
+def in_spans(x: Tensor, span: int, *, fill: float) -> Tensor:
+    """[R, V] -> [R, V / span rounded up, span]."""
+    missing = -x.shape[1] % span
+    return (F.pad(x, (0, missing), value=fill) if missing else x).view(x.shape[0], -1, span)
 
 
 def _first_beyond(cumulative: Tensor, weights: Tensor, target: Tensor) -> Tensor:

@@ -61,9 +61,6 @@ class BlockWeight(HeldWeight):
             shape, data = (self.shape[0], length), self.data.narrow(1, first, count)
         return replace(self, shape=shape, data=data)
 
-    def to(self, device: torch.device) -> BlockWeight:
-        return replace(self, data=self.data.to(device))
-
     def as_levels(self, bits: int = 4) -> ShiftedLevels | None:
         """The same values as integer levels in groups of 32, of ``bits`` or of 8 where they need as
         many; None where the type has no such form."""

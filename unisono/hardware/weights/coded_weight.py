@@ -78,13 +78,6 @@ class CodedWeight(HeldWeight):
             return shared
         return shared.unsqueeze(-1).expand(-1, -1, self.block[1]).flatten(1)[:, : self.shape[1]]
 
-    def to(self, device: torch.device) -> CodedWeight:
-        groups = None if self.groups is None else self.groups.to(device)
-        codes, table = self.codes.contiguous().to(device), self.table.to(device)
-        moved = self._with_shared(lambda shared: shared.contiguous().to(device))
-        scale_table = None if self.scale_table is None else self.scale_table.to(device)
-        return replace(moved, codes=codes, table=table, scale_table=scale_table, groups=groups)
-
     def _with_shared(self, change: Callable[[Tensor], Tensor]) -> CodedWeight:
         zeros = None if self.zeros is None else change(self.zeros)
         return replace(self, scales=change(self.scales), zeros=zeros)

@@ -7,8 +7,8 @@ weight in the width of its values is never in memory. Every form can be cut for 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from unisono.core.weight_format import WeightFormat
 __all__ = ["CodedFormat", "HeldFormat", "HeldWeight", "NumberWeight"]
 
 _VALUES_AT_ONCE = 1 << 22
+H = TypeVar("H", bound="HeldWeight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,11 @@ class HeldWeight(ABC):
         """Some of its rows (``dim`` 0) or columns (1); columns of whole units. A view where the
         form allows it."""
 
-    @abstractmethod
-    def to(self, device: torch.device) -> HeldWeight:
+    def to(self: H, device: torch.device) -> H:
         """The same on a device, contiguous."""
+        weight: Any = self
+        names = [field.name for field in fields(weight)]
+        return replace(weight, **{name: _moved(getattr(weight, name), device) for name in names})
 
     def slices(self) -> list[tuple[int, int]]:
         """First row and row after the last of each slice whose values fit in memory together."""
@@ -99,5 +102,11 @@ class NumberWeight(HeldWeight):
     def narrow(self, dim: int, start: int, length: int) -> NumberWeight:
         return NumberWeight(self.numbers.narrow(dim, start, length))
 
-    def to(self, device: torch.device) -> NumberWeight:
-        return NumberWeight(self.numbers.contiguous().to(device))
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A field of a weight, or a part of one, on a device."""
+    if isinstance(value, Tensor):
+        return value.contiguous().to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
+    return value.to(device) if isinstance(value, HeldWeight) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,16 +50,13 @@ class LevelWeight(HeldWeight):
         if dim == 1:
             size = self.format.group_size
             first, count, shape = start // size, -(-length // size), (self.shape[0], length)
-        moved = self._with_shared(lambda shared: shared.narrow(dim, first, count))
-        return replace(moved, shape=shape, levels=self.levels.narrow(dim, start, length))
-
-    def to(self, device: torch.device) -> LevelWeight:
-        moved = self._with_shared(lambda shared: shared.contiguous().to(device))
-        return replace(moved, levels=self.levels.contiguous().to(device))
-
-    def _with_shared(self, change: Callable[[Tensor], Tensor]) -> LevelWeight:
-        zeros = None if self.zeros is None else change(self.zeros)
-        return replace(self, scales=change(self.scales), zeros=zeros)
+        return replace(
+            self,
+            shape=shape,
+            levels=self.levels.narrow(dim, start, length),
+            scales=self.scales.narrow(dim, first, count),
+            zeros=None if self.zeros is None else self.zeros.narrow(dim, first, count),
+        )
 
 
 def in_groups(rows: Tensor, size: int) -> Tensor:

@@ -42,9 +42,6 @@ class ReorderedWeight(HeldWeight):
             return replace(self, weight=self.weight.narrow(0, start, length))
         return _by_input(self.weight, self.order).narrow(1, start, length)
 
-    def to(self, device: torch.device) -> ReorderedWeight:
-        return ReorderedWeight(self.order.to(device), self.weight.to(device))
-
 
 def _by_input(weight: LevelWeight, order: Tensor) -> CodedWeight:
     """Codes in the order of the inputs: some consecutive inputs are of any groups."""

@@ -56,9 +56,6 @@ class StackedWeight(HeldWeight):
             if first < stop and start < last:
                 yield part, (max(start, first) - first, min(stop, last) - first)
 
-    def to(self, device: torch.device) -> StackedWeight:
-        return StackedWeight(tuple(part.to(device) for part in self.parts))
-
 
 def join(parts: list[HeldWeight]) -> HeldWeight:
     """One weight of several: of one form where levels of a format allow it."""

@@ -20,6 +20,7 @@ from typing import Any
 from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.packed_form import PackedForm
+from unisono.models.checkpoint.formats.stated_quantization import QUANTIZATION_FILES
 from unisono.models.checkpoint.packed_file import PackedFileError, PackedFileWriter, map_packed_file
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.layers.linear import Linear
@@ -64,7 +65,6 @@ class WeightCache:
         format = plan.format
         assert isinstance(format, WeightFormat)
         self._folder, self._files = folder.resolve(), files
-        self._config = self._folder / "config.json"
         self._form = form
         self._what = {
             "format": _VERSION,
@@ -132,10 +132,10 @@ class WeightCache:
     def _origin(self) -> dict[str, str]:
         """All that the weights depend on."""
         files = [_state_of(path) for path in self._files]
-        config = self._config.read_bytes() if self._config.is_file() else b""
-        digest = hashlib.sha256(
-            json.dumps([hashlib.sha256(config).hexdigest(), files]).encode()
-        ).hexdigest()
+        stated = (self._folder / name for name in ("config.json", *QUANTIZATION_FILES))
+        contents = [path.read_bytes() if path.is_file() else b"" for path in stated]
+        hashes = [hashlib.sha256(content).hexdigest() for content in contents]
+        digest = hashlib.sha256(json.dumps([*hashes, files]).encode()).hexdigest()
         return {**self._what, "checkpoint": digest}
 
 

@@ -7,16 +7,28 @@ A layer says so in attributes of these names, which ``models/parallel.py`` reads
 - ``stacked``: this rank's lengths of the pieces along dimension 0, where each divides by itself.
 - ``gives_term``: the layer ends in a linear layer split by input, so that the output of a rank is
   one term of a sum.
+- ``narrow``: method of a layer whose split is ``vocabulary``, which makes it a rank's, of so many
+  outputs, before there are weights.
+- ``mean_of_ranks``: None, until the ranks are connected; then a function that a layer calls with
+  float32 numbers of its own for their mean over the ranks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-__all__ = ["Split", "gives_term", "split_of", "stacked_in", "terms_of"]
+__all__ = [
+    "Split",
+    "averaging",
+    "gives_term",
+    "of_vocabulary",
+    "split_of",
+    "stacked_in",
+    "terms_of",
+]
 
 Split = Literal["out", "kv", "in", "vocabulary"]
 """``out``: along dimension 0, equally. ``kv``: the same by key-value head; where there are fewer of
@@ -47,3 +59,17 @@ def terms_of(module: nn.Module) -> Iterator[nn.Module]:
             yield child
         else:
             yield from terms_of(child)
+
+
+def of_vocabulary(model: nn.Module) -> list[Any]:
+    """The layers in ``model`` of whose outputs each rank has some tokens'."""
+    return [
+        module
+        for module in model.modules()
+        if "vocabulary" in getattr(module, "splits", {}).values()
+    ]
+
+
+def averaging(model: nn.Module) -> list[Any]:
+    """The layers in ``model`` that need a mean over the ranks."""
+    return [module for module in model.modules() if hasattr(module, "mean_of_ranks")]

@@ -11,12 +11,12 @@ from unisono.core.errors import UnsupportedModelError
 from unisono.core.folder_files import read_json_object
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["quantization_beside", "stated_quantization"]
+__all__ = ["QUANTIZATION_FILES", "quantization_beside", "stated_quantization"]
 
 _MAX_BYTES = 16 << 20
 _FIELDS = {"quantization_config": None, "compression_config": "compressed-tensors"}
 """Fields of ``config.json``; the second is the older name, used by one method."""
-_FILES = {
+QUANTIZATION_FILES = {
     "hf_quant_config.json": "modelopt",
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
@@ -50,7 +50,7 @@ def quantization_beside(folder: Path) -> RawConfig | None:
     Raises:
         CheckpointError: the file is damaged, or not in its form.
     """
-    for name, method in _FILES.items():
+    for name, method in QUANTIZATION_FILES.items():
         own = RawConfig(read_json_object(folder / name, _MAX_BYTES), name)
         values = own.mapping("quantization") or own.values
         if values:
