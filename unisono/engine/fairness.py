@@ -47,9 +47,6 @@ class FairQueue:
         """Tenants that wait, ``besides`` among them in any case."""
         return len(self._heaps.keys() | {besides})
 
-    def service(self, tenant: str) -> int:
-        return self._service[tenant]
-
     def order(self, sequence: Sequence) -> Order:
         """The smaller goes first."""
         return (*self._tenant_order(sequence.tenant), *sequence.rank)

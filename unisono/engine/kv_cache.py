@@ -182,10 +182,6 @@ class KVCache:
             blocks.append(block)
         return blocks
 
-    def num_held(self, tenant: str) -> int:
-        """Blocks that sequences of a tenant hold."""
-        return self.pool.num_held(tenant)
-
     def num_own(self, sequence: Sequence) -> int:
         """Blocks that only this sequence holds: what closing it would free."""
         tables = self._held[sequence.id].tables

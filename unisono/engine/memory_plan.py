@@ -29,11 +29,10 @@ DEFAULT_KV_MEMORY = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """The memory of one rank. ``chunk``: most tokens of a step."""
+    """The memory of one rank."""
 
     pages: PageLayout
     num_blocks: int
-    chunk: int
     max_model_len: int
     step_bytes: int
 
@@ -67,7 +66,7 @@ class MemoryPlan:
             num_scored=SCORED_ROWS,
             context=length,
         )
-        return cls(pages, blocks.count, blocks.chunk, length, step_bytes(model, largest))
+        return cls(pages, blocks.count, length, step_bytes(model, largest))
 
     @property
     def kv_bytes(self) -> int:

@@ -72,7 +72,7 @@ class Seating:
         own = self._last_of(sequence.tenant)
         if own is not None and own.request.priority > sequence.request.priority:
             return own
-        if self._kv.num_held(sequence.tenant) + num_blocks > self._blocks:
+        if self._kv.pool.num_held(sequence.tenant) + num_blocks > self._blocks:
             return None
         if needs_seat and len(self._of(sequence.tenant)) >= self._seats:
             return None
@@ -87,7 +87,7 @@ class Seating:
             if last is None or len(self._of(other)) < 2:
                 continue
             seats_left = len(self._of(other)) - 1 - self._seats
-            blocks_left = self._kv.num_held(other) - self._kv.num_own(last) - self._blocks
+            blocks_left = self._kv.pool.num_held(other) - self._kv.num_own(last) - self._blocks
             left = seats_left if needs_seat else blocks_left
             if left >= 0:
                 candidates.append((left, last.arrival, last))

@@ -204,9 +204,7 @@ def test_bfloat16_linears_are_packed(folder: Path) -> None:
 
 PLUGIN = """
 import torch
-from unisono.hardware import Facts, HostHardware
-from unisono.hardware.devices.cpu import CpuHardware, CpuOps
-from unisono.hardware.ops.standard import StandardMLP
+from unisono.hardware import OP_TABLE_VERSION, CpuHardware, CpuOps, Facts, StandardMLP
 
 calls = {"mlp": 0, "asked": []}
 
@@ -223,17 +221,20 @@ class FusingOps(CpuOps):
         return mlp
 
 class Abacus(CpuHardware):
-    facts = Facts(name="abacus", device_type="cpu", dtypes=("float32",), kv_block_size=8)
+    facts = Facts(name="abacus", device_type="cpu", kv_block_size=8, op_table=OP_TABLE_VERSION)
     ops_class = FusingOps
 
-class Shy(Abacus):
+class Silent(Abacus):
+    facts = Facts(name="silent", device_type="cpu", detection_order=0)
+
+class Shy(CpuHardware):
     facts = Facts(name="shy", device_type="cpu", detection_order=1)
 
     @classmethod
     def missing(cls):
         raise OSError("the driver does not answer")
 
-class Stuck(Abacus):
+class Stuck(CpuHardware):
     facts = Facts(name="stuck", device_type="cpu", detection_order=2)
 
     def __init__(self, index=0):
@@ -257,6 +258,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             [unisono.hardware]
             abacus = abacus_plugin:Abacus
             shy = abacus_plugin:Shy
+            silent = abacus_plugin:Silent
             stuck = abacus_plugin:Stuck
             broken = broken_plugin:Broken
             nameless = abacus_plugin:Nameless
@@ -294,6 +296,7 @@ def test_plugins_that_break_are_reported_and_leave_the_others_alone(
         "nameless": "Nameless",
         "number": "no Hardware class",
         "shy": "the driver does not answer",
+        "silent": "abacus-plugin has ops of its own and does not say for which op table",
         "stuck": "the card hangs",
     }
     for name, reason in reasons.items():

@@ -122,7 +122,7 @@ def test_a_tenant_alone_has_all_seats_and_blocks() -> None:
         engine.add("one", 80, 2)
     engine.step()
     assert engine.running("one") == 3
-    assert engine.scheduler.kv.num_held("one") == 60
+    assert engine.scheduler.kv.pool.num_held("one") == 60
 
 
 def test_who_comes_back_is_owed_nothing() -> None:
@@ -158,11 +158,11 @@ def test_blocks_beyond_the_share_are_given_back_and_no_more() -> None:
     for _ in range(4):
         engine.add("big", 60, 50)
     engine.step()
-    assert engine.scheduler.kv.num_held("big") == 60
+    assert engine.scheduler.kv.pool.num_held("big") == 60
     engine.add("other", 40, 8)
     engine.step()
     assert engine.running("other") == 1
-    assert engine.scheduler.kv.num_held("big") >= 32
+    assert engine.scheduler.kv.pool.num_held("big") >= 32
     for _ in engine.steps():
         pass
 
