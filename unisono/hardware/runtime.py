@@ -41,7 +41,7 @@ class MemoryUse:
 
 
 class Runtime:
-    """What the driver of a device does, asked of torch."""
+    """The driver of a device, asked through torch."""
 
     facts: ClassVar[Facts]
     device: torch.device
