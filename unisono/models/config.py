@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar
 
 from unisono.models.dividing import Divides
 from unisono.models.expert_shape import ExpertShape
@@ -21,6 +21,7 @@ __all__ = [
 
 NormKind = Literal["rms", "float32_rms", "zero_centred_rms", "layer", "zero_centred_layer"]
 QKNorm = Literal["head", "projection"]
+Config = TypeVar("Config", bound="ModelConfig")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,11 @@ class ModelConfig:
     """Layers of a checkpoint behind the last; they predict further tokens and are not loaded."""
     latent: LatentShape | None = None
     """Sizes of latent attention; ``head_dim`` is then a query's: key part and rotated part."""
+
+    @classmethod
+    def extending(cls: type[Config], base: ModelConfig, **own: Any) -> Config:
+        """``base`` as a configuration of this subclass, with fields of its ``own``."""
+        return cls(**{**{field.name: getattr(base, field.name) for field in fields(base)}, **own})
 
     @property
     def ropes(self) -> tuple[RopeConfig | None, ...]:

@@ -7,6 +7,7 @@ hardware's ops the arithmetic. A family overrides what differs.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.standard import StandardDecoder
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import fused_experts
+from unisono.models.checkpoint.names import CheckpointNames, Renamed
+from unisono.models.checkpoint.splits import Split, fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.described import standard_of
@@ -29,7 +30,7 @@ from unisono.models.layers.rope import Angles, ropes_by_layer
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Decoder", "num_pairs"]
+__all__ = ["Decoder", "kv_cache", "num_pairs"]
 
 
 class Decoder(nn.Module):
@@ -41,6 +42,13 @@ class Decoder(nn.Module):
         "position_ids",
     )
     """Ends of checkpoint names that carry nothing a model needs."""
+    renamed: ClassVar[Renamed] = ()
+    ignored: ClassVar[Sequence[str]] = ()
+    """Of this family's checkpoints, as ``CheckpointNames`` has them."""
+    layer_class: ClassVar[type[nn.Module]] = DecoderLayer
+    attention_class: ClassVar[type[nn.Module]] = Attention
+    mlp_class: ClassVar[type[nn.Module]] = MLP
+    """The MLP of layers without experts."""
 
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
         super().__init__()
@@ -59,9 +67,20 @@ class Decoder(nn.Module):
         """The family's reading of ``config.json``."""
 
     def checkpoint_names(self) -> CheckpointNames:
-        """Names in this family's checkpoints of what it has."""
+        """Names in this family's checkpoints of what it has. Layers behind the last predict further
+        tokens; they are not loaded."""
+        last = self.config.num_layers
+        drafts = range(last, last + self.config.num_draft_layers)
+        return CheckpointNames(
+            renamed=self.renamed,
+            ignored=(*self.ignored, *(f"model.layers.{layer}." for layer in drafts)),
+            splits=self.stored_splits(),
+        )
+
+    def stored_splits(self) -> Sequence[Split]:
+        """Tensors of this family's checkpoints that hold several weights."""
         experts = self.config.experts
-        return CheckpointNames(splits=() if experts is None else fused_experts(experts.num_experts))
+        return () if experts is None else fused_experts(experts.num_experts)
 
     def make_embedding(self, ops: PortableOps, config: ModelConfig) -> Embedding:
         if config.embedding_scale == 1.0:
@@ -71,22 +90,18 @@ class Decoder(nn.Module):
     def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         """Called (x [T, H], residual, rope, step) -> (branch [T, H], residual); the next norm adds
         the two (``layers/residual.py``)."""
-        return DecoderLayer(
-            ops,
-            config,
-            self.make_attention(ops, config, layer),
-            self.make_mlp(ops, config, layer),
-        )
+        attention = self.make_attention(ops, config, layer)
+        return self.layer_class(ops, config, attention, self.make_mlp(ops, config, layer))
 
     def make_attention(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         """Called (x [T, H], rope, step) -> [T, H]."""
-        return Attention(ops, config, layer)
+        return self.attention_class(ops, config, layer)
 
     def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         """Called (x [T, H]) -> [T, H]."""
         if config.experts is not None and layer in config.experts.layers:
             return MoE(ops, config)
-        return MLP(ops, config)
+        return self.mlp_class(ops, config)
 
     @final
     def standard(self) -> StandardDecoder | None:
@@ -144,13 +159,14 @@ class Decoder(nn.Module):
 
     def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
         """The cache of each layer."""
-        config = self.config
-        heads = (config.num_kv_heads, config.head_dim)
-        kv = CacheTensor(planes=2, shape=heads, dtype=str(dtype).removeprefix("torch."))
-        return [
-            LayerCache(kind="full" if w is None else "window", tensors=(kv,), window=w)
-            for w in config.windows
-        ]
+        heads = self.config.num_kv_heads, self.config.head_dim
+        return [kv_cache(heads, dtype, window) for window in self.config.windows]
+
+
+def kv_cache(heads: tuple[int, int], dtype: torch.dtype, window: int | None) -> LayerCache:
+    """The cache of keys and values of so many ``heads``, each of a size."""
+    kv = CacheTensor(planes=2, shape=heads, dtype=str(dtype).removeprefix("torch."))
+    return LayerCache(kind="full" if window is None else "window", tensors=(kv,), window=window)
 
 
 def num_pairs(length: int, most: int | None) -> int:

@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unisono.hardware.ops.experts import Routing
-from unisono.models.expert_shape import MAX_EXPERTS
+from unisono.models.expert_shape import MAX_EXPERTS, ExpertShape
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["later_layers", "read_num_experts", "sigmoid_routing", "sparse_layers", "stepped_layers"]
+__all__ = [
+    "corrected_experts",
+    "later_layers",
+    "read_experts",
+    "sparse_layers",
+    "stepped_layers",
+]
 
 
-def read_num_experts(raw: RawConfig, *names: str, default: int | None = None) -> int:
-    """The first of the fields ``names`` that is there."""
-    name = next((name for name in names if raw.get(name) is not None), names[0])
-    return raw.integer(name, default, most=MAX_EXPERTS)
+def read_experts(
+    raw: RawConfig,
+    routing: Routing,
+    *,
+    layers: frozenset[int] | None = None,
+    count: tuple[str, ...] = ("num_experts", "num_local_experts"),
+    default: int | None = None,
+    width: str = "moe_intermediate_size",
+    shared: str | None = None,
+    **own: Any,
+) -> ExpertShape:
+    """The experts of a decoder; ``own`` are further fields of ``ExpertShape``.
+
+    Args:
+        layers: those with experts; None: all.
+        count: fields that say how many there are; the first that is there counts, else ``default``.
+        width: the field that says how wide each is.
+        shared: the field that says how many every token takes; they are read as one.
+    """
+    name = next((name for name in count if raw.get(name) is not None), count[0])
+    size = raw.integer(width)
+    num_shared = 0 if shared is None else raw.integer(shared, 0, least=0)
+    fields: dict[str, Any] = {
+        "num_experts": raw.integer(name, default, most=MAX_EXPERTS),
+        "size": size,
+        "routing": routing,
+        "layers": frozenset(range(raw.num_layers)) if layers is None else layers,
+        "shared_size": size * num_shared,
+    }
+    return ExpertShape(**{**fields, **own})
+
+
+def corrected_experts(raw: RawConfig, **own: Any) -> ExpertShape:
+    """Experts as DeepSeek-V3 has them: sigmoid scores, groups, a scale, and a correction."""
+    routing = Routing(
+        num_chosen=raw.integer("num_experts_per_tok"),
+        score="sigmoid",
+        normalized=raw.flag("norm_topk_prob", True),
+        scale=raw.number("routed_scaling_factor", 1.0),
+        num_groups=raw.integer("n_group", 1),
+        num_chosen_groups=raw.integer("topk_group", 1),
+    )
+    return read_experts(raw, routing, corrected=True, router_float32=True, **own)
 
 
 def stepped_layers(raw: RawConfig) -> frozenset[int]:
@@ -22,10 +69,11 @@ def stepped_layers(raw: RawConfig) -> frozenset[int]:
     return frozenset(i for i in range(num_layers) if (i + 1) % step == 0 and i not in dense)
 
 
-def later_layers(raw: RawConfig) -> frozenset[int]:
-    """All from ``first_k_dense_replace`` on (DeepSeek)."""
-    first = raw.integer("first_k_dense_replace", 0, least=0)
-    return frozenset(range(first, raw.num_layers))
+def later_layers(
+    raw: RawConfig, name: str = "first_k_dense_replace", default: int = 0
+) -> frozenset[int]:
+    """All from the one on that a field names (DeepSeek)."""
+    return frozenset(range(raw.integer(name, default, least=0), raw.num_layers))
 
 
 def sparse_layers(raw: RawConfig) -> frozenset[int]:
@@ -34,15 +82,3 @@ def sparse_layers(raw: RawConfig) -> frozenset[int]:
     if not kinds:
         return later_layers(raw)
     return frozenset(layer for layer, kind in enumerate(kinds) if kind == "sparse")
-
-
-def sigmoid_routing(raw: RawConfig) -> Routing:
-    """Sigmoid scores, groups, and a scale, under the names of DeepSeek-V3."""
-    return Routing(
-        num_chosen=raw.integer("num_experts_per_tok"),
-        score="sigmoid",
-        normalized=raw.flag("norm_topk_prob", True),
-        scale=raw.number("routed_scaling_factor", 1.0),
-        num_groups=raw.integer("n_group", 1),
-        num_chosen_groups=raw.integer("topk_group", 1),
-    )

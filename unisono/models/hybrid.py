@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import RecurrentLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["HybridConfig", "HybridDecoder", "StateShape", "hybrid", "read_recurrent"]
+__all__ = ["HybridConfig", "HybridDecoder", "StateShape", "read_recurrent"]
 
 
 class StateShape(Protocol):
@@ -64,13 +64,9 @@ class HybridDecoder(Decoder):
         return [state if is_recurrent else full for is_recurrent, full in layers]
 
 
-def hybrid(base: ModelConfig, recurrent: Sequence[bool], state: StateShape) -> HybridConfig:
-    """The configuration ``base`` with recurrent layers."""
-    own: dict[str, Any] = {field.name: getattr(base, field.name) for field in fields(base)}
-    return HybridConfig(**own, recurrent=tuple(recurrent), state=state)
-
-
-def read_recurrent(raw: RawConfig, names: Sequence[str], default: Sequence[bool]) -> list[bool]:
+def read_recurrent(
+    raw: RawConfig, names: Sequence[str], default: Sequence[bool]
+) -> tuple[bool, ...]:
     """The recurrent layers by ``layer_types``, where ``names`` are those that are; without
     it, ``default``.
 
@@ -78,4 +74,4 @@ def read_recurrent(raw: RawConfig, names: Sequence[str], default: Sequence[bool]
         LayerListError: another type of layer, or not one for each.
     """
     kinds = raw.per_layer("layer_types", *names, "full_attention", "attention")
-    return [kind in names for kind in kinds] if kinds else list(default)
+    return tuple(kind in names for kind in kinds) if kinds else tuple(default)

@@ -8,15 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from unisono.core.cache import CacheTensor, LayerCache
 from unisono.core.errors import CheckpointError
-from unisono.hardware.ops.portable import PortableOps
-from unisono.models.config import IndexShape, LatentShape, ModelConfig, RopeConfig
+from unisono.models.config import IndexShape, LatentShape, RopeConfig
 from unisono.models.decoder import Decoder, num_pairs
 from unisono.models.layers.latent_attention import LatentAttention
-from unisono.models.layers.sparse_attention import SparseLatentAttention
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["LatentDecoder", "read_index", "read_latent"]
@@ -27,15 +24,12 @@ _MAX_DIM = 2**16
 class LatentDecoder(Decoder):
     """A decoder whose layers keep latents."""
 
+    attention_class = LatentAttention
+
     @property
     def latent(self) -> LatentShape:
         assert self.config.latent is not None
         return self.config.latent
-
-    def make_attention(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        assert config.latent is not None
-        kind = LatentAttention if config.latent.index is None else SparseLatentAttention
-        return kind(ops, config, layer)
 
     def attention_flops(self, layer: int, length: int) -> int:
         """Operations over keys and values that exist; ``kv_b_proj`` is counted with the weights."""

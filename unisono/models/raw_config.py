@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from unisono.core.errors import CheckpointError, LayerListError, UnsupportedModelError
 from unisono.core.folder_files import read_json_object
-from unisono.models.config import (
-    ModelConfig,
-    RopeConfig,
-)
+from unisono.models.config import ModelConfig, RopeConfig
 
 __all__ = ["RawConfig"]
 
@@ -168,8 +167,34 @@ class RawConfig:
         shared = {k: self.values[k] for k in ("tie_word_embeddings",) if self.get(k) is not None}
         return RawConfig({**own, **shared}, f"{self.source}: text_config")
 
-    def dense_decoder(self, **family: Any) -> ModelConfig:
+    def biases(
+        self, attention: str = "attention_bias", mlp: str = "mlp_bias", *, default: bool = False
+    ) -> dict[str, Any]:
+        """The fields of ``ModelConfig`` that say which projections have a bias."""
+        return {
+            **self.attention_biases(attention, default=default),
+            "mlp_bias": self.flag(mlp, default),
+        }
+
+    def attention_biases(
+        self, name: str = "attention_bias", *, default: bool = False
+    ) -> dict[str, Any]:
+        """The same of attention alone, all of whose projections have one or none."""
+        bias = self.flag(name, default)
+        return {"qkv_bias": bias, "output_bias": bias}
+
+    def dense_decoder(
+        self,
+        *,
+        interleaved: bool = False,
+        rotating: Sequence[bool] | None = None,
+        **family: Any,
+    ) -> ModelConfig:
         """The fields all dense families share; ``family`` adds or overrides.
+
+        Args:
+            interleaved: pairs that rotate are neighbouring dimensions.
+            rotating: whether each layer rotates; None: all do.
 
         Raises:
             CheckpointError: a field is missing or of the wrong kind.
@@ -184,7 +209,8 @@ class RawConfig:
         hidden_size = self.integer("hidden_size", most=_MAX_WIDTH)
         num_layers = self.num_layers
         head_dim = self.integer("head_dim", max(1, hidden_size // num_heads), most=_MAX_WIDTH)
-        rope = self.rope(head_dim)
+        rope = replace(self.rope(head_dim), interleaved=interleaved)
+        ropes = None if rotating is None else tuple(rope if turns else None for turns in rotating)
         fields: dict[str, Any] = {
             "vocab_size": self.integer("vocab_size"),
             "hidden_size": hidden_size,
@@ -195,6 +221,7 @@ class RawConfig:
             "intermediate_size": self.integer("intermediate_size", most=_MAX_WIDTH * 16),
             "rms_norm_eps": self.number("rms_norm_eps", 1e-6),
             "rope": rope,
+            "layer_ropes": ropes,
             "max_position": _longest(rope),
             "tie_embeddings": self.flag("tie_word_embeddings", False),
             "windows": (None,) * num_layers,
@@ -262,6 +289,15 @@ class RawConfig:
             return self.rope(head_dim, "sliding_attention")
         plain = self.with_values(rope_theta=theta, rope_parameters=None, rope_scaling=None)
         return plain.rope(head_dim)
+
+    def rotating_layers(self) -> list[bool]:
+        """Whether each layer rotates: ``no_rope_layers`` has 1 for those that do; without it, all
+        but each ``no_rope_layer_interval``-th."""
+        flags = self.per_layer("no_rope_layers", 0, 1)
+        if flags:
+            return [bool(flag) for flag in flags]
+        interval = self.integer("no_rope_layer_interval", 4)
+        return [bool((i + 1) % interval) for i in range(self.num_layers)]
 
     def switched_windows(self) -> tuple[int | None, ...]:
         """``windows`` where ``use_sliding_window`` is on (Qwen: layers from max_window_layers)."""

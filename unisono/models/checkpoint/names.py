@@ -13,7 +13,10 @@ from torch import Tensor
 
 from unisono.models.checkpoint.splits import Split, View
 
-__all__ = ["TEXT_OF_MULTIMODAL", "CheckpointNames", "StoredPart"]
+__all__ = ["TEXT_OF_MULTIMODAL", "CheckpointNames", "Renamed", "StoredPart"]
+
+Renamed = Sequence[tuple[str, str]]
+"""Stored and our part of a name, one rule after the other; ``^`` is where a name begins."""
 
 _EMBEDDING = "embed_tokens"
 _OTHER_HEADS = re.compile(
@@ -50,8 +53,7 @@ class StoredPart:
 class CheckpointNames:
     """Names of a family's checkpoints where they differ from ours, transformers' usual ones."""
 
-    renamed: Sequence[tuple[str, str]] = ()
-    """Stored and our part of a name, one rule after the other; ``^`` is where a name begins."""
+    renamed: Renamed = ()
     ignored: Sequence[str] = ()
     """Beginnings of stored names, of what this model does not need."""
     splits: Sequence[Split] = ()
@@ -91,14 +93,6 @@ class CheckpointNames:
             if views := split(name):
                 return [StoredPart(name, stored, view) for name, view in views.items()]
         return [StoredPart(name, stored)]
-
-    def behind(self, outer: CheckpointNames) -> CheckpointNames:
-        """The same inside a checkpoint whose own names ``outer`` knows."""
-        return CheckpointNames(
-            renamed=(*outer.renamed, *self.renamed),
-            ignored=(*outer.ignored, *self.ignored),
-            splits=(*outer.splits, *self.splits),
-        )
 
     def _usual(self, stored: str) -> str:
         """The name as checkpoints of this family usually have it."""

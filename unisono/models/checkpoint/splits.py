@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-__all__ = ["FusedExperts", "MergedRows", "Split", "View", "fused_experts"]
+__all__ = ["GATE_UP", "FusedExperts", "MergedRows", "Split", "View", "fused_experts"]
 
 View = Callable[[Tensor], Tensor]
 """A part of a stored tensor, without a copy."""
@@ -45,6 +45,9 @@ class MergedRows:
             return tensor[start * count // self._total : stop * count // self._total]
 
         return rows
+
+
+GATE_UP = MergedRows("gate_up_proj", {"gate_proj": 1, "up_proj": 1})
 
 
 class FusedExperts:

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear, unfilled
@@ -23,28 +22,6 @@ _ROPE = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
 }
-
-
-class Apertus(Decoder):
-    @classmethod
-    def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(max_position_embeddings=65_536, rms_norm_eps=1e-5)
-        raw.require(hidden_act="xielu", qk_norm=True, post_norm=False)
-        if not raw.mapping("rope_parameters") and not raw.mapping("rope_scaling"):
-            raw = raw.with_values(rope_parameters=_ROPE)
-        bias = raw.flag("attention_bias", False)
-        raw = raw.with_values(hidden_act=None)
-        return raw.dense_decoder(qk_norm="head", qkv_bias=bias, output_bias=bias)
-
-    def checkpoint_names(self) -> CheckpointNames:
-        renamed = (
-            (".attention_layernorm.", ".input_layernorm."),
-            (".feedforward_layernorm.", ".post_attention_layernorm."),
-        )
-        return CheckpointNames(renamed=renamed)
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return XieluMLP(ops, config)
 
 
 class XieluMLP(nn.Module):
@@ -79,3 +56,20 @@ class Xielu(nn.Module):
         rising = positive * x * x + self.beta * x
         falling = (torch.expm1(torch.minimum(x, self.eps)) - x) * negative + self.beta * x
         return torch.where(x > 0, rising, falling)
+
+
+class Apertus(Decoder):
+    renamed = (
+        (".attention_layernorm.", ".input_layernorm."),
+        (".feedforward_layernorm.", ".post_attention_layernorm."),
+    )
+    mlp_class = XieluMLP
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(max_position_embeddings=65_536, rms_norm_eps=1e-5)
+        raw.require(hidden_act="xielu", qk_norm=True, post_norm=False)
+        if not raw.mapping("rope_parameters") and not raw.mapping("rope_scaling"):
+            raw = raw.with_values(rope_parameters=_ROPE)
+        raw = raw.with_values(hidden_act=None)
+        return raw.dense_decoder(**raw.attention_biases(), qk_norm="head")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
@@ -14,13 +11,9 @@ __all__ = ["Arcee"]
 
 
 class Arcee(Decoder):
+    mlp_class = PlainMLP
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(hidden_act="relu2", max_position_embeddings=4096, rms_norm_eps=1e-5)
-        bias = raw.flag("attention_bias", False)
-        return raw.dense_decoder(
-            qkv_bias=bias, output_bias=bias, mlp_bias=raw.flag("mlp_bias", False)
-        )
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return PlainMLP(ops, config)
+        return raw.dense_decoder(**raw.biases())

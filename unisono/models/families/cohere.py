@@ -3,11 +3,8 @@ R7B and A (2025) have windows, and their layers that see everything do not rotat
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import ParallelLayer
@@ -17,35 +14,30 @@ __all__ = ["Cohere", "Cohere2"]
 
 
 class Cohere(Decoder):
+    layer_class = ParallelLayer
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(rope_theta=500_000.0)
-        return _read(raw)
-
-    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        attention = self.make_attention(ops, config, layer)
-        return ParallelLayer(ops, config, attention, self.make_mlp(ops, config, layer))
+        return _read(raw.with_defaults(rope_theta=500_000.0))
 
 
 class Cohere2(Cohere):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(sliding_window=4096, sliding_window_pattern=4)
-        config = _read(raw)
         windows = raw.windows(whole_every=raw.integer("sliding_window_pattern"))
-        ropes = tuple(None if window is None else config.rope for window in windows)
-        return replace(config, windows=windows, layer_ropes=ropes)
+        rotating = [window is not None for window in windows]
+        return _read(raw, windows=windows, rotating=rotating)
 
 
-def _read(raw: RawConfig) -> ModelConfig:
+def _read(raw: RawConfig, **family: Any) -> ModelConfig:
     raw = raw.with_defaults(tie_word_embeddings=True, max_position_embeddings=8192)
     raw.require(use_qk_norm=False, use_parallel_block=True, use_gated_activation=True)
-    bias = raw.flag("attention_bias", False)
-    config = raw.dense_decoder(
+    return raw.dense_decoder(
+        **raw.attention_biases(),
         norm="layer",
         rms_norm_eps=raw.number("layer_norm_eps", 1e-5),
-        qkv_bias=bias,
-        output_bias=bias,
         logit_scale=raw.number("logit_scale", 0.0625),
+        interleaved=True,
+        **family,
     )
-    return replace(config, rope=replace(config.rope, interleaved=True))

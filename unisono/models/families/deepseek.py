@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.names import Renamed
 from unisono.models.config import IndexShape, ModelConfig
 from unisono.models.expert_config import (
+    corrected_experts,
     later_layers,
-    read_num_experts,
-    sigmoid_routing,
+    read_experts,
     sparse_layers,
 )
 from unisono.models.expert_shape import ExpertShape
@@ -19,6 +18,7 @@ from unisono.models.latent import LatentDecoder, read_latent
 from unisono.models.raw_config import RawConfig
 
 __all__ = [
+    "EXPERT_FIELDS",
     "V3_DEFAULTS",
     "Deepseek",
     "DeepseekV2",
@@ -37,20 +37,17 @@ V3_DEFAULTS: dict[str, Any] = {
     "n_group": 8,
     "topk_group": 4,
 }
+EXPERT_FIELDS: dict[str, Any] = {
+    "count": ("n_routed_experts", "num_experts", "num_local_experts"),
+    "shared": "n_shared_experts",
+}
+"""Names of fields, for ``read_experts``."""
 
 
 class Deepseek(LatentDecoder):
     """Layers with an MLP first, then layers with experts."""
 
-    def checkpoint_names(self) -> CheckpointNames:
-        """Layers behind the last predict further tokens; they are not loaded."""
-        last = self.config.num_layers
-        drafts = range(last, last + self.config.num_draft_layers)
-        return replace(
-            super().checkpoint_names(),
-            renamed=((".shared_experts.", ".shared_expert."),),
-            ignored=[f"model.layers.{layer}." for layer in drafts],
-        )
+    renamed: ClassVar[Renamed] = ((".shared_experts.", ".shared_expert."),)
 
 
 class DeepseekV2(Deepseek):
@@ -69,13 +66,9 @@ class DeepseekV2(Deepseek):
             num_chosen_groups=raw.integer("topk_group") if limited else 1,
             group_score="largest",
         )
-        return read_deepseek(
-            raw,
-            routing,
-            layers=later_layers(raw),
-            router_float32=True,
-            mlp_bias=raw.flag("mlp_bias", False),
-        )
+        layers = later_layers(raw)
+        experts = read_experts(raw, routing, layers=layers, router_float32=True, **EXPERT_FIELDS)
+        return read_deepseek(raw, experts, mlp_bias=raw.flag("mlp_bias", False))
 
 
 class DeepseekV3(Deepseek):
@@ -94,43 +87,24 @@ def read_corrected(raw: RawConfig, index: IndexShape | None = None) -> ModelConf
     """
     raw.require(scoring_func="sigmoid", topk_method="noaux_tc")
     return read_deepseek(
-        raw,
-        sigmoid_routing(raw),
-        layers=sparse_layers(raw),
-        index=index,
-        router_float32=True,
-        corrected=True,
+        raw, corrected_experts(raw, layers=sparse_layers(raw), **EXPERT_FIELDS), index
     )
 
 
 def read_deepseek(
-    raw: RawConfig,
-    routing: Routing,
-    *,
-    layers: frozenset[int],
-    index: IndexShape | None = None,
-    mlp_bias: bool = False,
-    **own: Any,
+    raw: RawConfig, experts: ExpertShape, index: IndexShape | None = None, **family: Any
 ) -> ModelConfig:
-    """Reads the experts of these families; ``own`` are further fields of ``ExpertShape``.
+    """What these families share; ``family`` adds further fields.
 
     Raises:
         UnsupportedModelError: layers with experts take turns with others.
     """
     raw.require(moe_layer_freq=1)
-    size = raw.integer("moe_intermediate_size")
-    num_drafts = raw.integer("num_nextn_predict_layers", 0, least=0, most=_MAX_DRAFT_LAYERS)
-    experts = ExpertShape(
-        num_experts=read_num_experts(raw, "n_routed_experts", "num_experts", "num_local_experts"),
-        size=size,
-        shared_size=size * raw.integer("n_shared_experts", 0, least=0),
-        routing=routing,
-        layers=layers,
-        **own,
-    )
     return raw.dense_decoder(
         **read_latent(raw, index),
-        mlp_bias=mlp_bias,
-        num_draft_layers=num_drafts,
+        num_draft_layers=raw.integer(
+            "num_nextn_predict_layers", 0, least=0, most=_MAX_DRAFT_LAYERS
+        ),
         experts=experts,
+        **family,
     )

@@ -6,6 +6,7 @@ from unisono.core.errors import LayerListError
 from unisono.models.config import ModelConfig
 from unisono.models.families.deepseek import V3_DEFAULTS, Deepseek, read_corrected
 from unisono.models.latent import read_index
+from unisono.models.layers.sparse_attention import SparseLatentAttention
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["DeepseekV32", "GlmMoeDsa"]
@@ -24,6 +25,8 @@ _WORDS = {"F": "full", "S": "shared"}
 class DeepseekV32(Deepseek):
     """Every layer chooses."""
 
+    attention_class = SparseLatentAttention
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(**{**V3_DEFAULTS, "max_position_embeddings": 163_840})
@@ -33,6 +36,8 @@ class DeepseekV32(Deepseek):
 
 class GlmMoeDsa(Deepseek):
     """Some layers choose, the others see what those chose."""
+
+    attention_class = SparseLatentAttention
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:

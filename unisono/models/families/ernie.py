@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
@@ -23,6 +21,4 @@ class Ernie4_5(Decoder):
             tie_word_embeddings=True,
         )
         raw.require(compression_ratio=1.0)
-        bias = raw.flag("use_bias", False)
-        config = raw.dense_decoder(qkv_bias=bias, output_bias=bias, mlp_bias=bias)
-        return replace(config, rope=replace(config.rope, interleaved=True))
+        return raw.dense_decoder(**raw.biases("use_bias", "use_bias"), interleaved=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import View, fused_experts
+from unisono.models.checkpoint.splits import Split, View
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import read_num_experts
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import read_experts
 from unisono.models.families.ernie import Ernie4_5
 from unisono.models.raw_config import RawConfig
 
@@ -22,6 +21,13 @@ _CORRECTION = ".e_score_correction_bias"
 
 
 class Ernie4_5Moe(Ernie4_5):
+    renamed = (
+        (".mlp.moe_statics.", ".mlp.gate."),
+        (".mlp.gate.moe_statics.", ".mlp.gate."),
+        (".shared_experts.", ".shared_expert."),
+    )
+    ignored = ("model.mtp_",)
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw.require(use_bias=False)
@@ -33,29 +39,19 @@ class Ernie4_5Moe(Ernie4_5):
             moe_num_experts=64,
             moe_num_shared_experts=2,
         )
-        size = raw.integer("moe_intermediate_size")
-        experts = ExpertShape(
-            num_experts=read_num_experts(raw, "moe_num_experts"),
-            size=size,
-            routing=Routing(num_chosen=raw.integer("moe_k"), normalized=True),
+        experts = read_experts(
+            raw,
+            Routing(num_chosen=raw.integer("moe_k"), normalized=True),
+            count=("moe_num_experts",),
             layers=_layers(raw),
-            shared_size=size * raw.integer("moe_num_shared_experts", 2, least=0),
+            shared="moe_num_shared_experts",
             corrected=True,
             router_float32=True,
         )
         return replace(super().read_config(raw), experts=experts)
 
-    def checkpoint_names(self) -> CheckpointNames:
-        assert self.config.experts is not None
-        return CheckpointNames(
-            renamed=(
-                (".mlp.moe_statics.", ".mlp.gate."),
-                (".mlp.gate.moe_statics.", ".mlp.gate."),
-                (".shared_experts.", ".shared_expert."),
-            ),
-            ignored=("model.mtp_",),
-            splits=(_flat_correction, *fused_experts(self.config.experts.num_experts)),
-        )
+    def stored_splits(self) -> Sequence[Split]:
+        return _flat_correction, *super().stored_splits()
 
 
 def _flat_correction(name: str) -> dict[str, View]:

@@ -3,11 +3,10 @@ do not rotate."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import ClassVar
 
 from torch import nn
 
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import PostNormLayer
@@ -17,6 +16,8 @@ __all__ = ["Exaone4"]
 
 
 class Exaone4(Decoder):
+    layer_class: ClassVar[type[nn.Module]] = PostNormLayer
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         if raw.values.get("sliding_window", ...) is None:  # null, which is not to be the default
@@ -25,11 +26,6 @@ class Exaone4(Decoder):
         pattern = raw.get("sliding_window_pattern")
         if isinstance(pattern, str):  # "LLLG"
             raw = raw.with_values(sliding_window_pattern=len(pattern))
-        config = raw.dense_decoder(qk_norm="head")
         windows = raw.windows(whole_every=raw.integer("sliding_window_pattern", 1))
-        ropes = tuple(None if window is None else config.rope for window in windows)
-        return replace(config, windows=windows, layer_ropes=ropes)
-
-    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        attention = self.make_attention(ops, config, layer)
-        return PostNormLayer(ops, config, attention, self.make_mlp(ops, config, layer))
+        rotating = [window is not None for window in windows]
+        return raw.dense_decoder(qk_norm="head", windows=windows, rotating=rotating)

@@ -4,17 +4,17 @@ weights of norms around 1; from the second on norms around each branch and windo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, ScaledEmbedding
-from unisono.models.layers.residual import SandwichLayer
+from unisono.models.layers.residual import DecoderLayer, SandwichLayer
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Gemma", "Gemma2", "Gemma3", "VaultGemma"]
@@ -65,30 +65,26 @@ class GemmaEmbedding(ScaledEmbedding):
 
 
 class Gemma2(Gemma):
+    layer_class: ClassVar[type[nn.Module]] = SandwichLayer
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(**_GEMMA2)
         return _read(raw, **_windowed(raw))
 
-    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        attention = self.make_attention(ops, config, layer)
-        return SandwichLayer(ops, config, attention, self.make_mlp(ops, config, layer))
 
-
-class VaultGemma(Gemma):
+class VaultGemma(Gemma2):
     """Gemma 2 without the norms behind its branches (Google, 2025)."""
 
-    @classmethod
-    def read_config(cls, raw: RawConfig) -> ModelConfig:
-        return Gemma2.read_config(raw)
-
-    def checkpoint_names(self) -> CheckpointNames:
-        renamed = ((".pre_feedforward_layernorm.", ".post_attention_layernorm."),)
-        return CheckpointNames(renamed=renamed)
+    renamed = ((".pre_feedforward_layernorm.", ".post_attention_layernorm."),)
+    layer_class = DecoderLayer
 
 
 class Gemma3(Gemma2):
     """Windowed layers rotate by a theta of their own."""
+
+    renamed = TEXT_OF_MULTIMODAL.renamed
+    ignored = TEXT_OF_MULTIMODAL.ignored
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
@@ -100,19 +96,14 @@ class Gemma3(Gemma2):
         ropes = tuple(whole if window is None else local for window in fields["windows"])
         return _read(raw, **fields, qk_norm="head", rope=whole, layer_ropes=ropes)
 
-    def checkpoint_names(self) -> CheckpointNames:
-        return TEXT_OF_MULTIMODAL
-
 
 def _read(raw: RawConfig, **family: Any) -> ModelConfig:
     raw.require(use_bidirectional_attention=False)
-    bias = raw.flag("attention_bias", False)
     fields = {
+        **raw.attention_biases(),
         "norm": "zero_centred_rms",
         "embedding_scale": raw.integer("hidden_size") ** 0.5,
         "activation": raw.activation("hidden_activation", "gelu_pytorch_tanh"),
-        "qkv_bias": bias,
-        "output_bias": bias,
     }
     return raw.dense_decoder(**{**fields, **family})
 

@@ -5,16 +5,19 @@ one has experts beside the MLP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from unisono.core.cache import CacheTensor, LayerCache
+from unisono.core.cache import LayerCache
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.checkpoint.splits import FusedExperts
+from unisono.models.checkpoint.splits import Split, fused_experts
 from unisono.models.config import ModelConfig
-from unisono.models.decoder import num_pairs
+from unisono.models.decoder import kv_cache, num_pairs
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.gemma import Gemma
 from unisono.models.families.gemma4_config import Gemma4Config, read_gemma4
@@ -38,6 +41,11 @@ _BEHIND_EXPERTS = "post_feedforward_layernorm_2"
 
 class Gemma4(Gemma):
     config: Gemma4Config
+    renamed = (
+        *TEXT_OF_MULTIMODAL.renamed,
+        (".router.", ".moe.gate."),
+        (".experts.", ".moe.experts."),
+    )
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> Gemma4Config:
@@ -68,19 +76,11 @@ class Gemma4(Gemma):
             for prefix in ("model.", "model.language_model.")
             for part in ("k_proj", "v_proj", "k_norm", "v_norm")
         )
-        count = self.config.num_experts
-        return CheckpointNames(
-            renamed=(
-                *TEXT_OF_MULTIMODAL.renamed,
-                (".router.", ".moe.gate."),
-                (".experts.", ".moe.experts."),
-            ),
-            ignored=(*TEXT_OF_MULTIMODAL.ignored, *unused),
-            splits=(
-                FusedExperts("gate_up_proj", ("gate_proj", "up_proj"), count),
-                FusedExperts("down_proj", ("down_proj",), count),
-            ),
-        )
+        ignored = (*TEXT_OF_MULTIMODAL.ignored, *unused)
+        return replace(super().checkpoint_names(), ignored=ignored)
+
+    def stored_splits(self) -> Sequence[Split]:
+        return fused_experts(self.config.num_experts)
 
     def prepare_step(self, token_ids: Tensor, x: Tensor, step: StepContext) -> None:
         if self.embed_tokens_per_layer is not None:
@@ -107,19 +107,12 @@ class Gemma4(Gemma):
 
     def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
         """Caches of the layers that write keys and values: the first ones."""
-        config, name = self.config, str(dtype).removeprefix("torch.")
-        caches = []
-        for layer, window in enumerate(config.windows):
-            if config.kv_sources[layer] != layer:
-                continue
-            shape = config.kv_heads[layer], config.head_dims[layer]
-            kv = CacheTensor(planes=2, shape=shape, dtype=name)
-            caches.append(
-                LayerCache(
-                    kind="full" if window is None else "window", tensors=(kv,), window=window
-                )
-            )
-        return caches
+        config = self.config
+        return [
+            kv_cache((config.kv_heads[layer], config.head_dims[layer]), dtype, window)
+            for layer, window in enumerate(config.windows)
+            if config.kv_sources[layer] == layer
+        ]
 
 
 class Gemma4Attention(Attention):

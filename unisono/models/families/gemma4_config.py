@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from unisono.core.errors import CheckpointError, LayerListError
@@ -79,7 +79,6 @@ class _Reading:
 
     def config(self) -> Gemma4Config:
         raw, count = self.raw, len(self.windows)
-        bias = raw.flag("attention_bias", False)
         sources = self._sources()
         width = raw.integer("intermediate_size")
         wide = raw.flag("use_double_wide_mlp", False)
@@ -91,25 +90,22 @@ class _Reading:
             False: raw.rope(whole.get(False, head_dims[0]), "sliding_attention"),
         }
         config = raw.dense_decoder(
+            **raw.attention_biases(),
             norm="float32_rms",
             qk_norm="head",
             activation=raw.activation("hidden_activation", "gelu_pytorch_tanh"),
             embedding_scale=raw.integer("hidden_size") ** 0.5,
             attention_scale=1.0,
             logit_softcap=raw.optional_number("final_logit_softcapping"),
-            qkv_bias=bias,
-            output_bias=bias,
             windows=self.windows,
             rope=ropes[True],
             layer_ropes=tuple(ropes[window is None] for window in self.windows),
         )
         num_experts = raw.integer("num_experts") if raw.flag("enable_moe_block", False) else 0
-        return Gemma4Config(
-            **{
-                **{field.name: getattr(config, field.name) for field in fields(config)},
-                "head_dim": max(head_dims),
-                "num_kv_heads": max(kv_heads),
-            },
+        return Gemma4Config.extending(
+            config,
+            head_dim=max(head_dims),
+            num_kv_heads=max(kv_heads),
             head_dims=head_dims,
             kv_heads=kv_heads,
             kv_sources=sources,

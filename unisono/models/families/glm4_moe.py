@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import fused_experts
+from typing import Any
+
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import later_layers, read_num_experts, sigmoid_routing
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import corrected_experts, later_layers
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Dots1", "Glm4Moe", "SolarOpen", "corrected_experts"]
+__all__ = ["Dots1", "Glm4Moe", "SolarOpen"]
 
 
 class Glm4Moe(Decoder):
-    """Layers behind the last predict further tokens, and are left out."""
+    renamed = ((".shared_experts.", ".shared_expert."),)
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
@@ -28,18 +27,10 @@ class Glm4Moe(Decoder):
             num_experts_per_tok=8,
             first_k_dense_replace=1,
         )
-        return raw.dense_decoder(
+        return _read(
+            raw,
             qkv_bias=raw.flag("attention_bias", False),
             qk_norm="head" if raw.flag("use_qk_norm", False) else None,
-            experts=corrected_experts(raw),
-        )
-
-    def checkpoint_names(self) -> CheckpointNames:
-        assert self.config.experts is not None
-        return CheckpointNames(
-            renamed=((".shared_experts.", ".shared_expert."),),
-            ignored=(f"model.layers.{self.config.num_layers}.",),
-            splits=fused_experts(self.config.experts.num_experts),
         )
 
 
@@ -49,15 +40,8 @@ class Dots1(Glm4Moe):
         raw = raw.with_defaults(moe_intermediate_size=1408, norm_topk_prob=False)
         if "sliding_window" not in raw.values:
             raw = raw.with_values(sliding_window=4096)
-        bias = raw.flag("attention_bias", False)
-        first = raw.integer("max_window_layers", 62, least=0)
-        return raw.dense_decoder(
-            qkv_bias=bias,
-            output_bias=bias,
-            qk_norm="head",
-            windows=raw.windows(first),
-            experts=corrected_experts(raw),
-        )
+        windows = raw.windows(raw.integer("max_window_layers", 62, least=0))
+        return _read(raw, **raw.attention_biases(), qk_norm="head", windows=windows)
 
 
 class SolarOpen(Glm4Moe):
@@ -75,20 +59,15 @@ class SolarOpen(Glm4Moe):
             n_shared_experts=1,
             num_experts_per_tok=8,
         ).with_values(first_k_dense_replace=0)
-        return raw.with_defaults(
-            intermediate_size=raw.integer("moe_intermediate_size")
-        ).dense_decoder(qkv_bias=raw.flag("attention_bias", False), experts=corrected_experts(raw))
+        raw = raw.with_defaults(intermediate_size=raw.integer("moe_intermediate_size"))
+        return _read(raw, qkv_bias=raw.flag("attention_bias", False))
 
 
-def corrected_experts(raw: RawConfig) -> ExpertShape:
-    """Experts as DeepSeek-V3 has them."""
-    size = raw.integer("moe_intermediate_size")
-    return ExpertShape(
-        num_experts=read_num_experts(raw, "n_routed_experts", "num_experts"),
-        size=size,
-        routing=sigmoid_routing(raw),
+def _read(raw: RawConfig, **family: Any) -> ModelConfig:
+    experts = corrected_experts(
+        raw,
         layers=later_layers(raw),
-        shared_size=size * raw.integer("n_shared_experts", 0, least=0),
-        corrected=True,
-        router_float32=True,
+        count=("n_routed_experts", "num_experts"),
+        shared="n_shared_experts",
     )
+    return raw.dense_decoder(experts=experts, num_draft_layers=1, **family)

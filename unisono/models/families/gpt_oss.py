@@ -3,13 +3,13 @@ every other layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import fused_experts
+from unisono.models.checkpoint.splits import Split, fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_num_experts
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["GptOss"]
@@ -25,10 +25,11 @@ _ROPE = {
 
 
 class GptOss(Decoder):
+    renamed = ((".mlp.router.", ".mlp.gate."),)
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw.require(swiglu_alpha=1.702, swiglu_limit=7.0, hidden_act="silu")
-        num_layers = raw.num_layers
         raw = raw.with_defaults(
             head_dim=64,
             rms_norm_eps=1e-5,
@@ -36,30 +37,28 @@ class GptOss(Decoder):
             max_position_embeddings=131_072,
             sliding_window=128,
             layer_types=[
-                "full_attention" if i % 2 else "sliding_attention" for i in range(num_layers)
+                "full_attention" if i % 2 else "sliding_attention" for i in range(raw.num_layers)
             ],
         )
         if not raw.mapping("rope_parameters"):
             raw = raw.with_defaults(rope_scaling=_ROPE)
-        bias = raw.flag("attention_bias", True)
-        experts = ExpertShape(
-            num_experts=read_num_experts(raw, "num_local_experts", "num_experts", default=128),
-            size=raw.integer("intermediate_size"),
-            routing=Routing(num_chosen=raw.integer("num_experts_per_tok", 4), normalized=True),
-            layers=frozenset(range(num_layers)),
+        experts = read_experts(
+            raw,
+            Routing(num_chosen=raw.integer("num_experts_per_tok", 4), normalized=True),
+            count=("num_local_experts", "num_experts"),
+            default=128,
+            width="intermediate_size",
             bias=True,
             router_bias=True,
         )
         return raw.dense_decoder(
-            qkv_bias=bias,
-            output_bias=bias,
+            **raw.attention_biases(default=True),
             attention_sinks=True,
             windows=raw.windows(),
             activation="clamped_swiglu",
             experts=experts,
         )
 
-    def checkpoint_names(self) -> CheckpointNames:
+    def stored_splits(self) -> Sequence[Split]:
         assert self.config.experts is not None
-        splits = fused_experts(self.config.experts.num_experts, transposed=True, interleaved=True)
-        return CheckpointNames(renamed=((".mlp.router.", ".mlp.gate."),), splits=splits)
+        return fused_experts(self.config.experts.num_experts, transposed=True, interleaved=True)

@@ -13,11 +13,8 @@ __all__ = ["Granite"]
 class Granite(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        bias = raw.flag("attention_bias", False)
         return raw.dense_decoder(
-            qkv_bias=bias,
-            output_bias=bias,
-            mlp_bias=raw.flag("mlp_bias", False),
+            **raw.biases(),
             embedding_scale=raw.number("embedding_multiplier", 1.0),
             attention_scale=raw.number("attention_multiplier", 1.0),
             residual_scale=raw.number("residual_multiplier", 1.0),

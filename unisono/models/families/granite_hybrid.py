@@ -6,15 +6,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import MergedRows
-from unisono.models.families.bamba import MambaDecoder
+from unisono.models.families.bamba import MAMBA_NAMES, MambaDecoder
 from unisono.models.families.granite import Granite
 from unisono.models.families.granite_moe import GraniteMoe
-from unisono.models.hybrid import HybridConfig, hybrid, read_recurrent
+from unisono.models.hybrid import HybridConfig, read_recurrent
 from unisono.models.layers.mamba2 import Mamba2Shape
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["GraniteHybrid"]
+
+_DENSE_NAMES = (
+    (".shared_mlp.input_linear.", ".mlp.gate_up_proj."),
+    (".shared_mlp.output_linear.", ".mlp.down_proj."),
+)
 
 
 class GraniteHybrid(MambaDecoder, GraniteMoe):
@@ -34,19 +38,8 @@ class GraniteHybrid(MambaDecoder, GraniteMoe):
         raw = raw.with_defaults(layer_types=raw.get("layers_block_type"))
         all_layers = [True] * base.num_layers
         recurrent = read_recurrent(raw, ("mamba", "linear_attention"), all_layers)
-        return hybrid(base, recurrent, Mamba2Shape.read(raw))
+        return HybridConfig.extending(base, recurrent=recurrent, state=Mamba2Shape.read(raw))
 
     def checkpoint_names(self) -> CheckpointNames:
-        config, own = self.config, self.mamba_names()
-        if config.experts is not None:
-            names = super().checkpoint_names()
-            return CheckpointNames(
-                renamed=(*names.renamed, *own.renamed), splits=(*names.splits, *own.splits)
-            )
-        width = config.intermediate_size
-        merged = MergedRows("gate_up_proj", {"gate_proj": width, "up_proj": width})
-        of_mlp = (
-            (".shared_mlp.input_linear.", ".mlp.gate_up_proj."),
-            (".shared_mlp.output_linear.", ".mlp.down_proj."),
-        )
-        return CheckpointNames(renamed=(*of_mlp, *own.renamed), splits=(merged, *own.splits))
+        own = _DENSE_NAMES if self.config.experts is None else GraniteMoe.renamed
+        return replace(super().checkpoint_names(), renamed=(*own, *MAMBA_NAMES))

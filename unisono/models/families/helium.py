@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
@@ -21,9 +19,9 @@ class Helium(Decoder):
             rms_norm_eps=1e-8,
             rope_theta=100_000.0,
         )
-        config = raw.dense_decoder(
+        return raw.dense_decoder(
             norm="float32_rms",
             qkv_bias=raw.flag("attention_bias", False),
             mlp_bias=raw.flag("mlp_bias", False),
+            interleaved=True,
         )
-        return replace(config, rope=replace(config.rope, interleaved=True))

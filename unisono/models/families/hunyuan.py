@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
+from unisono.models.checkpoint.names import Renamed
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.attention import Attention
@@ -16,26 +16,6 @@ from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
 __all__ = ["HunYuanDense"]
-
-
-class HunYuanDense(Decoder):
-    @classmethod
-    def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(rms_norm_eps=1e-5)
-        raw.require(use_qk_norm=True, use_cla=False)
-        bias = raw.flag("attention_bias", False)
-        config = raw.dense_decoder(qk_norm="head", qkv_bias=bias, output_bias=bias)
-        if config.rope.kind == "dynamic" and "alpha" in config.rope.scaling:
-            # Called dynamic, but its alpha stretches theta once and for all.
-            return replace(config, rope=replace(config.rope, kind="ntk_alpha"))
-        return config
-
-    def checkpoint_names(self) -> CheckpointNames:
-        renamed = ((".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm."))
-        return CheckpointNames(renamed=renamed)
-
-    def make_attention(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return RotatedThenNormed(ops, config, layer)
 
 
 class RotatedThenNormed(Attention):
@@ -48,3 +28,21 @@ class RotatedThenNormed(Attention):
         query, key, value = self.split_heads(qkv)
         query, key = self.rotate_both(query, key, rope)
         return self.q_norm(query), self.k_norm(key), value
+
+
+class HunYuanDense(Decoder):
+    renamed: ClassVar[Renamed] = (
+        (".query_layernorm.", ".q_norm."),
+        (".key_layernorm.", ".k_norm."),
+    )
+    attention_class = RotatedThenNormed
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(rms_norm_eps=1e-5)
+        raw.require(use_qk_norm=True, use_cla=False)
+        config = raw.dense_decoder(**raw.attention_biases(), qk_norm="head")
+        if config.rope.kind == "dynamic" and "alpha" in config.rope.scaling:
+            # Called dynamic, but its alpha stretches theta once and for all.
+            return replace(config, rope=replace(config.rope, kind="ntk_alpha"))
+        return config

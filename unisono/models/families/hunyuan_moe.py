@@ -7,11 +7,8 @@ from typing import Any
 
 from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import read_num_experts
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import read_experts
 from unisono.models.families.hunyuan import HunYuanDense
 from unisono.models.raw_config import RawConfig
 
@@ -19,6 +16,12 @@ __all__ = ["HunYuanMoe"]
 
 
 class HunYuanMoe(HunYuanDense):
+    renamed = (
+        *HunYuanDense.renamed,
+        (".gate.wg.", ".gate."),
+        (".shared_mlp.", ".shared_expert."),
+    )
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw.require(use_cla=False, moe_layer_num_skipped=0, use_mixed_mlp_moe=True)
@@ -26,24 +29,15 @@ class HunYuanMoe(HunYuanDense):
         raw = raw.with_values(**{name: _of_each_layer(raw, name) for name in names})
         size = raw.integer("intermediate_size")
         raw.require(moe_intermediate_size=size)
-        experts = ExpertShape(
-            num_experts=read_num_experts(raw, "num_experts", default=1),
-            size=size,
-            routing=Routing(num_chosen=raw.integer("moe_topk", 1), normalized=True),
-            layers=frozenset(range(raw.num_layers)),
+        experts = read_experts(
+            raw,
+            Routing(num_chosen=raw.integer("moe_topk", 1), normalized=True),
+            default=1,
+            width="intermediate_size",
             shared_size=size * raw.integer("num_shared_expert", 1),
             router_float32=True,
         )
         return replace(super().read_config(raw), experts=experts)
-
-    def checkpoint_names(self) -> CheckpointNames:
-        assert self.config.experts is not None
-        dense = super().checkpoint_names()
-        return replace(
-            dense,
-            renamed=(*dense.renamed, (".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert.")),
-            splits=fused_experts(self.config.experts.num_experts),
-        )
 
 
 def _of_each_layer(raw: RawConfig, name: str) -> Any:

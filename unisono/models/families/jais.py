@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
@@ -14,18 +11,14 @@ __all__ = ["Jais2"]
 
 
 class Jais2(Decoder):
+    mlp_class = PlainMLP
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(hidden_act="relu2", max_position_embeddings=8192)
-        bias = raw.flag("attention_bias", True)
         return raw.dense_decoder(
+            **raw.biases(default=True),
             norm="layer",
             norm_bias=True,
             rms_norm_eps=raw.number("layer_norm_eps", 1e-5),
-            qkv_bias=bias,
-            output_bias=bias,
-            mlp_bias=raw.flag("mlp_bias", True),
         )
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return PlainMLP(ops, config)

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.checkpoint.splits import MergedRows, Split
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import read_num_experts
-from unisono.models.expert_shape import ExpertShape
-from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid, read_recurrent
+from unisono.models.expert_config import later_layers, read_experts
+from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.short_conv import ConvShape, GatedConv
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Lfm2", "Lfm2Moe"]
 
-_RENAMED = (
-    ("^model.embedding_norm.", "model.norm."),
-    (".operator_norm.", ".input_layernorm."),
-    (".ffn_norm.", ".post_attention_layernorm."),
-    (".conv.conv.", ".linear_attn.conv1d."),
-    (".conv.in_proj.", ".linear_attn.in_proj."),
-    (".conv.out_proj.", ".linear_attn.out_proj."),
-    (".self_attn.out_proj.", ".self_attn.o_proj."),
-    (".q_layernorm.", ".q_norm."),
-    (".k_layernorm.", ".k_norm."),
-    (".feed_forward.expert_bias", ".feed_forward.gate.e_score_correction_bias"),
-    (".feed_forward.", ".mlp."),
-    (".w1.", ".gate_proj."),
-    (".w3.", ".up_proj."),
-    (".w2.", ".down_proj."),
-)
-
 
 class Lfm2(HybridDecoder):
+    renamed = (
+        ("^model.embedding_norm.", "model.norm."),
+        (".operator_norm.", ".input_layernorm."),
+        (".ffn_norm.", ".post_attention_layernorm."),
+        (".conv.conv.", ".linear_attn.conv1d."),
+        (".conv.in_proj.", ".linear_attn.in_proj."),
+        (".conv.out_proj.", ".linear_attn.out_proj."),
+        (".self_attn.out_proj.", ".self_attn.o_proj."),
+        (".q_layernorm.", ".q_norm."),
+        (".k_layernorm.", ".k_norm."),
+        (".feed_forward.expert_bias", ".feed_forward.gate.e_score_correction_bias"),
+        (".feed_forward.", ".mlp."),
+        (".w1.", ".gate_proj."),
+        (".w3.", ".up_proj."),
+        (".w2.", ".down_proj."),
+    )
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
         raw = _with_older_names(raw)
@@ -46,28 +46,25 @@ class Lfm2(HybridDecoder):
         assert isinstance(config.state, ConvShape)
         return GatedConv(ops, config.state, config.hidden_size, layer)
 
-    def checkpoint_names(self) -> CheckpointNames:
-        parts = dict.fromkeys(("in_proj_b", "in_proj_c", "in_proj_x"), self.config.hidden_size)
-        merged: Split = MergedRows("in_proj", parts)
-        splits = (*super().checkpoint_names().splits, merged)
-        return CheckpointNames(renamed=_RENAMED, splits=splits)
+    def stored_splits(self) -> Sequence[Split]:
+        merged = MergedRows("in_proj", {"in_proj_b": 1, "in_proj_c": 1, "in_proj_x": 1})
+        return *super().stored_splits(), merged
 
 
 class Lfm2Moe(Lfm2):
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
-        raw = _with_older_names(raw)
-        first = raw.integer("num_dense_layers", 2, least=0)
-        experts = ExpertShape(
-            num_experts=read_num_experts(raw, "num_experts", default=32),
-            size=raw.integer("moe_intermediate_size", 1792),
-            routing=Routing(
-                num_chosen=raw.integer("num_experts_per_tok", 4),
-                score="sigmoid",
-                normalized=raw.flag("norm_topk_prob", True),
-                scale=raw.number("routed_scaling_factor", 1.0),
-            ),
-            layers=frozenset(range(first, raw.num_layers)),
+        raw = _with_older_names(raw).with_defaults(num_experts=32, moe_intermediate_size=1792)
+        routing = Routing(
+            num_chosen=raw.integer("num_experts_per_tok", 4),
+            score="sigmoid",
+            normalized=raw.flag("norm_topk_prob", True),
+            scale=raw.number("routed_scaling_factor", 1.0),
+        )
+        experts = read_experts(
+            raw,
+            routing,
+            layers=later_layers(raw, "num_dense_layers", 2),
             corrected=raw.flag("use_expert_bias", True),
         )
         base = raw.dense_decoder(qk_norm="head", experts=experts)
@@ -106,4 +103,5 @@ def _with_convolutions(raw: RawConfig, base: ModelConfig) -> HybridConfig:
         bias=raw.flag("conv_bias", False),
     )
     older = [layer not in attention for layer in range(num_layers)]
-    return hybrid(base, read_recurrent(raw, ("conv",), older), shape)
+    recurrent = read_recurrent(raw, ("conv",), older)
+    return HybridConfig.extending(base, recurrent=recurrent, state=shape)

@@ -12,7 +12,4 @@ __all__ = ["Llama"]
 class Llama(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        bias = raw.flag("attention_bias", False)
-        return raw.dense_decoder(
-            qkv_bias=bias, output_bias=bias, mlp_bias=raw.flag("mlp_bias", False)
-        )
+        return raw.dense_decoder(**raw.biases())

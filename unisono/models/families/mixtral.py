@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import fused_experts
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_num_experts
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["MIXTRAL_NAMES", "MiniMaxM2", "Mixtral"]
-
-MIXTRAL_NAMES = (
-    (".block_sparse_moe.e_score_correction_bias", ".mlp.gate.e_score_correction_bias"),
-    (".block_sparse_moe.", ".mlp."),
-    (".w1.", ".gate_proj."),
-    (".w3.", ".up_proj."),
-    (".w2.", ".down_proj."),
-)
+__all__ = ["MiniMaxM2", "Mixtral"]
 
 
 class Mixtral(Decoder):
+    renamed = (
+        (".block_sparse_moe.e_score_correction_bias", ".mlp.gate.e_score_correction_bias"),
+        (".block_sparse_moe.", ".mlp."),
+        (".w1.", ".gate_proj."),
+        (".w3.", ".up_proj."),
+        (".w2.", ".down_proj."),
+    )
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(
@@ -33,12 +30,10 @@ class Mixtral(Decoder):
             num_local_experts=8,
         )
         routing = Routing(num_chosen=raw.integer("num_experts_per_tok"), normalized=True)
-        return raw.dense_decoder(windows=raw.windows(), experts=_everywhere(raw, routing))
-
-    def checkpoint_names(self) -> CheckpointNames:
-        assert self.config.experts is not None
-        splits = fused_experts(self.config.experts.num_experts)
-        return CheckpointNames(renamed=MIXTRAL_NAMES, splits=splits)
+        experts = read_experts(
+            raw, routing, count=("num_local_experts",), width="intermediate_size"
+        )
+        return raw.dense_decoder(windows=raw.windows(), experts=experts)
 
 
 class MiniMaxM2(Mixtral):
@@ -61,15 +56,11 @@ class MiniMaxM2(Mixtral):
         routing = Routing(
             num_chosen=raw.integer("num_experts_per_tok"), score="sigmoid", normalized=True
         )
-        experts = _everywhere(raw, routing, corrected=True)
+        experts = read_experts(
+            raw,
+            routing,
+            count=("num_local_experts",),
+            width="intermediate_size",
+            corrected=True,
+        )
         return raw.dense_decoder(qk_norm="projection", experts=experts)
-
-
-def _everywhere(raw: RawConfig, routing: Routing, *, corrected: bool = False) -> ExpertShape:
-    return ExpertShape(
-        num_experts=read_num_experts(raw, "num_local_experts", "num_experts"),
-        size=raw.integer("intermediate_size"),
-        routing=routing,
-        layers=frozenset(range(raw.num_layers)),
-        corrected=corrected,
-    )

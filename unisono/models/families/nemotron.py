@@ -3,9 +3,6 @@ rotated, and an MLP that squares a ReLU and has no gate."""
 
 from __future__ import annotations
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
@@ -15,20 +12,16 @@ __all__ = ["Nemotron"]
 
 
 class Nemotron(Decoder):
+    mlp_class = PlainMLP
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(
             hidden_act="relu2", max_position_embeddings=4096, partial_rotary_factor=0.5
         )
-        bias = raw.flag("attention_bias", False)
         return raw.dense_decoder(
+            **raw.biases(),
             norm="zero_centred_layer",
             norm_bias=True,
             rms_norm_eps=raw.number("norm_eps", 1e-5),
-            qkv_bias=bias,
-            output_bias=bias,
-            mlp_bias=raw.flag("mlp_bias", False),
         )
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return PlainMLP(ops, config)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import PostNormLayer
@@ -16,17 +13,13 @@ __all__ = ["Olmo2", "Olmo3"]
 
 
 class Olmo2(Decoder):
+    layer_class = PostNormLayer
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(rms_norm_eps=1e-5)
-        bias = raw.flag("attention_bias", False)
-        return raw.dense_decoder(
-            norm="float32_rms", qk_norm="projection", qkv_bias=bias, output_bias=bias
-        )
-
-    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        attention = self.make_attention(ops, config, layer)
-        return PostNormLayer(ops, config, attention, self.make_mlp(ops, config, layer))
+        biases = raw.attention_biases()
+        return raw.dense_decoder(**biases, norm="float32_rms", qk_norm="projection")
 
 
 class Olmo3(Olmo2):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from unisono.hardware.ops.experts import Routing
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_num_experts
+from unisono.models.expert_config import read_experts
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.olmo import Olmo2
 from unisono.models.raw_config import RawConfig
@@ -25,10 +25,8 @@ class Olmoe(Decoder):
             num_experts=64,
             num_experts_per_tok=8,
         )
-        bias = raw.flag("attention_bias", False)
-        return raw.dense_decoder(
-            qk_norm="projection", qkv_bias=bias, output_bias=bias, experts=_experts(raw)
-        )
+        biases = raw.attention_biases()
+        return raw.dense_decoder(**biases, qk_norm="projection", experts=_experts(raw))
 
 
 class FlexOlmo(Olmo2):
@@ -45,12 +43,8 @@ class FlexOlmo(Olmo2):
 
 
 def _experts(raw: RawConfig) -> ExpertShape:
-    return ExpertShape(
-        num_experts=read_num_experts(raw, "num_experts", "num_local_experts"),
-        size=raw.integer("intermediate_size"),
-        routing=Routing(
-            num_chosen=raw.integer("num_experts_per_tok"),
-            normalized=raw.flag("norm_topk_prob", False),
-        ),
-        layers=frozenset(range(raw.num_layers)),
+    routing = Routing(
+        num_chosen=raw.integer("num_experts_per_tok"),
+        normalized=raw.flag("norm_topk_prob", False),
     )
+    return read_experts(raw, routing, width="intermediate_size")

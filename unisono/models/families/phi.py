@@ -4,10 +4,8 @@ everywhere, half of each head rotated."""
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Head
@@ -19,6 +17,15 @@ __all__ = ["Phi"]
 
 
 class Phi(Decoder):
+    renamed = (
+        (".self_attn.dense.", ".self_attn.o_proj."),
+        (".mlp.fc1.", ".mlp.up_proj."),
+        (".mlp.fc2.", ".mlp.down_proj."),
+        ("^model.final_layernorm.", "model.norm."),
+    )
+    layer_class = ParallelLayer
+    mlp_class = PlainMLP
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(hidden_act="gelu_new", partial_rotary_factor=0.5)
@@ -35,19 +42,3 @@ class Phi(Decoder):
     def __init__(self, config: ModelConfig, ops: PortableOps, device: torch.device) -> None:
         super().__init__(config, ops, device)
         self.lm_head = Head(ops, config.hidden_size, config.vocab_size, bias=True)
-
-    def checkpoint_names(self) -> CheckpointNames:
-        renamed = (
-            (".self_attn.dense.", ".self_attn.o_proj."),
-            (".mlp.fc1.", ".mlp.up_proj."),
-            (".mlp.fc2.", ".mlp.down_proj."),
-            ("^model.final_layernorm.", "model.norm."),
-        )
-        return CheckpointNames(renamed=renamed)
-
-    def make_layer(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        attention = self.make_attention(ops, config, layer)
-        return ParallelLayer(ops, config, attention, self.make_mlp(ops, config, layer))
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return PlainMLP(ops, config)

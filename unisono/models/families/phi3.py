@@ -3,10 +3,10 @@ LongRoPE."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from unisono.models.checkpoint.names import CheckpointNames
-from unisono.models.checkpoint.splits import MergedRows
+from unisono.models.checkpoint.splits import GATE_UP, MergedRows, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
@@ -30,16 +30,9 @@ class Phi3(Decoder):
         config = raw.dense_decoder(windows=raw.windows())
         if config.rope.kind in ("su", "yarn"):  # as the first files call it
             config = replace(config, rope=replace(config.rope, kind="longrope"))
-        return Phi3Config(
-            **{field.name: getattr(config, field.name) for field in fields(config)},
-            merged_heads=(config.num_heads, config.num_kv_heads),
-        )
+        heads = config.num_heads, config.num_kv_heads
+        return Phi3Config.extending(config, merged_heads=heads)
 
-    def checkpoint_names(self) -> CheckpointNames:
+    def stored_splits(self) -> Sequence[Split]:
         query, key = self.config.merged_heads
-        return CheckpointNames(
-            splits=(
-                MergedRows("qkv_proj", {"q_proj": query, "k_proj": key, "v_proj": key}),
-                MergedRows("gate_up_proj", {"gate_proj": 1, "up_proj": 1}),
-            )
-        )
+        return MergedRows("qkv_proj", {"q_proj": query, "k_proj": key, "v_proj": key}), GATE_UP

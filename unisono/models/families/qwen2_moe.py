@@ -5,8 +5,7 @@ from __future__ import annotations
 from unisono.hardware.ops.experts import Routing
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_num_experts, stepped_layers
-from unisono.models.expert_shape import ExpertShape
+from unisono.models.expert_config import read_experts, stepped_layers
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Qwen2Moe"]
@@ -15,16 +14,16 @@ __all__ = ["Qwen2Moe"]
 class Qwen2Moe(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(max_position_embeddings=32768)
+        raw = raw.with_defaults(max_position_embeddings=32768, moe_intermediate_size=1408)
         routing = Routing(
             num_chosen=raw.integer("num_experts_per_tok", 4),
             normalized=raw.flag("norm_topk_prob", False),
         )
-        experts = ExpertShape(
-            num_experts=read_num_experts(raw, "num_experts", "num_local_experts", default=60),
-            size=raw.integer("moe_intermediate_size", 1408),
-            routing=routing,
+        experts = read_experts(
+            raw,
+            routing,
             layers=stepped_layers(raw),
+            default=60,
             shared_size=raw.integer("shared_expert_intermediate_size", 5632),
             shared_gate=True,
         )

@@ -12,14 +12,8 @@ __all__ = ["Qwen3"]
 class Qwen3(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(num_key_value_heads=32, max_position_embeddings=32_768)
-        bias = raw.flag("attention_bias", False)
-        head_dim = raw.integer("head_dim", 128)
-        return raw.dense_decoder(
-            head_dim=head_dim,
-            rope=raw.rope(head_dim),
-            qk_norm="head",
-            qkv_bias=bias,
-            output_bias=bias,
-            windows=raw.switched_windows(),
+        raw = raw.with_defaults(
+            num_key_value_heads=32, head_dim=128, max_position_embeddings=32_768
         )
+        windows = raw.switched_windows()
+        return raw.dense_decoder(**raw.attention_biases(), qk_norm="head", windows=windows)

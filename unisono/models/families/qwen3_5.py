@@ -3,14 +3,14 @@ with projections that come apart. Of a checkpoint with a vision tower, the langu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.checkpoint.splits import MergedRows
-from unisono.models.families.qwen3_next import Qwen3Next, read_experts, read_hybrid
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
+from unisono.models.checkpoint.splits import MergedRows, Split
+from unisono.models.families.qwen3_next import Qwen3Next, read_hybrid, read_optional_experts
 from unisono.models.hybrid import HybridConfig
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet
 from unisono.models.raw_config import RawConfig
@@ -42,21 +42,18 @@ def _qkv_rows(shape: DeltaNetShape) -> dict[str, int]:
 
 
 class Qwen35(Qwen3Next):
+    renamed = TEXT_OF_MULTIMODAL.renamed
+    ignored = (*Qwen3Next.ignored, *TEXT_OF_MULTIMODAL.ignored)
     delta_net_class = SplitDeltaNet
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
         return read_hybrid(raw.text(), None)
 
-    def checkpoint_names(self) -> CheckpointNames:
-        text, own = TEXT_OF_MULTIMODAL, super().checkpoint_names()
+    def stored_splits(self) -> Sequence[Split]:
         assert isinstance(self.config.state, DeltaNetShape)
         merged = MergedRows("in_proj_qkv", _qkv_rows(self.config.state))
-        return CheckpointNames(
-            renamed=text.renamed,
-            ignored=(*own.ignored, *text.ignored),
-            splits=(*own.splits, merged),
-        )
+        return *super().stored_splits(), merged
 
 
 class Qwen35Moe(Qwen35):
@@ -64,7 +61,7 @@ class Qwen35Moe(Qwen35):
     def read_config(cls, raw: RawConfig) -> HybridConfig:
         raw = raw.text().with_defaults(num_experts_per_tok=8)
         raw.require(norm_topk_prob=True)
-        experts = read_experts(raw, range(raw.num_layers), 256)
+        experts = read_optional_experts(raw, None, 256)
         # No layer has an MLP of its own, and the file says no width for one.
         width = raw.integer("moe_intermediate_size", 512)
         return read_hybrid(raw.with_defaults(intermediate_size=width), experts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import stepped_layers
+from unisono.models.expert_config import read_experts, stepped_layers
 from unisono.models.expert_shape import ExpertShape
-from unisono.models.hybrid import HybridConfig, HybridDecoder, hybrid, read_recurrent
+from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.attention import HEAD_SPLITS, Attention
 from unisono.models.layers.gated_delta_net import DeltaNetShape, GatedDeltaNet
 from unisono.models.layers.linear import Linear
@@ -24,7 +22,7 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Qwen3Next", "read_experts", "read_hybrid"]
+__all__ = ["Qwen3Next", "read_hybrid", "read_optional_experts"]
 
 
 class GatedAttention(Attention):
@@ -46,57 +44,53 @@ class GatedAttention(Attention):
         both, key_value = self.qkv_proj(x).split((rows["q_proj"], 2 * rows["k_proj"]), dim=1)
         query, gate = both.unflatten(1, (self.num_heads, -1)).chunk(2, dim=-1)
         query, key, value = self.heads(torch.cat((query.flatten(1), key_value), 1), rope, step)
-        kv = step.keys_and_values(self.ops, self.layer, key, value)
-        out = self.ops.attention(query, kv, step.attention[self.layer], scale=self.scale)
+        out = self.attend(query, key, value, step)
         return self.o_proj((out * gate.sigmoid()).flatten(1))
 
 
 class Qwen3Next(HybridDecoder):
+    ignored: ClassVar[Sequence[str]] = ("mtp.",)
+    attention_class = GatedAttention
     delta_net_class: ClassVar[type[GatedDeltaNet]] = GatedDeltaNet
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
-        return read_hybrid(raw, read_experts(raw, stepped_layers(raw), 512))
-
-    def checkpoint_names(self) -> CheckpointNames:
-        return replace(super().checkpoint_names(), ignored=("mtp.",))
+        return read_hybrid(raw, read_optional_experts(raw, stepped_layers(raw), 512))
 
     def make_recurrent(self, ops: PortableOps, config: HybridConfig, layer: int) -> nn.Module:
         assert isinstance(config.state, DeltaNetShape)
         eps = config.rms_norm_eps
         return self.delta_net_class(ops, config.state, config.hidden_size, eps, layer)
 
-    def make_attention(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return GatedAttention(ops, config, layer)
-
 
 def read_hybrid(raw: RawConfig, experts: ExpertShape | None) -> HybridConfig:
     """Reads the fields that Qwen3-Next and its successors share."""
     raw.require(hidden_act="silu", attn_output_gate=True, mamba_ssm_dtype="float32")
     raw = raw.with_defaults(head_dim=256, partial_rotary_factor=0.25)
-    bias = raw.flag("attention_bias", False)
     base = raw.dense_decoder(
-        norm="zero_centred_rms", qk_norm="head", qkv_bias=bias, output_bias=bias, experts=experts
+        **raw.attention_biases(), norm="zero_centred_rms", qk_norm="head", experts=experts
     )
     interval = raw.integer("full_attention_interval", 4)
     by_interval = [(layer + 1) % interval != 0 for layer in range(base.num_layers)]
     recurrent = read_recurrent(raw, ("linear_attention",), by_interval)
-    return hybrid(base, recurrent, _delta_net(raw))
+    return HybridConfig.extending(base, recurrent=recurrent, state=_delta_net(raw))
 
 
-def read_experts(raw: RawConfig, layers: Collection[int], default: int) -> ExpertShape | None:
+def read_optional_experts(
+    raw: RawConfig, layers: frozenset[int] | None, default: int
+) -> ExpertShape | None:
     """None where the file says that there are none; ``default`` where it says nothing."""
-    num_experts = raw.integer("num_experts", default, least=0)
-    if not num_experts:
+    raw = raw.with_defaults(num_experts=default, moe_intermediate_size=512)
+    if not raw.integer("num_experts", least=0):
         return None
-    return ExpertShape(
-        num_experts=num_experts,
-        size=raw.integer("moe_intermediate_size", 512),
-        routing=Routing(
-            num_chosen=raw.integer("num_experts_per_tok", 10),
-            normalized=raw.flag("norm_topk_prob", True),
-        ),
-        layers=frozenset(layers),
+    routing = Routing(
+        num_chosen=raw.integer("num_experts_per_tok", 10),
+        normalized=raw.flag("norm_topk_prob", True),
+    )
+    return read_experts(
+        raw,
+        routing,
+        layers=layers,
         shared_size=raw.integer("shared_expert_intermediate_size", 512),
         shared_gate=True,
     )

@@ -3,8 +3,6 @@ theirs."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
@@ -21,28 +19,15 @@ class SmolLM3(Decoder):
             rope_theta=2_000_000.0,
             tie_word_embeddings=True,
         )
-        bias = raw.flag("attention_bias", False)
-        config = raw.dense_decoder(
-            qkv_bias=bias, output_bias=bias, mlp_bias=raw.flag("mlp_bias", False)
-        )
-        rotates = _rotating_layers(raw, config.num_layers)
-        ropes = tuple(config.rope if turned else None for turned in rotates)
-        return replace(config, windows=_windows(raw, rotates), layer_ropes=ropes)
+        rotating = raw.rotating_layers()
+        windows = _windows(raw, rotating)
+        return raw.dense_decoder(**raw.biases(), rotating=rotating, windows=windows)
 
 
-def _rotating_layers(raw: RawConfig, num_layers: int) -> list[bool]:
-    """``no_rope_layers`` has a 1 for each layer that does rotate."""
-    flags = raw.per_layer("no_rope_layers", 0, 1)
-    if flags:
-        return [bool(flag) for flag in flags]
-    interval = raw.integer("no_rope_layer_interval", 4)
-    return [(layer + 1) % interval != 0 for layer in range(num_layers)]
-
-
-def _windows(raw: RawConfig, rotates: list[bool]) -> tuple[int | None, ...]:
+def _windows(raw: RawConfig, rotating: list[bool]) -> tuple[int | None, ...]:
     if raw.get("layer_types"):
         return raw.windows()
     if not raw.flag("use_sliding_window", False) or raw.get("sliding_window") is None:
-        return (None,) * len(rotates)
+        return (None,) * len(rotating)
     window = raw.integer("sliding_window")
-    return tuple(None if turned else window for turned in rotates)
+    return tuple(None if turns else window for turns in rotating)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from unisono.hardware.ops.portable import PortableOps
-from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
@@ -15,6 +11,9 @@ __all__ = ["Starcoder2"]
 
 
 class Starcoder2(Decoder):
+    renamed = ((".mlp.c_fc.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."))
+    mlp_class = PlainMLP
+
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(
@@ -23,20 +22,10 @@ class Starcoder2(Decoder):
             max_position_embeddings=4096,
             tie_word_embeddings=True,
         )
-        bias = raw.flag("use_bias", True)
         return raw.dense_decoder(
+            **raw.biases("use_bias", "use_bias", default=True),
             norm="layer",
             norm_bias=True,
             rms_norm_eps=raw.number("norm_epsilon", 1e-5),
-            qkv_bias=bias,
-            output_bias=bias,
-            mlp_bias=bias,
             windows=raw.windows(),
         )
-
-    def checkpoint_names(self) -> CheckpointNames:
-        renamed = ((".mlp.c_fc.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."))
-        return CheckpointNames(renamed=renamed)
-
-    def make_mlp(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
-        return PlainMLP(ops, config)

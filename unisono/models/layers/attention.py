@@ -60,8 +60,13 @@ class Attention(Described):
     def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's keys and values go to the cache."""
         query, key, value = self.heads(self.qkv_proj(x), rope, step)
+        return self.o_proj(self.attend(query, key, value, step).flatten(1))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, step: StepContext) -> Tensor:
+        """Query [T, Hq, D] over what the cache holds, key and value [T, Hk, D] among it ->
+        [T, Hq, D]."""
         kv = step.keys_and_values(self.ops, self.layer, key, value)
-        out = self.ops.attention(
+        return self.ops.attention(
             query,
             kv,
             step.attention[self.layer],
@@ -69,7 +74,6 @@ class Attention(Described):
             softcap=self.softcap,
             sinks=self.sinks,
         )
-        return self.o_proj(out.flatten(1))
 
     def heads(
         self, qkv: Tensor, rope: Angles | None, step: StepContext
