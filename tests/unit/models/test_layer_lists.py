@@ -26,9 +26,8 @@ def test_lists_that_fit() -> None:
     assert config().layer_numbers("layers") is None
     assert choosing_layers(config(index_topk_pattern="FSF")) == {0, 2}
     assert sparse_layers(config(mlp_layer_types=["dense", "sparse", "sparse"])) == {1, 2}
-    assert read_recurrent(config(layer_types=["x", "attention", "x"]), ("x",), [True] * 3) == [
-        *(True, False, True)
-    ]
+    kinds = config(layer_types=["x", "attention", "x"])
+    assert read_recurrent(kinds, ("x",), [True] * 3) == (True, False, True)
 
 
 @pytest.mark.parametrize("value", ["all", 7, {}, [[]] * 3, ["a"], ["a"] * 4, ["a", "b", "c"]])

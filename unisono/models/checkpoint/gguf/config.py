@@ -23,8 +23,31 @@ _FIELDS = {
     "num_key_value_heads": "attention.head_count_kv",
     "head_dim": "attention.key_length",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "layer_norm_eps": "attention.layer_norm_epsilon",
+    "norm_eps": "attention.layer_norm_epsilon",
+    "norm_epsilon": "attention.layer_norm_epsilon",
     "max_position_embeddings": "context_length",
+    "num_experts": "expert_count",
+    "num_local_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+    "moe_intermediate_size": "expert_feed_forward_length",
+    "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "attention_multiplier": "attention.scale",
+    "embedding_multiplier": "embedding_scale",
+    "residual_multiplier": "residual_scale",
+    "logits_scaling": "logit_scale",
+    "logit_scale": "logit_scale",
 }
+"""Fields of ``config.json`` -> keys; a family reads those that it has."""
+_BIASED = {
+    "attention_bias": "attn_q",
+    "attention_out_bias": "attn_output",
+    "mlp_bias": "ffn_up",
+    "use_bias": "attn_q",
+}
+"""The same, by a module that has a bias where the field is true."""
 
 
 def read_gguf_config(
@@ -46,8 +69,8 @@ def read_gguf_config(
         )
     _check_counts(own, file)
     fields = {name: own.value(key) for name, key in _FIELDS.items()}
+    fields |= {name: own.has_tensor(f"blk.0.{part}.bias") for name, part in _BIASED.items()}
     fields |= {
-        "architectures": [family.architecture],
         "model_type": family.model_type,
         "vocab_size": embedding.shape[0],
         "tie_word_embeddings": HEAD not in file.tensors,

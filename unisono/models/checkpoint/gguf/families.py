@@ -78,9 +78,8 @@ def _nothing_more(own: Own) -> Fields:
 class GgufFamily:
     """The mapping of an architecture of llama.cpp to a family of ours."""
 
-    architecture: str
-    """Architecture, as in ``config.json``."""
     model_type: str
+    """As in ``config.json``."""
     more: Callable[[Own], Fields] = _nothing_more
     """Fields of ``config.json`` besides those that all families have."""
     layer_parts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(_USUAL))
@@ -92,66 +91,31 @@ class GgufFamily:
 
 
 def _llama(own: Own) -> Fields:
-    num_experts = own.value("expert_count", 0)
-    if num_experts:
-        return {
-            "architectures": ["MixtralForCausalLM"],
-            "model_type": "mixtral",
-            "num_local_experts": num_experts,
-            "num_experts_per_tok": own.value("expert_used_count"),
-        }
+    if own.value("expert_count", 0):
+        return {"model_type": "mixtral"}
     window = own.value("attention.sliding_window", 0)
-    if not window:
-        return _biases(own)
-    return {"architectures": ["MistralForCausalLM"], "sliding_window": window}
-
-
-def _biases(own: Own) -> Fields:
-    return {
-        "attention_bias": own.has_tensor("blk.0.attn_q.bias"),
-        "mlp_bias": own.has_tensor("blk.0.ffn_up.bias"),
-    }
+    return {"architectures": ["MistralForCausalLM"], "sliding_window": window} if window else {}
 
 
 def _gpt_oss(own: Own) -> Fields:
     return {
-        **_biases(own),
         "sliding_window": own.value("attention.sliding_window"),
-        "num_local_experts": own.value("expert_count"),
-        "num_experts_per_tok": own.value("expert_used_count"),
         "intermediate_size": own.value("expert_feed_forward_length"),
         "rope_parameters": {**read_rope(own), "truncate": False},
     }
 
 
 def _qwen2_moe(own: Own) -> Fields:
-    shared = own.value("expert_shared_feed_forward_length")
-    return {
-        **_qwen_moe(own),
-        "shared_expert_intermediate_size": shared,
-        "norm_topk_prob": False,
-    }
+    return {**_qwen3_moe(own), "norm_topk_prob": False}
 
 
-def _qwen_moe(own: Own) -> Fields:
-    width = own.value("expert_feed_forward_length")
-    return {
-        **_biases(own),
-        "num_experts": own.value("expert_count"),
-        "num_experts_per_tok": own.value("expert_used_count"),
-        "moe_intermediate_size": width,
-        "intermediate_size": own.value("feed_forward_length", width),
-        "norm_topk_prob": True,
-    }
+def _qwen3_moe(own: Own) -> Fields:
+    width = own.value("feed_forward_length", own.value("expert_feed_forward_length"))
+    return {"intermediate_size": width, "norm_topk_prob": True}
 
 
 def _gemma2(own: Own) -> Fields:
-    return {
-        **_windows(own),
-        "query_pre_attn_scalar": _score_width(own, layers_of_27b=46),
-        "attn_logit_softcapping": own.value("attn_logit_softcapping"),
-        "final_logit_softcapping": own.value("final_logit_softcapping"),
-    }
+    return {**_windows(own), "query_pre_attn_scalar": _score_width(own, layers_of_27b=46)}
 
 
 def _gemma3(own: Own) -> Fields:
@@ -173,18 +137,7 @@ def _score_width(own: Own, *, layers_of_27b: int) -> float:
 def _olmo(own: Own) -> Fields:
     if not own.value("attention.sliding_window", 0):
         return {}
-    return {**_windows(own), "architectures": ["Olmo3ForCausalLM"], "model_type": "olmo3"}
-
-
-def _cohere(own: Own) -> Fields:
-    return {
-        "layer_norm_eps": own.value("attention.layer_norm_epsilon"),
-        "logit_scale": own.value("logit_scale"),
-    }
-
-
-def _cohere2(own: Own) -> Fields:
-    return {**_windows(own), **_cohere(own)}
+    return {**_windows(own), "model_type": "olmo3"}
 
 
 def _phi3(own: Own) -> Fields:
@@ -194,30 +147,6 @@ def _phi3(own: Own) -> Fields:
             hint="Fetch a variant of the model without it, such as that for 4k tokens.",
         )
     return {"sliding_window": own.value("attention.sliding_window", 0) or None}
-
-
-def _granite(own: Own) -> Fields:
-    return {
-        **_biases(own),
-        "attention_multiplier": own.value("attention.scale"),
-        "embedding_multiplier": own.value("embedding_scale"),
-        "residual_multiplier": own.value("residual_scale"),
-        "logits_scaling": own.value("logit_scale"),
-    }
-
-
-def _seed_oss(own: Own) -> Fields:
-    return {**_biases(own), "attention_out_bias": own.has_tensor("blk.0.attn_output.bias")}
-
-
-def _ernie(own: Own) -> Fields:
-    return {"use_bias": own.has_tensor("blk.0.attn_q.bias")}
-
-
-def _layer_norms(own: Own) -> Fields:
-    eps = own.value("attention.layer_norm_epsilon")
-    has_bias = own.has_tensor("blk.0.attn_q.bias")
-    return {**_biases(own), "norm_eps": eps, "norm_epsilon": eps, "use_bias": has_bias}
 
 
 def _exaone4(own: Own) -> Fields:
@@ -237,28 +166,24 @@ def _windows(own: Own) -> Fields:
 
 GGUF_FAMILIES = {
     "llama": GgufFamily(
-        architecture="LlamaForCausalLM",
         model_type="llama",
         more=_llama,
         layer_parts={**_USUAL, **_EXPERTS},
         interleaved_heads=True,
     ),
-    "qwen2": GgufFamily(architecture="Qwen2ForCausalLM", model_type="qwen2"),
-    "qwen3": GgufFamily(architecture="Qwen3ForCausalLM", model_type="qwen3", more=_biases),
+    "qwen2": GgufFamily(model_type="qwen2"),
+    "qwen3": GgufFamily(model_type="qwen3"),
     "qwen2moe": GgufFamily(
-        architecture="Qwen2MoeForCausalLM",
         model_type="qwen2_moe",
         more=_qwen2_moe,
         layer_parts={**_USUAL, **_EXPERTS, **_SHARED_EXPERT},
     ),
     "qwen3moe": GgufFamily(
-        architecture="Qwen3MoeForCausalLM",
         model_type="qwen3_moe",
-        more=_qwen_moe,
+        more=_qwen3_moe,
         layer_parts={**_USUAL, **_EXPERTS},
     ),
     "gpt-oss": GgufFamily(
-        architecture="GptOssForCausalLM",
         model_type="gpt_oss",
         more=_gpt_oss,
         layer_parts={
@@ -269,81 +194,42 @@ GGUF_FAMILIES = {
             "attn_sinks.weight": "self_attn.sinks",
         },
     ),
-    "gemma": GgufFamily(architecture="GemmaForCausalLM", model_type="gemma", norms_plus_one=True),
+    "gemma": GgufFamily(model_type="gemma", norms_plus_one=True),
     "gemma2": GgufFamily(
-        architecture="Gemma2ForCausalLM",
         model_type="gemma2",
         more=_gemma2,
         layer_parts=_NORMS_AROUND,
         norms_plus_one=True,
     ),
     "gemma3": GgufFamily(
-        architecture="Gemma3ForCausalLM",
         model_type="gemma3_text",
         more=_gemma3,
         layer_parts=_NORMS_AROUND,
         norms_plus_one=True,
     ),
-    "olmo2": GgufFamily(
-        architecture="Olmo2ForCausalLM",
-        model_type="olmo2",
-        more=_olmo,
-        layer_parts=_NORMS_BEHIND,
-    ),
-    "phi3": GgufFamily(
-        architecture="Phi3ForCausalLM", model_type="phi3", more=_phi3, layer_parts=_MERGED
-    ),
+    "olmo2": GgufFamily(model_type="olmo2", more=_olmo, layer_parts=_NORMS_BEHIND),
+    "phi3": GgufFamily(model_type="phi3", more=_phi3, layer_parts=_MERGED),
     "glm4": GgufFamily(
-        architecture="Glm4ForCausalLM",
         model_type="glm4",
-        more=_biases,
         layer_parts={
             **_MERGED,
             "post_attention_norm": "post_self_attn_layernorm",
             "post_ffw_norm": "post_mlp_layernorm",
         },
     ),
-    "granite": GgufFamily(
-        architecture="GraniteForCausalLM",
-        model_type="granite",
-        more=_granite,
-        interleaved_heads=True,
-    ),
-    "smollm3": GgufFamily(
-        architecture="SmolLM3ForCausalLM",
-        model_type="smollm3",
-        more=_biases,
-        interleaved_heads=True,
-    ),
-    "arcee": GgufFamily(
-        architecture="ArceeForCausalLM", model_type="arcee", more=_biases, interleaved_heads=True
-    ),
-    "ernie4_5": GgufFamily(architecture="Ernie4_5ForCausalLM", model_type="ernie4_5", more=_ernie),
+    "granite": GgufFamily(model_type="granite", interleaved_heads=True),
+    "smollm3": GgufFamily(model_type="smollm3", interleaved_heads=True),
+    "arcee": GgufFamily(model_type="arcee", interleaved_heads=True),
+    "ernie4_5": GgufFamily(model_type="ernie4_5"),
     "seed_oss": GgufFamily(
-        architecture="SeedOssForCausalLM",
         model_type="seed_oss",
-        more=_seed_oss,
         layer_parts={**_ONE_NORM, "post_attention_norm": "post_attention_layernorm"},
     ),
-    "starcoder2": GgufFamily(
-        architecture="Starcoder2ForCausalLM", model_type="starcoder2", more=_layer_norms
-    ),
-    "nemotron": GgufFamily(
-        architecture="NemotronForCausalLM",
-        model_type="nemotron",
-        more=_layer_norms,
-        norms_plus_one=True,
-    ),
-    "exaone4": GgufFamily(
-        architecture="Exaone4ForCausalLM",
-        model_type="exaone4",
-        more=_exaone4,
-        layer_parts=_NORMS_BEHIND,
-    ),
-    "command-r": GgufFamily(
-        architecture="CohereForCausalLM", model_type="cohere", more=_cohere, layer_parts=_ONE_NORM
-    ),
-    "cohere2": GgufFamily(architecture="Cohere2ForCausalLM", model_type="cohere2", more=_cohere2),
+    "starcoder2": GgufFamily(model_type="starcoder2"),
+    "nemotron": GgufFamily(model_type="nemotron", norms_plus_one=True),
+    "exaone4": GgufFamily(model_type="exaone4", more=_exaone4, layer_parts=_NORMS_BEHIND),
+    "command-r": GgufFamily(model_type="cohere", layer_parts=_ONE_NORM),
+    "cohere2": GgufFamily(model_type="cohere2", more=_windows),
 }
 
 
