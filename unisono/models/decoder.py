@@ -44,7 +44,7 @@ class Decoder(nn.Module):
     """Ends of checkpoint names that carry nothing a model needs."""
     renamed: ClassVar[Renamed] = ()
     ignored: ClassVar[Sequence[str]] = ()
-    """Of this family's checkpoints, as ``CheckpointNames`` has them."""
+    """Fields of ``CheckpointNames`` for this family's checkpoints."""
     layer_class: ClassVar[type[nn.Module]] = DecoderLayer
     attention_class: ClassVar[type[nn.Module]] = Attention
     mlp_class: ClassVar[type[nn.Module]] = MLP

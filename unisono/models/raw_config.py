@@ -291,8 +291,8 @@ class RawConfig:
         return plain.rope(head_dim)
 
     def rotating_layers(self) -> list[bool]:
-        """Whether each layer rotates: ``no_rope_layers`` has 1 for those that do; without it, all
-        but each ``no_rope_layer_interval``-th."""
+        """True for each layer that rotates: ``no_rope_layers`` has 1 for these; without it, all but
+        each ``no_rope_layer_interval``-th."""
         flags = self.per_layer("no_rope_layers", 0, 1)
         if flags:
             return [bool(flag) for flag in flags]

@@ -94,7 +94,7 @@ def read_corrected(raw: RawConfig, index: IndexShape | None = None) -> ModelConf
 def read_deepseek(
     raw: RawConfig, experts: ExpertShape, index: IndexShape | None = None, **family: Any
 ) -> ModelConfig:
-    """What these families share; ``family`` adds further fields.
+    """The configuration of these families; ``family`` adds further fields.
 
     Raises:
         UnsupportedModelError: layers with experts take turns with others.

@@ -79,7 +79,7 @@ class GgufFamily:
     """The mapping of an architecture of llama.cpp to a family of ours."""
 
     model_type: str
-    """As in ``config.json``."""
+    """The family's name in ``config.json``."""
     more: Callable[[Own], Fields] = _nothing_more
     """Fields of ``config.json`` besides those that all families have."""
     layer_parts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(_USUAL))
