@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from unisono.models.dividing import Divides
 from unisono.models.expert_shape import ExpertShape
-from unisono.models.latent_shape import IndexShape, LatentShape
 
 __all__ = [
     "IndexShape",
@@ -22,6 +21,44 @@ __all__ = [
 NormKind = Literal["rms", "float32_rms", "zero_centred_rms", "layer", "zero_centred_layer"]
 QKNorm = Literal["head", "projection"]
 Config = TypeVar("Config", bound="ModelConfig")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexShape:
+    """The index of sparse attention, which chooses the tokens that a query sees."""
+
+    num_heads: int
+    head_dim: int
+    num_selected: int
+    interleaved: bool
+    """Rotation pairs are neighbouring dimensions."""
+    choosing_layers: frozenset[int]
+    """The others see what the last of these before them chose."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentShape:
+    """The numbers of latent attention; N, P, V are the parts of a head that come from the latent,
+    that are rotated, and that are the value."""
+
+    query_rank: int | None
+    """Rank of the queries' latent; None: queries come from the hidden state."""
+    rank: int
+    key_dim: int
+    """N."""
+    rotated_dim: int
+    """P."""
+    value_dim: int
+    """V."""
+    scale: float
+    """Factor of attention scores."""
+    bias: bool = False
+    index: IndexShape | None = None
+    """None: a query sees every token before it."""
+
+    @property
+    def cached_dim(self) -> int:
+        return self.rank + self.rotated_dim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

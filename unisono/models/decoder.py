@@ -17,7 +17,7 @@ from unisono.core.cache import CacheTensor, LayerCache
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.standard import StandardDecoder
 from unisono.models.checkpoint.names import CheckpointNames, Renamed
-from unisono.models.checkpoint.splits import Split, fused_experts
+from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.described import standard_of
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
     def stored_splits(self) -> Sequence[Split]:
         """Tensors of this family's checkpoints that hold several weights."""
         experts = self.config.experts
-        return () if experts is None else fused_experts(experts.num_experts)
+        return () if experts is None else (FusedExperts(experts.num_experts),)
 
     def make_embedding(self, ops: PortableOps, config: ModelConfig) -> Embedding:
         if config.embedding_scale == 1.0:

@@ -71,6 +71,9 @@ class RawConfig:
                     hint=f"Supported: {value!r}.",
                 )
 
+    def _is_no(self, wanted: str, name: str, value: Any) -> str:
+        return f"{self.source}: {name} must be {wanted}, is {value!r:.80}."
+
     def get(self, name: str, default: Any = None) -> Any:
         value = self.values.get(name)
         return default if value is None else value
@@ -82,9 +85,7 @@ class RawConfig:
         value = self.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
-            raise CheckpointError(
-                f"{self.source}: {name} must be {kind}, at most {most}, is {value!r:.80}."
-            )
+            raise CheckpointError(self._is_no(f"{kind}, at most {most}", name, value))
         return value
 
     @property
@@ -95,9 +96,7 @@ class RawConfig:
         """A positive number."""
         value = self.get(name, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
-            raise CheckpointError(
-                f"{self.source}: {name} must be a positive number, is {value!r:.80}."
-            )
+            raise CheckpointError(self._is_no("a positive number", name, value))
         return float(value)
 
     def optional_number(self, name: str) -> float | None:
@@ -107,23 +106,21 @@ class RawConfig:
     def flag(self, name: str, default: bool) -> bool:
         value = self.get(name, default)
         if not isinstance(value, bool):
-            raise CheckpointError(f"{self.source}: {name} must be true or false, is {value!r:.80}.")
+            raise CheckpointError(self._is_no("true or false", name, value))
         return value
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A JSON object, empty where there is none."""
         value = self.get(name, {})
         if not isinstance(value, dict):
-            raise CheckpointError(f"{self.source}: {name} must be an object, is {value!r:.80}.")
+            raise CheckpointError(self._is_no("an object", name, value))
         return value
 
     def list_of(self, name: str, kind: type[T]) -> list[T]:
         """A list, empty where there is none."""
         value = self.get(name, [])
         if not isinstance(value, list) or not all(isinstance(entry, kind) for entry in value):
-            raise CheckpointError(
-                f"{self.source}: {name} must be a list of {kind.__name__}, is {value!r:.80}."
-            )
+            raise CheckpointError(self._is_no(f"a list of {kind.__name__}", name, value))
         return value
 
     def per_layer(self, name: str, *kinds: T) -> list[T]:
@@ -138,10 +135,8 @@ class RawConfig:
         fits = isinstance(value, list) and len(value) == num_layers
         if not fits or not all(entry in kinds for entry in value):
             words = " or ".join(map(str, kinds))
-            raise LayerListError(
-                f"{self.source}: {name} must be a list that says {words} for each of {num_layers} "
-                f"layers, is {value!r:.80}."
-            )
+            wanted = f"a list that says {words} for each of {num_layers} layers"
+            raise LayerListError(self._is_no(wanted, name, value))
         return value
 
     def layer_numbers(self, name: str) -> frozenset[int] | None:
@@ -154,9 +149,7 @@ class RawConfig:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(entry, int) for entry in value):
-            raise LayerListError(
-                f"{self.source}: {name} must be a list of numbers of layers, is {value!r:.80}."
-            )
+            raise LayerListError(self._is_no("a list of numbers of layers", name, value))
         return frozenset(value)
 
     def text(self) -> RawConfig:

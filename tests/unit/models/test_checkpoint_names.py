@@ -58,7 +58,7 @@ def test_merged_rows_and_their_scales() -> None:
 
 
 def test_fused_experts_are_views() -> None:
-    split = FusedExperts("gate_up_proj", ("gate_proj", "up_proj"), 3)
+    split = FusedExperts(3)
     stored = torch.randn(3, 8, 5)
     views = split("model.layers.0.mlp.experts.gate_up_proj")
     assert len(views) == 6
@@ -68,9 +68,7 @@ def test_fused_experts_are_views() -> None:
 
 
 def test_transposed_and_interleaved_experts() -> None:
-    split = FusedExperts(
-        "gate_up_proj", ("gate_proj", "up_proj"), 3, transposed=True, interleaved=True
-    )
+    split = FusedExperts(3, transposed=True, interleaved=True)
     stored, bias = torch.randn(3, 5, 8), torch.randn(3, 8)
     weights = split("model.layers.0.mlp.experts.gate_up_proj")
     up = weights["model.layers.0.mlp.experts.1.up_proj.weight"](stored)
@@ -84,6 +82,6 @@ def test_transposed_and_interleaved_experts() -> None:
 
 
 def test_one_tensor_for_each_expert_stays() -> None:
-    names = CheckpointNames(splits=(FusedExperts("gate_up_proj", ("gate_proj", "up_proj"), 3),))
+    names = CheckpointNames(splits=(FusedExperts(3),))
     name = "model.layers.0.mlp.experts.1.gate_proj.weight"
     assert [part.name for part in names.parts(name)] == [name]

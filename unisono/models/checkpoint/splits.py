@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-__all__ = ["GATE_UP", "FusedExperts", "MergedRows", "Split", "View", "fused_experts"]
+__all__ = ["GATE_UP", "FusedExperts", "MergedRows", "Split", "View"]
+
+_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+_FUSED = re.compile(rf"(.*\.experts)\.({'|'.join(_PARTS)})(?:[._](\w+))?")
 
 View = Callable[[Tensor], Tensor]
 """A part of a stored tensor, without a copy."""
@@ -51,51 +54,46 @@ GATE_UP = MergedRows("gate_up_proj", {"gate_proj": 1, "up_proj": 1})
 
 
 class FusedExperts:
-    """One tensor for all experts, ``experts.gate_up_proj`` [E, rows, columns].
+    """One tensor for all experts of a layer, ``experts.gate_up_proj`` [E, rows, H] and
+    ``experts.down_proj`` [E, H, columns], as transformers has them in memory.
 
     Args:
-        name: its last part.
-        parts: matrices in the rows of an expert.
-        transposed: it is stored as [E, columns, rows].
-        size_of_dim: where this is given, the shape says whether it is: the size of a dimension of
-            an expert's matrix [rows, columns].
-        interleaved: rows of the parts take turns.
+        transposed: the last two dimensions are in the other order.
+        hidden_size: where it is given, the shape says whether they are.
+        interleaved: rows of gate and up take turns.
     """
 
     def __init__(
         self,
-        name: str,
-        parts: Sequence[str],
         num_experts: int,
         *,
         transposed: bool = False,
         interleaved: bool = False,
-        size_of_dim: tuple[int, int] | None = None,
+        hidden_size: int | None = None,
     ) -> None:
-        self._pattern = re.compile(rf"(.*\.experts)\.{re.escape(name)}(?:[._](\w+))?")
-        self._parts, self._num_experts = tuple(parts), num_experts
+        self._num_experts, self._hidden_size = num_experts, hidden_size
         self._transposed, self._interleaved = transposed, interleaved
-        self._size_of_dim = size_of_dim
 
     def __call__(self, name: str) -> dict[str, View]:
-        match = self._pattern.fullmatch(name)
+        match = _FUSED.fullmatch(name)
         if match is None:
             return {}
-        piece = match[2] or "weight"
+        parts, piece = _PARTS[match[2]], match[3] or "weight"
         return {
-            f"{match[1]}.{expert}.{part}.{piece}": self._view(expert, index, piece)
+            f"{match[1]}.{expert}.{part}.{piece}": self._view(expert, parts, part, piece)
             for expert in range(self._num_experts)
-            for index, part in enumerate(self._parts)
+            for part in parts
         }
 
-    def _view(self, expert: int, index: int, piece: str) -> View:
+    def _view(self, expert: int, parts: Sequence[str], part: str, piece: str) -> View:
+        index, count = parts.index(part), len(parts)
+
         def of_expert(tensor: Tensor) -> Tensor:
             if tensor.dim() < 2 or tensor.shape[0] != self._num_experts:
                 return tensor  # The check of shapes says what is wrong.
             own = tensor[expert]
-            if piece == "weight" and own.dim() == 2 and self._is_transposed(own):
+            if piece == "weight" and own.dim() == 2 and self._is_transposed(own, part):
                 own = own.T
-            count = len(self._parts)
             if self._interleaved:
                 return own[index::count]
             size = own.shape[0] // count
@@ -103,36 +101,8 @@ class FusedExperts:
 
         return of_expert
 
-    def _is_transposed(self, matrix: Tensor) -> bool:
-        if self._size_of_dim is None:
+    def _is_transposed(self, matrix: Tensor, part: str) -> bool:
+        if self._hidden_size is None:
             return self._transposed
-        dim, size = self._size_of_dim
-        return matrix.shape[dim] != size == matrix.shape[1 - dim]
-
-
-def fused_experts(
-    num_experts: int,
-    *,
-    transposed: bool = False,
-    interleaved: bool = False,
-    hidden_size: int | None = None,
-) -> tuple[FusedExperts, FusedExperts]:
-    """``gate_up_proj`` and ``down_proj`` of all experts, as transformers has them in memory.
-
-    Args:
-        hidden_size: where it is given, the shape says whether matrices are transposed.
-    """
-    of_up, of_down = (None, None) if hidden_size is None else ((1, hidden_size), (0, hidden_size))
-    return (
-        FusedExperts(
-            "gate_up_proj",
-            ("gate_proj", "up_proj"),
-            num_experts,
-            transposed=transposed,
-            interleaved=interleaved,
-            size_of_dim=of_up,
-        ),
-        FusedExperts(
-            "down_proj", ("down_proj",), num_experts, transposed=transposed, size_of_dim=of_down
-        ),
-    )
+        dim = 0 if part == "down_proj" else 1
+        return matrix.shape[dim] != self._hidden_size == matrix.shape[1 - dim]

@@ -15,7 +15,7 @@ from unisono.core.cache import LayerCache
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, CheckpointNames
-from unisono.models.checkpoint.splits import Split, fused_experts
+from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import kv_cache, num_pairs
 from unisono.models.expert_shape import ExpertShape
@@ -80,7 +80,7 @@ class Gemma4(Gemma):
         return replace(super().checkpoint_names(), ignored=ignored)
 
     def stored_splits(self) -> Sequence[Split]:
-        return fused_experts(self.config.num_experts)
+        return (FusedExperts(self.config.num_experts),)
 
     def prepare_step(self, token_ids: Tensor, x: Tensor, step: StepContext) -> None:
         if self.embed_tokens_per_layer is not None:

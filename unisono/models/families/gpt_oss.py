@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.splits import Split, fused_experts
+from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
@@ -61,4 +61,4 @@ class GptOss(Decoder):
 
     def stored_splits(self) -> Sequence[Split]:
         assert self.config.experts is not None
-        return fused_experts(self.config.experts.num_experts, transposed=True, interleaved=True)
+        return (FusedExperts(self.config.experts.num_experts, transposed=True, interleaved=True),)

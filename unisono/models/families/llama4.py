@@ -14,7 +14,7 @@ from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
-from unisono.models.checkpoint.splits import Split, fused_experts
+from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
@@ -103,7 +103,7 @@ class Llama4(Decoder):
 
     def stored_splits(self) -> Sequence[Split]:
         assert self.config.experts is not None
-        return fused_experts(self.config.experts.num_experts, transposed=True)
+        return (FusedExperts(self.config.experts.num_experts, transposed=True),)
 
     def layer_caches(self, dtype: torch.dtype) -> list[LayerCache]:
         return [replace(layer, chunk=layer.window) for layer in super().layer_caches(dtype)]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
-from unisono.models.checkpoint.splits import Split, fused_experts
+from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts, stepped_layers
@@ -55,4 +55,4 @@ class Qwen3VLMoe(Qwen3Moe):
 
     def stored_splits(self) -> Sequence[Split]:
         assert self.config.experts is not None
-        return fused_experts(self.config.experts.num_experts, hidden_size=self.config.hidden_size)
+        return (FusedExperts(self.config.experts.num_experts, hidden_size=self.config.hidden_size),)

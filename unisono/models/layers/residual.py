@@ -6,52 +6,59 @@ addition is left to the next norm, which an op may take together with it.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.ops.standard import (
-    StandardAttention,
-    StandardLayer,
-    StandardMLP,
-)
+from unisono.hardware.ops.standard import StandardAttention, StandardLayer, StandardMLP
 from unisono.models.config import ModelConfig
 from unisono.models.layers.described import Described, standard_of
-from unisono.models.layers.norm import make_norm
+from unisono.models.layers.norm import Norm, make_norm
 from unisono.models.layers.rope import Angles
 from unisono.models.step import StepContext
 
 __all__ = ["DecoderLayer", "ParallelLayer", "PostNormLayer", "RecurrentLayer", "SandwichLayer"]
 
 
-class _Scaling(Described):
-    """The base of layers whose branches are scaled before they join the stream."""
+class _Layer(Described):
+    """The base: two branches, those norms that ``norms`` names, and a scale for branches."""
 
-    branch_scale: float
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        return x if self.branch_scale == 1.0 else x * self.branch_scale
-
-
-class DecoderLayer(_Scaling):
-    """Norm, attention, norm, MLP."""
+    norms: ClassVar[tuple[str, ...]]
+    input_layernorm: Norm
+    post_attention_layernorm: Norm
+    pre_feedforward_layernorm: Norm
+    post_feedforward_layernorm: Norm
 
     def __init__(
         self, ops: PortableOps, config: ModelConfig, attention: nn.Module, mlp: nn.Module
     ) -> None:
         super().__init__()
-        self.input_layernorm = make_norm(ops, config, config.hidden_size)
-        self.self_attn = attention
-        self.post_attention_layernorm = make_norm(ops, config, config.hidden_size)
-        self.mlp = mlp
+        self.self_attn, self.mlp = attention, mlp
         self.branch_scale = config.residual_scale
+        for name in self.norms:
+            self.add_module(name, make_norm(ops, config, config.hidden_size))
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self.branch_scale == 1.0 else x * self.branch_scale
+
+
+class DecoderLayer(_Layer):
+    """Norm, attention, norm, MLP."""
+
+    norms = ("input_layernorm", "post_attention_layernorm")
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
     ) -> tuple[Tensor, Tensor]:
         x, residual = self.input_layernorm.add(x, residual)
-        x = self._scaled(self.self_attn(x, rope, step))
+        x = self._scaled(self.mix(x, rope, step))
         x, residual = self.post_attention_layernorm.add(x, residual)
         return self._scaled(self.mlp(x)), residual
+
+    def mix(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
+        """The first branch, x [T, H] -> [T, H]."""
+        return self.self_attn(x, rope, step)
 
     def standard(self) -> StandardLayer | None:
         attention, mlp = standard_of(self.self_attn), standard_of(self.mlp)
@@ -74,28 +81,17 @@ class RecurrentLayer(DecoderLayer):
         del self.self_attn
         self.linear_attn = mixer
 
-    def forward(
-        self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor]:
-        x, residual = self.input_layernorm.add(x, residual)
-        x = self._scaled(self.linear_attn(x, step))
-        x, residual = self.post_attention_layernorm.add(x, residual)
-        return self._scaled(self.mlp(x)), residual
+    def mix(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
+        return self.linear_attn(x, step)
 
 
-class SandwichLayer(_Scaling):
+class SandwichLayer(_Layer):
     """Each branch is normed before and behind (Gemma 2)."""
 
-    def __init__(
-        self, ops: PortableOps, config: ModelConfig, attention: nn.Module, mlp: nn.Module
-    ) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = attention, mlp
-        self.branch_scale = config.residual_scale
-        self.input_layernorm = make_norm(ops, config, config.hidden_size)
-        self.post_attention_layernorm = make_norm(ops, config, config.hidden_size)
-        self.pre_feedforward_layernorm = make_norm(ops, config, config.hidden_size)
-        self.post_feedforward_layernorm = make_norm(ops, config, config.hidden_size)
+    norms = (
+        *("input_layernorm", "post_attention_layernorm"),
+        *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    )
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
@@ -110,16 +106,10 @@ class SandwichLayer(_Scaling):
         return self.mlp(x)
 
 
-class PostNormLayer(nn.Module):
+class PostNormLayer(_Layer):
     """Each branch is normed behind, not before (OLMo 2)."""
 
-    def __init__(
-        self, ops: PortableOps, config: ModelConfig, attention: nn.Module, mlp: nn.Module
-    ) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = attention, mlp
-        self.post_attention_layernorm = make_norm(ops, config, config.hidden_size)
-        self.post_feedforward_layernorm = make_norm(ops, config, config.hidden_size)
+    norms = ("post_attention_layernorm", "post_feedforward_layernorm")
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
@@ -129,15 +119,10 @@ class PostNormLayer(nn.Module):
         return self.post_feedforward_layernorm(self.mlp(stream)), stream
 
 
-class ParallelLayer(nn.Module):
+class ParallelLayer(_Layer):
     """Both branches see the same norm of the stream (Cohere)."""
 
-    def __init__(
-        self, ops: PortableOps, config: ModelConfig, attention: nn.Module, mlp: nn.Module
-    ) -> None:
-        super().__init__()
-        self.input_layernorm = make_norm(ops, config, config.hidden_size)
-        self.self_attn, self.mlp = attention, mlp
+    norms = ("input_layernorm",)
 
     def forward(
         self, x: Tensor, residual: Tensor | None, rope: Angles | None, step: StepContext
