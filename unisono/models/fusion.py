@@ -20,15 +20,11 @@ def fuse(module: nn.Module, ops: PortableOps, *, divided: bool = False) -> None:
     not: no single device can form these.
     """
     divided = divided and not gives_term(module)
-    standard = None if divided else _offered(module)
-    replacement = None if standard is None else ops.fuse(standard, module.forward)
-    if replacement is not None:
-        module.forward = replacement
-        return
+    if not divided:
+        record = module.standard() if isinstance(module, Decoder) else standard_of(module)
+        replacement = ops.fuse(record, module.forward) if isinstance(record, Standard) else None
+        if replacement is not None:
+            module.forward = replacement
+            return
     for child in module.children():
         fuse(child, ops, divided=divided)
-
-
-def _offered(module: nn.Module) -> Standard | None:
-    record = module.standard() if isinstance(module, Decoder) else standard_of(module)
-    return record if isinstance(record, Standard) else None

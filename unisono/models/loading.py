@@ -11,26 +11,19 @@ import torch
 from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware.base import Hardware
-from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.training import TrainingOps
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
 from unisono.models.checkpoint.opening import open_checkpoint
 from unisono.models.checkpoint.plan import WeightPlan
-from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
 from unisono.models.parallel import Division, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
 from unisono.models.training import check_trainable, let_train
-from unisono.models.weight_bytes import (
-    are_looked_up,
-    held_bytes,
-    step_bytes,
-    table_bytes,
-)
+from unisono.models.weight_bytes import are_looked_up, held_bytes, step_bytes, table_bytes
 
 __all__ = ["LoadedModel", "Reserve", "load_model"]
 
@@ -109,7 +102,10 @@ def load_model(
     division = None if shard is None else Division(config, shard)
     ops = TrainingOps(hardware.ops) if trainable else hardware.ops
     with making_sense_of(raw):
-        model = _skeleton(family, config, division, ops, hardware.device)
+        own = config if division is None else division.config
+        model = family(own, ops, hardware.device).eval()
+        if division is not None:
+            division.narrow(model)
     plan = WeightPlan(model, checkpoint, torch_dtype, weights, division)
     if trainable:
         check_trainable(folder, plan, shard)
@@ -139,20 +135,6 @@ def load_model(
         eos_token_ids=eos_token_ids,
         division=division,
     )
-
-
-def _skeleton(
-    family: type[Decoder],
-    config: ModelConfig,
-    division: Division | None,
-    ops: PortableOps,
-    device: torch.device,
-) -> Decoder:
-    """The model without weights, the whole or a rank's part: all of a start is made around it."""
-    model = family(config if division is None else division.config, ops, device)
-    if division is not None:
-        division.narrow(model)
-    return model.eval()
 
 
 def choose_dtype(wanted: str, raw: RawConfig, hardware: Hardware) -> torch.dtype:

@@ -308,14 +308,11 @@ class RawConfig:
             return (None,) * num_layers
         window = self.integer("sliding_window")
         kinds = self.per_layer("layer_types", "full_attention", "sliding_attention")
-        if not kinds:
-            whole = [
-                whole_every is not None and not (i + 1) % whole_every for i in range(num_layers)
-            ]
-            return tuple(
-                window if i >= default_from and not whole[i] else None for i in range(num_layers)
-            )
-        return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+        windowed = [kind == "sliding_attention" for kind in kinds] or [
+            i >= default_from and (whole_every is None or (i + 1) % whole_every != 0)
+            for i in range(num_layers)
+        ]
+        return tuple(window if has_one else None for has_one in windowed)
 
 
 def _longest(rope: RopeConfig) -> int:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers.linear import Linear, unfilled
+from unisono.models.layers.linear import unfilled
+from unisono.models.layers.mlp import PlainMLP
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Apertus"]
@@ -24,17 +25,12 @@ _ROPE = {
 }
 
 
-class XieluMLP(nn.Module):
+class XieluMLP(PlainMLP):
     """down(xielu(up x))."""
 
-    gives_term = True
-
     def __init__(self, ops: PortableOps, config: ModelConfig) -> None:
-        super().__init__()
-        size = config.intermediate_size
-        self.up_proj = Linear(ops, config.hidden_size, {"up_proj": size}, split="out")
+        super().__init__(ops, config)
         self.act_fn = Xielu()
-        self.down_proj = Linear(ops, size, {"down_proj": config.hidden_size}, split="in")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.act_fn(self.up_proj(x)))

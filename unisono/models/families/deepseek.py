@@ -1,11 +1,11 @@
-"""DeepSeek-V2 and -V3 (DeepSeek-AI, 2024) and their kin: latent attention, experts."""
+"""DeepSeek-V2 and -V3 (DeepSeek-AI, 2024) and their kin: latent attention, most with experts."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from unisono.hardware.ops.experts import Routing
-from unisono.models.checkpoint.names import Renamed
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL, Renamed
 from unisono.models.config import IndexShape, ModelConfig
 from unisono.models.expert_config import (
     corrected_experts,
@@ -25,6 +25,9 @@ __all__ = [
     "DeepseekV3",
     "read_corrected",
     "read_deepseek",
+    "Glm4MoeLite",
+    "KimiK25",
+    "Youtu",
 ]
 
 _MAX_DRAFT_LAYERS = 64
@@ -108,3 +111,44 @@ def read_deepseek(
         experts=experts,
         **family,
     )
+
+
+class Glm4MoeLite(Deepseek):
+    """GLM-4.7-Flash (Z.ai, 2026)."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            max_position_embeddings=202_752,
+            rms_norm_eps=1e-5,
+            first_k_dense_replace=1,
+            n_shared_experts=1,
+            num_experts_per_tok=4,
+            routed_scaling_factor=1.8,
+        )
+        return read_corrected(raw)
+
+
+class KimiK25(DeepseekV3):
+    """Kimi K2.5 (Moonshot AI, 2026), behind a vision tower."""
+
+    renamed = (
+        # As transformers writes it, which renames more than the vision tower's.
+        ("^language_model.model.blocks.", "model.layers."),
+        *TEXT_OF_MULTIMODAL.renamed,
+        *DeepseekV3.renamed,
+    )
+    ignored = (*TEXT_OF_MULTIMODAL.ignored, "mm_projector.", "model.mm_projector.")
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        return DeepseekV3.read_config(raw.text())
+
+
+class Youtu(LatentDecoder):
+    """Youtu-LLM (Tencent, 2025), dense."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(max_position_embeddings=131_072, tie_word_embeddings=True)
+        return raw.dense_decoder(**read_latent(raw))

@@ -1,21 +1,25 @@
-"""EXAONE 4 (LG AI Research, 2025): norms behind each branch; where layers have windows, the others
-do not rotate."""
+"""EXAONE 4 and K-EXAONE (LG AI Research, 2025): where layers have windows, the others do not
+rotate."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import nn
 
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers.residual import PostNormLayer
+from unisono.models.expert_config import corrected_experts, sparse_layers
+from unisono.models.layers.residual import DecoderLayer, PostNormLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Exaone4"]
+__all__ = ["Exaone4", "ExaoneMoe"]
 
 
 class Exaone4(Decoder):
+    """Norms behind each branch."""
+
     layer_class: ClassVar[type[nn.Module]] = PostNormLayer
 
     @classmethod
@@ -29,3 +33,27 @@ class Exaone4(Decoder):
         windows = raw.windows(whole_every=raw.integer("sliding_window_pattern", 1))
         rotating = [window is not None for window in windows]
         return raw.dense_decoder(qk_norm="head", windows=windows, rotating=rotating)
+
+
+class ExaoneMoe(Exaone4):
+    """K-EXAONE: experts, and norms before each branch."""
+
+    renamed = (
+        (".mlp.e_score_correction_bias", ".mlp.gate.e_score_correction_bias"),
+        (".shared_experts.", ".shared_expert."),
+    )
+    ignored = ("mtp.",)
+    layer_class = DecoderLayer
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            moe_intermediate_size=1024,
+            num_experts=64,
+            num_experts_per_tok=8,
+            num_shared_experts=1,
+            routed_scaling_factor=2.5,
+            first_k_dense_replace=1,
+        )
+        experts = corrected_experts(raw, layers=sparse_layers(raw), shared="num_shared_experts")
+        return replace(super().read_config(raw), experts=experts)

@@ -1,13 +1,19 @@
-"""Granite 3 and 4 dense (IBM, 2024): Llama with a multiplier at embedding, scores, branches and
-logits."""
+"""Granite 3 and 4 without recurrent layers (IBM, 2024), dense and with experts: Llama with a
+multiplier at embedding, scores, branches and logits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unisono.hardware.ops.experts import Routing
+from unisono.models.checkpoint.splits import GATE_UP, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
+from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Granite"]
+__all__ = ["Granite", "GraniteMoe"]
 
 
 class Granite(Decoder):
@@ -20,3 +26,32 @@ class Granite(Decoder):
             residual_scale=raw.number("residual_multiplier", 1.0),
             logit_scale=1.0 / raw.number("logits_scaling", 1.0),
         )
+
+
+class GraniteMoe(Granite):
+    """With and without an expert that every token takes."""
+
+    renamed = (
+        (".block_sparse_moe.input_linear.", ".mlp.experts.gate_up_proj."),
+        (".block_sparse_moe.output_linear.", ".mlp.experts.down_proj."),
+        (".block_sparse_moe.router.layer.", ".mlp.gate."),
+        (".block_sparse_moe.router.", ".mlp.gate."),
+        (".block_sparse_moe.", ".mlp."),
+        (".shared_mlp.input_linear.", ".mlp.shared_expert.gate_up_proj."),
+        (".shared_mlp.output_linear.", ".mlp.shared_expert.down_proj."),
+    )
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        experts = read_experts(
+            raw,
+            Routing(num_chosen=raw.integer("num_experts_per_tok", 2), normalized=True),
+            count=("num_local_experts",),
+            default=8,
+            width="intermediate_size",
+            shared_size=raw.integer("shared_intermediate_size", 0, least=0),
+        )
+        return replace(super().read_config(raw), experts=experts)
+
+    def stored_splits(self) -> Sequence[Split]:
+        return *super().stored_splits(), GATE_UP

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from unisono.models.checkpoint.names import CheckpointNames
 from unisono.models.families.bamba import MAMBA_NAMES, MambaDecoder
-from unisono.models.families.granite import Granite
-from unisono.models.families.granite_moe import GraniteMoe
+from unisono.models.families.granite import Granite, GraniteMoe
 from unisono.models.hybrid import HybridConfig, read_recurrent
 from unisono.models.layers.mamba2 import Mamba2Shape
 from unisono.models.raw_config import RawConfig

@@ -1,4 +1,5 @@
-"""Llama 2 and 3.x (Touvron et al., 2023; Dubey et al., 2024), and checkpoints of the same shape."""
+"""Llama 2 and 3.x (Touvron et al., 2023; Dubey et al., 2024), and models of the same shape that
+differ in biases, norms or rotation."""
 
 from __future__ import annotations
 
@@ -6,10 +7,65 @@ from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Llama"]
+__all__ = ["Llama", "SeedOss", "InternLM3", "Helium"]
 
 
 class Llama(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         return raw.dense_decoder(**raw.biases())
+
+
+class SeedOss(Decoder):
+    """Seed-OSS (ByteDance, 2025)."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            num_key_value_heads=8, head_dim=128, max_position_embeddings=524_288
+        )
+        return raw.dense_decoder(
+            qkv_bias=raw.flag("attention_bias", True),
+            output_bias=raw.flag("attention_out_bias", False),
+            mlp_bias=raw.flag("mlp_bias", False),
+        )
+
+
+class InternLM3(Decoder):
+    """InternLM 3 (Shanghai AI Laboratory, 2025). Its own files say ``qkv_bias`` and ``bias``,
+    transformers ``attention_bias`` and ``mlp_bias``."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            num_key_value_heads=2,
+            head_dim=128,
+            max_position_embeddings=32_768,
+            rms_norm_eps=1e-5,
+        )
+        bias = raw.flag("bias", raw.flag("mlp_bias", False))
+        return raw.dense_decoder(
+            qkv_bias=raw.flag("qkv_bias", raw.flag("attention_bias", False)),
+            output_bias=bias,
+            mlp_bias=bias,
+        )
+
+
+class Helium(Decoder):
+    """Helium (Kyutai, 2025), which rotates neighbouring dimensions."""
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            num_key_value_heads=20,
+            head_dim=128,
+            max_position_embeddings=4096,
+            rms_norm_eps=1e-8,
+            rope_theta=100_000.0,
+        )
+        return raw.dense_decoder(
+            norm="float32_rms",
+            qkv_bias=raw.flag("attention_bias", False),
+            mlp_bias=raw.flag("mlp_bias", False),
+            interleaved=True,
+        )

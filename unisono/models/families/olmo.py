@@ -1,18 +1,24 @@
-"""OLMo 2 (Team OLMo, 2025) and OLMo 3: norms behind each branch, and of query and key whole."""
+"""OLMo 2 (Team OLMo, 2025) and OLMo 3, OLMoE (Muennighoff et al., 2024) and FlexOlmo (Shi et al.,
+2025): norms of query and key whole."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from unisono.hardware.ops.experts import Routing
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
+from unisono.models.expert_config import read_experts
+from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.residual import PostNormLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Olmo2", "Olmo3"]
+__all__ = ["Olmo2", "Olmo3", "FlexOlmo", "Olmoe"]
 
 
 class Olmo2(Decoder):
+    """Norms behind each branch."""
+
     layer_class = PostNormLayer
 
     @classmethod
@@ -34,3 +40,38 @@ class Olmo3(Olmo2):
         local = raw.local_rope(config.head_dim, raw.number("rope_theta"))
         ropes = tuple(whole if window is None else local for window in windows)
         return replace(config, windows=windows, rope=whole, layer_ropes=ropes)
+
+
+class Olmoe(Decoder):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw.require(clip_qkv=None)
+        raw = raw.with_defaults(
+            rms_norm_eps=1e-5,
+            max_position_embeddings=4096,
+            num_experts=64,
+            num_experts_per_tok=8,
+        )
+        biases = raw.attention_biases()
+        return raw.dense_decoder(**biases, qk_norm="projection", experts=_experts(raw))
+
+
+class FlexOlmo(Olmo2):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(
+            rms_norm_eps=1e-6,
+            rope_theta=500_000.0,
+            max_position_embeddings=4096,
+            num_experts=7,
+            num_experts_per_tok=5,
+        )
+        return replace(super().read_config(raw), experts=_experts(raw))
+
+
+def _experts(raw: RawConfig) -> ExpertShape:
+    routing = Routing(
+        num_chosen=raw.integer("num_experts_per_tok"),
+        normalized=raw.flag("norm_topk_prob", False),
+    )
+    return read_experts(raw, routing, width="intermediate_size")

@@ -63,35 +63,23 @@ class LatentAttention(nn.Module):
         self.rotates_pairs = config.rope.interleaved
         self.ops, self.shape, self.layer = ops, shape, layer
         self.num_heads = config.num_heads
+        hidden, bias = config.hidden_size, shape.bias
         query_rows = config.num_heads * (shape.key_dim + shape.rotated_dim)
         if shape.query_rank is None:
-            self.q_proj = Linear(ops, config.hidden_size, {"q_proj": query_rows}, split="out")
+            self.q_proj = Linear(ops, hidden, {"q_proj": query_rows}, split="out")
         else:
             self.q_a_proj = Linear(
-                ops,
-                config.hidden_size,
-                {"q_a_proj": shape.query_rank},
-                split=None,
-                bias=shape.bias,
+                ops, hidden, {"q_a_proj": shape.query_rank}, split=None, bias=bias
             )
             self.q_a_layernorm = RMSNorm(ops, shape.query_rank, _LATENT_NORM_EPS)
             self.q_b_proj = Linear(ops, shape.query_rank, {"q_b_proj": query_rows}, split="out")
         self.kv_a_proj_with_mqa = Linear(
-            ops,
-            config.hidden_size,
-            {"kv_a_proj_with_mqa": shape.cached_dim},
-            split=None,
-            bias=shape.bias,
+            ops, hidden, {"kv_a_proj_with_mqa": shape.cached_dim}, split=None, bias=bias
         )
         self.kv_a_layernorm = RMSNorm(ops, shape.rank, _LATENT_NORM_EPS)
         self.kv_b_proj = UpProjection(ops, shape, config.num_heads)
-        self.o_proj = Linear(
-            ops,
-            config.num_heads * shape.value_dim,
-            {"o_proj": config.hidden_size},
-            split="in",
-            bias=shape.bias,
-        )
+        value_rows = config.num_heads * shape.value_dim
+        self.o_proj = Linear(ops, value_rows, {"o_proj": hidden}, split="in", bias=bias)
 
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents go to the cache."""

@@ -31,6 +31,7 @@ class Linear(Described):
         split: how W divides among ranks, or how each of its parts does; None: it is whole on each.
         quantizable: whether ``--weights`` may round W; small ones that decide much stay as they
             are, such as a router's.
+        float32: whether W and b are float32 whatever the dtype of others.
     """
 
     bias: Tensor | None
@@ -46,12 +47,14 @@ class Linear(Described):
         split: Split | Mapping[str, Split] | None,
         bias: bool = False,
         quantizable: bool = True,
+        float32: bool = False,
     ) -> None:
         super().__init__()
         self.ops = ops
         self.parts = dict(parts)
         self.splits = _by_part(self.parts, split)
         self.quantizable = quantizable
+        self.float32_parameters: tuple[str, ...] = ("weight", "bias") if float32 else ()
         self.shape = (sum(parts.values()), num_inputs)
         self.weight: Any = unfilled(*self.shape)
         self.bias = unfilled(self.shape[0]) if bias else None
@@ -87,11 +90,9 @@ class Linear(Described):
         held = [weight for part in self.parts if (weight := self._taken.get(part)) is not None]
         self._taken = {}
         if held:
-            self._hold(self.ops.prepare_quantized(join(held)))
-        else:
-            self._hold(self.ops.prepare_linear(self.weight, format))
-
-    def _hold(self, prepared: Any) -> None:
+            self.hold(self.ops.prepare_quantized(join(held)))
+            return
+        prepared = self.ops.prepare_linear(self.weight, format)
         if prepared is not self.weight:
             self.hold(prepared)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import overload
 
@@ -33,12 +33,12 @@ class Router(Linear):
             split=None,
             bias=shape.router_bias,
             quantizable=False,
+            float32=shape.router_float32,
         )
         self.routing = shape.routing
         self.e_score_correction_bias = unfilled(shape.num_experts) if shape.corrected else None
         self.float32 = shape.router_float32
-        own = ("weight", "bias") if self.float32 else ()
-        self.float32_parameters = ("e_score_correction_bias", *own)
+        self.float32_parameters += ("e_score_correction_bias",)
 
     def choose(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [T, H] -> ids int64 [T, k] and weights float32 [T, k]."""
@@ -126,9 +126,6 @@ class _Held(Sequence[Expert]):
 
     def __len__(self) -> int:
         return len(self._experts)
-
-    def __iter__(self) -> Iterator[Expert]:
-        return (self[i] for i in range(len(self)))
 
 
 class MoE(nn.Module):

@@ -19,17 +19,6 @@ _KEY_NORM_EPS = 1e-6
 _SELECTED = "selected tokens"
 
 
-class HeadWeights(Linear):
-    """Weight of each head of an index, float32."""
-
-    float32_parameters = ("weight",)
-
-    def __init__(self, ops: PortableOps, num_inputs: int, num_heads: int) -> None:
-        super().__init__(
-            ops, num_inputs, {"weights_proj": num_heads}, split=None, quantizable=False
-        )
-
-
 class Indexer(nn.Module):
     """Queries of several heads over one key of each token (DeepSeek-AI, 2025, DeepSeek-V3.2,
     section 2.1). Whole on every rank: it chooses for all heads at once."""
@@ -42,7 +31,10 @@ class Indexer(nn.Module):
         self.wq_b = Linear(ops, query_rank, {"wq_b": shape.num_heads * shape.head_dim}, split=None)
         self.wk = Linear(ops, config.hidden_size, {"wk": shape.head_dim}, split=None)
         self.k_norm = LayerNorm(ops, shape.head_dim, _KEY_NORM_EPS, bias=True)
-        self.weights_proj = HeadWeights(ops, config.hidden_size, shape.num_heads)
+        weights = {"weights_proj": shape.num_heads}
+        self.weights_proj = Linear(
+            ops, config.hidden_size, weights, split=None, quantizable=False, float32=True
+        )
 
     def query_and_key(self, x: Tensor, source: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
         """x [T, H] and the query's latent [T, rank] -> queries [T, heads, D], and the key that the
