@@ -10,8 +10,10 @@ from unisono.models.raw_config import RawConfig
 
 __all__ = [
     "corrected_experts",
+    "grouped_routing",
     "later_layers",
     "read_experts",
+    "read_routing",
     "sparse_layers",
     "stepped_layers",
 ]
@@ -51,15 +53,30 @@ def read_experts(
 
 def corrected_experts(raw: RawConfig, **own: Any) -> ExpertShape:
     """Experts as DeepSeek-V3 has them: sigmoid scores, groups, a scale, and a correction."""
-    routing = Routing(
-        num_chosen=raw.integer("num_experts_per_tok"),
-        score="sigmoid",
-        normalized=raw.flag("norm_topk_prob", True),
+    routing = grouped_routing(raw, score="sigmoid")
+    return read_experts(raw, routing, corrected=True, router_float32=True, **own)
+
+
+def grouped_routing(raw: RawConfig, **own: Any) -> Routing:
+    """Groups of experts, and a scale, under the names of DeepSeek-V3."""
+    return read_routing(
+        raw,
+        normalized=True,
         scale=raw.number("routed_scaling_factor", 1.0),
         num_groups=raw.integer("n_group", 1),
         num_chosen_groups=raw.integer("topk_group", 1),
+        **own,
     )
-    return read_experts(raw, routing, corrected=True, router_float32=True, **own)
+
+
+def read_routing(raw: RawConfig, *, normalized: bool, **own: Any) -> Routing:
+    """The choice of ``num_experts_per_tok`` experts, ``normalized`` where ``norm_topk_prob`` does
+    not say; ``own`` are further fields of ``Routing``."""
+    return Routing(
+        num_chosen=raw.integer("num_experts_per_tok"),
+        normalized=raw.flag("norm_topk_prob", normalized),
+        **own,
+    )
 
 
 def stepped_layers(raw: RawConfig) -> frozenset[int]:

@@ -21,7 +21,7 @@ from unisono.engine import Engine
 from unisono.engine.pages import natural_block_size
 from unisono.hardware import find_hardware
 from unisono.models import load_model
-from unisono.models.families.qwen3_5 import Qwen35
+from unisono.models.families.qwen3_next import Qwen35
 from unisono.models.raw_config import RawConfig
 
 

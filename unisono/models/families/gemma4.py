@@ -34,9 +34,6 @@ from unisono.models.step import StepContext
 __all__ = ["Gemma4"]
 
 _PER_LAYER = "per-layer inputs"
-_BEHIND_MLP = "post_feedforward_layernorm_1"
-_BEFORE_EXPERTS = "pre_feedforward_layernorm_2"
-_BEHIND_EXPERTS = "post_feedforward_layernorm_2"
 
 
 class Gemma4(Gemma):
@@ -169,8 +166,9 @@ class Gemma4Layer(SandwichLayer):
         self.moe: Gemma4MoE | None = None
         if config.num_experts:
             self.moe = Gemma4MoE(ops, config)
-            for name in (_BEHIND_MLP, _BEFORE_EXPERTS, _BEHIND_EXPERTS):
-                self.add_module(name, make_norm(ops, config, config.hidden_size))
+            self.post_feedforward_layernorm_1 = make_norm(ops, config, config.hidden_size)
+            self.pre_feedforward_layernorm_2 = make_norm(ops, config, config.hidden_size)
+            self.post_feedforward_layernorm_2 = make_norm(ops, config, config.hidden_size)
         if config.token_size:
             hidden, size = config.hidden_size, config.token_size
             self.per_layer_input_gate = Linear(
@@ -196,9 +194,9 @@ class Gemma4Layer(SandwichLayer):
     def feed_forward(self, x: Tensor, stream: Tensor) -> Tensor:
         if self.moe is None:
             return super().feed_forward(x, stream)
-        dense = self.get_submodule(_BEHIND_MLP)(self.mlp(x))
-        chosen = self.moe(self.get_submodule(_BEFORE_EXPERTS)(stream), stream)
-        return dense + self.get_submodule(_BEHIND_EXPERTS)(chosen)
+        dense = self.post_feedforward_layernorm_1(self.mlp(x))
+        chosen = self.moe(self.pre_feedforward_layernorm_2(stream), stream)
+        return dense + self.post_feedforward_layernorm_2(chosen)
 
 
 class Gemma4MoE(nn.Module):

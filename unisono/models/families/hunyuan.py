@@ -14,7 +14,7 @@ from unisono.models.checkpoint.names import Renamed
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
-from unisono.models.layers.attention import Attention
+from unisono.models.layers.attention import Attention, Heads
 from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
@@ -23,9 +23,7 @@ __all__ = ["HunYuanDense", "HunYuanMoe"]
 
 
 class RotatedThenNormed(Attention):
-    def heads(
-        self, qkv: Tensor, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, qkv: Tensor, rope: Angles | None, step: StepContext) -> Heads:
         assert rope is not None
         assert self.q_norm is not None
         assert self.k_norm is not None

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.splits import MergedRows, Split
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import later_layers, read_experts
+from unisono.models.expert_config import later_layers, read_experts, read_routing
 from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.short_conv import ConvShape, GatedConv
 from unisono.models.raw_config import RawConfig
@@ -54,13 +53,11 @@ class Lfm2(HybridDecoder):
 class Lfm2Moe(Lfm2):
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
-        raw = _with_older_names(raw).with_defaults(num_experts=32, moe_intermediate_size=1792)
-        routing = Routing(
-            num_chosen=raw.integer("num_experts_per_tok", 4),
-            score="sigmoid",
-            normalized=raw.flag("norm_topk_prob", True),
-            scale=raw.number("routed_scaling_factor", 1.0),
+        raw = _with_older_names(raw).with_defaults(
+            num_experts=32, num_experts_per_tok=4, moe_intermediate_size=1792
         )
+        scale = raw.number("routed_scaling_factor", 1.0)
+        routing = read_routing(raw, normalized=True, score="sigmoid", scale=scale)
         experts = read_experts(
             raw,
             routing,

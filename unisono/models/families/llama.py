@@ -1,13 +1,14 @@
 """Llama 2 and 3.x (Touvron et al., 2023; Dubey et al., 2024), and models of the same shape that
-differ in biases, norms or rotation."""
+differ in biases, norms, rotation or activation."""
 
 from __future__ import annotations
 
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
+from unisono.models.layers.mlp import PlainMLP
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Llama", "SeedOss", "InternLM3", "Helium"]
+__all__ = ["Llama", "SeedOss", "InternLM3", "Helium", "Arcee"]
 
 
 class Llama(Decoder):
@@ -69,3 +70,14 @@ class Helium(Decoder):
             mlp_bias=raw.flag("mlp_bias", False),
             interleaved=True,
         )
+
+
+class Arcee(Decoder):
+    """AFM 4.5B (Arcee, 2025), whose MLP squares a ReLU and has no gate."""
+
+    mlp_class = PlainMLP
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.with_defaults(hidden_act="relu2", max_position_embeddings=4096, rms_norm_eps=1e-5)
+        return raw.dense_decoder(**raw.biases())

@@ -20,7 +20,7 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.families.mistral import query_growth
-from unisono.models.layers.attention import Attention
+from unisono.models.layers.attention import Attention, Heads
 from unisono.models.layers.chunked import in_chunks
 from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
@@ -53,9 +53,7 @@ class Llama4Attention(Attention):
     def forward(self, x: Tensor, rope: Angles | None, step: StepContext) -> Tensor:
         return super().forward(x, rope, replace(step, attention=step.shared[_CHUNKED]))
 
-    def heads(
-        self, qkv: Tensor, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, qkv: Tensor, rope: Angles | None, step: StepContext) -> Heads:
         query, key, value = super().heads(qkv, rope, step)
         if self.norms:
             ones = torch.ones(self.head_dim, dtype=query.dtype, device=query.device)

@@ -1,5 +1,5 @@
 """Mistral (Jiang et al., 2023), whose layers see a sliding window where the checkpoint has one, and
-Ministral 3 (Mistral AI, 2025), whose queries grow with their position."""
+Ministral 3 (Mistral AI, 2025) and Mistral 4 (2026), whose queries grow with their position."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.portable import PortableOps
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
 from unisono.models.config import ModelConfig, RopeConfig
 from unisono.models.decoder import Decoder
-from unisono.models.layers.attention import Attention
+from unisono.models.expert_config import grouped_routing, later_layers, read_experts
+from unisono.models.families.deepseek import EXPERT_FIELDS, Deepseek, read_deepseek
+from unisono.models.layers.attention import Attention, Heads
+from unisono.models.layers.latent_attention import LatentAttention
 from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Ministral3", "Mistral", "Mistral3", "growing", "growth_by", "query_growth", "with_yarn"]
+__all__ = ["Ministral3", "Mistral", "Mistral3", "Mistral4", "query_growth"]
 
 _STRENGTH, _LENGTH = "llama_4_scaling_beta", "original_max_position_embeddings"
 _YARN = {
@@ -44,6 +48,18 @@ class Mistral(Decoder):
         return raw.dense_decoder(windows=raw.windows())
 
 
+class GrowingAttention(Attention):
+    """Scores sharpen as the context grows beyond what the model was first trained on."""
+
+    def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
+        super().__init__(ops, config, layer)
+        self.rope = config.rope
+
+    def heads(self, qkv: Tensor, rope: Angles | None, step: StepContext) -> Heads:
+        query, key, value = super().heads(qkv, rope, step)
+        return query * _growth_by(self.rope, step.positions).to(query.dtype), key, value
+
+
 class Ministral3(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
@@ -53,25 +69,11 @@ class Ministral3(Decoder):
             max_position_embeddings=262_144,
             rms_norm_eps=1e-5,
         )
-        return growing(with_yarn(raw).dense_decoder(windows=raw.windows()), raw)
+        return _growing(_with_yarn(raw).dense_decoder(windows=raw.windows()), raw)
 
     def make_attention(self, ops: PortableOps, config: ModelConfig, layer: int) -> nn.Module:
         kind = GrowingAttention if _STRENGTH in config.rope.scaling else Attention
         return kind(ops, config, layer)
-
-
-class GrowingAttention(Attention):
-    """Scores sharpen as the context grows beyond what the model was first trained on."""
-
-    def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
-        super().__init__(ops, config, layer)
-        self.rope = config.rope
-
-    def heads(
-        self, qkv: Tensor, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = super().heads(qkv, rope, step)
-        return query * growth_by(self.rope, step.positions).to(query.dtype), key, value
 
 
 class Mistral3(Ministral3):
@@ -89,7 +91,57 @@ class Mistral3(Ministral3):
         return Ministral3.read_config(text)
 
 
-def with_yarn(raw: RawConfig, **own: Any) -> RawConfig:
+class GrowingLatentAttention(LatentAttention):
+    """Scores sharpen as the context grows beyond what the model was first trained on."""
+
+    def __init__(self, ops: PortableOps, config: ModelConfig, layer: int) -> None:
+        super().__init__(ops, config, layer)
+        self.rope = config.rope
+
+    def placed(self, query: Tensor, positions: Tensor) -> Tensor:
+        return query * _growth_by(self.rope, positions).to(query.dtype)
+
+
+class Mistral4(Deepseek):
+    """Alone, or behind a vision tower."""
+
+    renamed = (*TEXT_OF_MULTIMODAL.renamed, *Deepseek.renamed)
+    ignored = TEXT_OF_MULTIMODAL.ignored
+    attention_class = GrowingLatentAttention
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw = raw.text().with_defaults(
+            max_position_embeddings=1_048_576, n_shared_experts=1, num_experts_per_tok=4
+        )
+        raw = _with_yarn(
+            raw, rope_theta=10_000.0, factor=128.0, original_max_position_embeddings=8192
+        )
+        routing, layers = grouped_routing(raw), later_layers(raw)
+        experts = read_experts(raw, routing, layers=layers, **EXPERT_FIELDS)
+        return _growing(read_deepseek(_with_own_rope(raw), experts), raw)
+
+
+def _with_own_rope(raw: RawConfig) -> RawConfig:
+    """The file states the rotated part as a share of the whole head.
+
+    Raises:
+        CheckpointError: it is not what qk_rope_head_dim says.
+    """
+    rope = dict(raw.mapping("rope_parameters"))
+    share = RawConfig(rope, f"{raw.source}: rope").get("partial_rotary_factor")
+    rope.pop("partial_rotary_factor", None)
+    rotated_dim = raw.integer("qk_rope_head_dim")
+    head_dim = raw.integer("qk_nope_head_dim") + rotated_dim
+    if share is not None and int(head_dim * share) != rotated_dim:
+        raise CheckpointError(
+            f"{raw.source}: rope rotates {share} of {head_dim} dimensions, qk_rope_head_dim says"
+            f" {rotated_dim}."
+        )
+    return raw.with_values(rope_parameters=rope)
+
+
+def _with_yarn(raw: RawConfig, **own: Any) -> RawConfig:
     """The same with the rotation of Ministral 3, less what is a family's ``own``, where the file
     states none."""
     if raw.mapping("rope_parameters"):
@@ -99,7 +151,7 @@ def with_yarn(raw: RawConfig, **own: Any) -> RawConfig:
     return raw.with_values(rope_parameters=rope)
 
 
-def growing(config: ModelConfig, raw: RawConfig) -> ModelConfig:
+def _growing(config: ModelConfig, raw: RawConfig) -> ModelConfig:
     """The same, once the rotation is known to say how queries grow.
 
     Raises:
@@ -111,7 +163,7 @@ def growing(config: ModelConfig, raw: RawConfig) -> ModelConfig:
     return config
 
 
-def growth_by(rope: RopeConfig, positions: Tensor) -> Tensor:
+def _growth_by(rope: RopeConfig, positions: Tensor) -> Tensor:
     """Growth of queries as the rotation states it."""
     return query_growth(positions, rope.scaling[_STRENGTH], rope.scaling[_LENGTH])
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unisono.hardware.ops.experts import Routing
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_experts
+from unisono.models.expert_config import read_experts, read_routing
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.residual import PostNormLayer
 from unisono.models.raw_config import RawConfig
@@ -70,8 +69,4 @@ class FlexOlmo(Olmo2):
 
 
 def _experts(raw: RawConfig) -> ExpertShape:
-    routing = Routing(
-        num_chosen=raw.integer("num_experts_per_tok"),
-        normalized=raw.flag("norm_topk_prob", False),
-    )
-    return read_experts(raw, routing, width="intermediate_size")
+    return read_experts(raw, read_routing(raw, normalized=False), width="intermediate_size")

@@ -3,10 +3,9 @@ biases."""
 
 from __future__ import annotations
 
-from unisono.hardware.ops.experts import Routing
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_experts, stepped_layers
+from unisono.models.expert_config import read_experts, read_routing, stepped_layers
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Qwen2", "Qwen2Moe"]
@@ -24,14 +23,12 @@ class Qwen2Moe(Decoder):
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
-        raw = raw.with_defaults(max_position_embeddings=32768, moe_intermediate_size=1408)
-        routing = Routing(
-            num_chosen=raw.integer("num_experts_per_tok", 4),
-            normalized=raw.flag("norm_topk_prob", False),
+        raw = raw.with_defaults(
+            max_position_embeddings=32768, moe_intermediate_size=1408, num_experts_per_tok=4
         )
         experts = read_experts(
             raw,
-            routing,
+            read_routing(raw, normalized=False),
             layers=stepped_layers(raw),
             default=60,
             shared_size=raw.integer("shared_expert_intermediate_size", 5632),

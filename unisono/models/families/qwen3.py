@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from unisono.hardware.ops.experts import Routing
 from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
 from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
-from unisono.models.expert_config import read_experts, stepped_layers
+from unisono.models.expert_config import read_experts, read_routing, stepped_layers
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["Qwen3", "Qwen3Moe", "Qwen3VLMoe"]
@@ -33,14 +32,14 @@ class Qwen3Moe(Decoder):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(
-            sliding_window=4096, max_position_embeddings=32768, moe_intermediate_size=768
+            sliding_window=4096,
+            max_position_embeddings=32768,
+            moe_intermediate_size=768,
+            num_experts_per_tok=8,
         )
         if not raw.flag("use_sliding_window", False):
             raw = raw.with_values(sliding_window=None)
-        routing = Routing(
-            num_chosen=raw.integer("num_experts_per_tok", 8),
-            normalized=raw.flag("norm_topk_prob", False),
-        )
+        routing = read_routing(raw, normalized=False)
         experts = read_experts(
             raw, routing, layers=stepped_layers(raw), default=cls.default_num_experts
         )

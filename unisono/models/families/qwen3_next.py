@@ -1,18 +1,20 @@
-"""Qwen3-Next (Qwen team, 2025): linear attention in most layers, gated attention in the others."""
+"""Qwen3-Next (Qwen team, 2025), and Qwen3.5 and its successors of the same kind (2026): linear
+attention in most layers, gated attention in the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unisono.core.errors import CheckpointError
-from unisono.hardware.ops.experts import Routing
 from unisono.hardware.ops.portable import PortableOps
+from unisono.models.checkpoint.names import TEXT_OF_MULTIMODAL
+from unisono.models.checkpoint.splits import MergedRows, Split
 from unisono.models.config import ModelConfig
-from unisono.models.expert_config import read_experts, stepped_layers
+from unisono.models.expert_config import read_experts, read_routing, stepped_layers
 from unisono.models.expert_shape import ExpertShape
 from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.attention import HEAD_SPLITS, Attention
@@ -22,7 +24,7 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Qwen3Next", "read_hybrid", "read_optional_experts"]
+__all__ = ["Qwen3Next", "Qwen35", "Qwen35Moe"]
 
 
 class GatedAttention(Attention):
@@ -55,7 +57,7 @@ class Qwen3Next(HybridDecoder):
 
     @classmethod
     def read_config(cls, raw: RawConfig) -> HybridConfig:
-        return read_hybrid(raw, read_optional_experts(raw, stepped_layers(raw), 512))
+        return _read_hybrid(raw, _read_experts(raw, stepped_layers(raw), 512))
 
     def make_recurrent(self, ops: PortableOps, config: HybridConfig, layer: int) -> nn.Module:
         assert isinstance(config.state, DeltaNetShape)
@@ -63,7 +65,7 @@ class Qwen3Next(HybridDecoder):
         return self.delta_net_class(ops, config.state, config.hidden_size, eps, layer)
 
 
-def read_hybrid(raw: RawConfig, experts: ExpertShape | None) -> HybridConfig:
+def _read_hybrid(raw: RawConfig, experts: ExpertShape | None) -> HybridConfig:
     """Reads the fields that Qwen3-Next and its successors share."""
     raw.require(hidden_act="silu", attn_output_gate=True, mamba_ssm_dtype="float32")
     raw = raw.with_defaults(head_dim=256, partial_rotary_factor=0.25)
@@ -76,20 +78,16 @@ def read_hybrid(raw: RawConfig, experts: ExpertShape | None) -> HybridConfig:
     return HybridConfig.extending(base, recurrent=recurrent, state=_delta_net(raw))
 
 
-def read_optional_experts(
+def _read_experts(
     raw: RawConfig, layers: frozenset[int] | None, default: int
 ) -> ExpertShape | None:
     """None where the file says that there are none; ``default`` where it says nothing."""
-    raw = raw.with_defaults(num_experts=default, moe_intermediate_size=512)
+    raw = raw.with_defaults(num_experts=default, num_experts_per_tok=10, moe_intermediate_size=512)
     if not raw.integer("num_experts", least=0):
         return None
-    routing = Routing(
-        num_chosen=raw.integer("num_experts_per_tok", 10),
-        normalized=raw.flag("norm_topk_prob", True),
-    )
     return read_experts(
         raw,
-        routing,
+        read_routing(raw, normalized=True),
         layers=layers,
         shared_size=raw.integer("shared_expert_intermediate_size", 512),
         shared_gate=True,
@@ -110,3 +108,54 @@ def _delta_net(raw: RawConfig) -> DeltaNetShape:
             f"by {shape.num_key_heads} key heads."
         )
     return shape
+
+
+class SplitDeltaNet(GatedDeltaNet):
+    """All heads' queries, then all keys, values, gates."""
+
+    @staticmethod
+    def qkvz_rows(shape: DeltaNetShape) -> Mapping[str, int]:
+        return {**_qkv_rows(shape), "in_proj_z": shape.values}
+
+    @staticmethod
+    def ba_rows(shape: DeltaNetShape) -> Mapping[str, int]:
+        return {"in_proj_b": shape.num_value_heads, "in_proj_a": shape.num_value_heads}
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        sizes = [sum(self.shape.qkv_rows), self.shape.values]
+        qkv, gate = torch.split(self.in_proj_qkvz(x), sizes, dim=1)
+        b, a = self.in_proj_ba(x).chunk(2, dim=1)
+        return qkv, gate, b, a
+
+
+def _qkv_rows(shape: DeltaNetShape) -> dict[str, int]:
+    """Parts that checkpoints stack in ``in_proj_qkv``, each with its rows."""
+    return dict(zip(("in_proj_q", "in_proj_k", "in_proj_v"), shape.qkv_rows, strict=True))
+
+
+class Qwen35(Qwen3Next):
+    """Projections that come apart; of a checkpoint with a vision tower, the language model."""
+
+    renamed = TEXT_OF_MULTIMODAL.renamed
+    ignored = (*Qwen3Next.ignored, *TEXT_OF_MULTIMODAL.ignored)
+    delta_net_class = SplitDeltaNet
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> HybridConfig:
+        return _read_hybrid(raw.text(), None)
+
+    def stored_splits(self) -> Sequence[Split]:
+        assert isinstance(self.config.state, DeltaNetShape)
+        merged = MergedRows("in_proj_qkv", _qkv_rows(self.config.state))
+        return *super().stored_splits(), merged
+
+
+class Qwen35Moe(Qwen35):
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> HybridConfig:
+        raw = raw.text().with_defaults(num_experts_per_tok=8)
+        raw.require(norm_topk_prob=True)
+        experts = _read_experts(raw, None, 256)
+        # No layer has an MLP of its own, and the file says no width for one.
+        width = raw.integer("moe_intermediate_size", 512)
+        return _read_hybrid(raw.with_defaults(intermediate_size=width), experts)

@@ -18,8 +18,10 @@ from unisono.models.layers.rope import Angles, in_halves
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
-__all__ = ["HEAD_SPLITS", "Attention"]
+__all__ = ["HEAD_SPLITS", "Attention", "Heads"]
 
+Heads = tuple[Tensor, Tensor, Tensor]
+"""Query [T, Hq, D], key and value [T, Hk, D]."""
 HEAD_SPLITS: Mapping[str, Split] = {"q_proj": "out", "k_proj": "kv", "v_proj": "kv"}
 
 
@@ -75,9 +77,7 @@ class Attention(Described):
             sinks=self.sinks,
         )
 
-    def heads(
-        self, qkv: Tensor, rope: Angles | None, step: StepContext
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, qkv: Tensor, rope: Angles | None, step: StepContext) -> Heads:
         """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D]."""
         if self._rotates_in_one and rope is not None:
             return self.ops.rotary_heads(

@@ -25,6 +25,8 @@ from unisono.models.checkpoint.formats.bit_packing import from_words
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import (
     FLOATS,
+    Shape,
+    Shapes,
     check_dtype,
     check_finite,
     group_size,
@@ -66,9 +68,7 @@ class Awq(StoredFormat):
         groups = LevelGroups(bits=bits, symmetric=False, group_size=group_size(config, *names))
         return cls(groups)
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         rows, columns = shape
         count, words = self.groups.num_groups(columns), -(-rows // len(_PLACE_IN_WORD))
         if pieces != {
@@ -79,7 +79,7 @@ class Awq(StoredFormat):
             raise misfit(name, shape, pieces)
         return self.groups.held
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         for piece, tensor in pieces.items():
             check_dtype(name, piece, tensor, _DTYPES[piece])
         check_finite(name, pieces["scales"])

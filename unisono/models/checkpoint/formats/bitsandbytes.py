@@ -29,7 +29,13 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.hardware.weights.coded_weight import CodedWeight, look_up
 from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
-from unisono.models.checkpoint.formats.stored_checks import check_dtype, check_finite, misfit
+from unisono.models.checkpoint.formats.stored_checks import (
+    Shape,
+    Shapes,
+    check_dtype,
+    check_finite,
+    misfit,
+)
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -52,14 +58,12 @@ class LlmInt8(StoredFormat):
     def read(cls, config: RawConfig) -> LlmInt8:
         return cls()
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         if pieces != {"weight": shape, "SCB": shape[:1]}:
             raise misfit(name, shape, pieces)
         return _ROWS.held
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         check_dtype(name, "weight", pieces["weight"], (torch.int8,))
         check_dtype(name, "SCB", pieces["SCB"], (torch.float32,))
         check_finite(name, pieces["SCB"])
@@ -88,16 +92,14 @@ class BitsAndBytes(StoredFormat):
             )
         return cls(kind)
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         needed = {*_TENSORS, self.state}
         is_complete = pieces.keys() in (needed, needed.union(_NESTED))
         if not is_complete or math.prod(pieces["weight"]) != -(-math.prod(shape) // 2):
             raise misfit(name, shape, pieces)
         return self.format
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         state = _read_state(name, pieces[self.state])
         check_dtype(name, "weight", pieces["weight"], (torch.uint8,))
         rows, columns = shape

@@ -22,7 +22,7 @@ from unisono.models.checkpoint.formats.float4 import Float4Quantized
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.pack_quantized import PackQuantized
 from unisono.models.checkpoint.formats.plain_quantized import FloatQuantized, IntQuantized
-from unisono.models.checkpoint.formats.stored_checks import block_size, misfit
+from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes, block_size, misfit
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -40,13 +40,13 @@ _UNUSED = (
 class Form(Protocol):
     """The stored form of the weights of one group of modules."""
 
-    def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def layout(self, shape: Shape) -> dict[str, Shape]:
         """The tensors that stand for a weight [N, K], by last part of the name."""
 
-    def held(self, shape: tuple[int, ...]) -> HeldFormat:
+    def held(self, shape: Shape) -> HeldFormat:
         """The held format of such a weight."""
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         """The weight from tensors of these shapes; raises CheckpointError."""
 
 
@@ -75,21 +75,17 @@ class CompressedTensors(StoredFormat):
             raise CheckpointError(f"{config.source} has no config_groups with weights.")
         return cls(found)
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         return self._form_of(name, shape, pieces).held(shape)
 
-    def _form_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> Form:
+    def _form_of(self, name: str, shape: Shape, pieces: Shapes) -> Form:
         found = {piece: dimensions or (1,) for piece, dimensions in pieces.items()}
         for form in self.forms:
             if form.layout(shape) == found:
                 return form
         raise misfit(name, shape, pieces)
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         form = self._form_of(name, shape, {p: tuple(t.shape) for p, t in pieces.items()})
         return form.unpack(name, shape, pieces)
 

@@ -15,14 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.hardware.weights.coded_weight import (
-    CodedWeight,
-    exponent_table,
-    float8_table,
-    look_up,
-)
+from unisono.hardware.weights.coded_weight import CodedWeight, exponent_table, float8_table, look_up
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
-from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, check_finite
+from unisono.models.checkpoint.formats.stored_checks import FLOATS, Shape, check_dtype, check_finite
 
 __all__ = [
     "MXFP4",
@@ -79,18 +74,18 @@ class Float4Quantized:
 
     is_mx: bool
 
-    def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def layout(self, shape: Shape) -> dict[str, Shape]:
         rows, columns = shape
-        layout: dict[str, tuple[int, ...]] = {
+        layout: dict[str, Shape] = {
             "weight_packed": (rows, columns // 2),
             "weight_scale": (rows, -(-columns // _GROUPS[self.held(shape)])),
         }
         return layout if self.is_mx else {**layout, "weight_global_scale": (1,)}
 
-    def held(self, shape: tuple[int, ...]) -> CodedFormat:
+    def held(self, shape: Shape) -> CodedFormat:
         return MXFP4 if self.is_mx else NVFP4
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         codes, scales = pieces["weight_packed"], pieces["weight_scale"]
         if self.is_mx:
             return mxfp4_weight(name, codes, scales)

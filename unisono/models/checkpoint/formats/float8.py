@@ -22,15 +22,12 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import UnsupportedModelError
-from unisono.hardware.weights.coded_weight import (
-    CodedWeight,
-    exponent_table,
-    float8_table,
-    look_up,
-)
+from unisono.hardware.weights.coded_weight import CodedWeight, exponent_table, float8_table, look_up
 from unisono.hardware.weights.held_weight import CodedFormat
 from unisono.models.checkpoint.formats.stored_checks import (
     FLOATS,
+    Shape,
+    Shapes,
     block_size,
     check_dtype,
     check_finite,
@@ -68,9 +65,7 @@ class Float8(StoredFormat):
                 )
         return cls(block_size(config, "weight_block_size"))
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> CodedFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> CodedFormat:
         scales = [pieces[piece] for piece in self.pieces[1:] if piece in pieces]
         if pieces.get("weight") != shape or len(scales) != 1:
             raise misfit(name, shape, pieces)
@@ -80,9 +75,9 @@ class Float8(StoredFormat):
     def _block_of(
         self,
         name: str,
-        shape: tuple[int, ...],
-        pieces: Mapping[str, tuple[int, ...]],
-        scales: tuple[int, ...],
+        shape: Shape,
+        pieces: Shapes,
+        scales: Shape,
     ) -> tuple[int, int]:
         rows, columns = shape
         if self.block is not None:
@@ -95,9 +90,7 @@ class Float8(StoredFormat):
             return 1, columns
         raise misfit(name, shape, pieces)
 
-    def unpack(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]
-    ) -> CodedWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> CodedWeight:
         piece = next(piece for piece in self.pieces[1:] if piece in pieces)
         shapes = {piece: tuple(tensor.shape) for piece, tensor in pieces.items()}
         block = self._block_of(name, shape, shapes, shapes[piece])
@@ -105,7 +98,7 @@ class Float8(StoredFormat):
         return float8_weight(name, pieces["weight"], pieces[piece], block)
 
 
-def float8_format(block: tuple[int, int], shape: tuple[int, ...]) -> CodedFormat:
+def float8_format(block: tuple[int, int], shape: Shape) -> CodedFormat:
     """The held format of weights whose blocks (rows, columns) share a scale."""
     if block in (shape, (1, shape[1])):
         return CodedFormat("fp8", 8.0)

@@ -30,6 +30,8 @@ from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import (
     FLOATS,
     INTEGERS,
+    Shape,
+    Shapes,
     check_dtype,
     check_finite,
     group_size,
@@ -77,9 +79,7 @@ class Gptq(StoredFormat):
         )
         return cls(groups, _ZERO_OFFSETS[version])
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         rows, columns = shape
         bits, count = self.groups.bits, self.groups.num_groups(columns)
         layout = {
@@ -91,7 +91,7 @@ class Gptq(StoredFormat):
             raise misfit(name, shape, pieces)
         return self.groups.held
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         for piece, tensor in pieces.items():
             check_dtype(name, piece, tensor, _DTYPES[piece])
         check_finite(name, pieces["scales"])

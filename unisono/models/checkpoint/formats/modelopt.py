@@ -23,7 +23,13 @@ from unisono.hardware.weights.coded_weight import float8_table
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float4 import NVFP4, NVFP4_GROUP, nvfp4_weight
 from unisono.models.checkpoint.formats.float8 import Float8
-from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, misfit
+from unisono.models.checkpoint.formats.stored_checks import (
+    FLOATS,
+    Shape,
+    Shapes,
+    check_dtype,
+    misfit,
+)
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -48,9 +54,7 @@ class ModelOpt(StoredFormat):
             )
         return cls()
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         rows, columns = shape
         layout = {
             "weight": (rows, columns // 2),
@@ -63,7 +67,7 @@ class ModelOpt(StoredFormat):
             raise misfit(name, shape, pieces)
         return NVFP4
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         whole, scales = pieces["weight_scale_2"], pieces["weight_scale"]
         check_dtype(name, "weight_scale", scales, (torch.float8_e4m3fn,))
         check_dtype(name, "weight_scale_2", whole, FLOATS)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float4 import MXFP4, MXFP4_GROUP, mxfp4_weight
-from unisono.models.checkpoint.formats.stored_checks import misfit
+from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes, misfit
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
@@ -33,9 +33,7 @@ class Mxfp4(StoredFormat):
     def read(cls, config: RawConfig) -> Mxfp4:
         return cls()
 
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         rows, columns = shape
         groups = (rows, columns // MXFP4_GROUP)
         layout = {"blocks": (*groups, MXFP4_GROUP // 2), "scales": groups}
@@ -43,5 +41,5 @@ class Mxfp4(StoredFormat):
             raise misfit(name, shape, pieces)
         return MXFP4
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         return mxfp4_weight(name, pieces["blocks"].flatten(1), pieces["scales"])

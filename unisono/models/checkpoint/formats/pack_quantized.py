@@ -30,6 +30,7 @@ from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import (
     FLOATS,
     INTEGERS,
+    Shape,
     check_dtype,
     check_finite,
 )
@@ -53,11 +54,11 @@ class PackQuantized:
 
     groups: LevelGroups
 
-    def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def layout(self, shape: Shape) -> dict[str, Shape]:
         """The tensors that stand for a weight [N, K], by last part of the name."""
         rows, columns = shape
         bits, groups = self.groups.bits, self.groups.num_groups(columns)
-        layout: dict[str, tuple[int, ...]] = {
+        layout: dict[str, Shape] = {
             "weight_packed": (rows, num_words(columns, bits)),
             "weight_scale": (rows, groups),
             "weight_shape": (2,),
@@ -68,10 +69,10 @@ class PackQuantized:
             layout["weight_g_idx"] = (columns,)
         return layout
 
-    def held(self, shape: tuple[int, ...]) -> HeldFormat:
+    def held(self, shape: Shape) -> HeldFormat:
         return self.groups.held
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         _check_values(name, shape, pieces)
         bits = self.groups.bits
         zeros = pieces.get("weight_zero_point")
@@ -82,7 +83,7 @@ class PackQuantized:
         return self.groups.store(name, levels, pieces["weight_scale"], zeros, groups)
 
 
-def _check_values(name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> None:
+def _check_values(name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> None:
     for piece, tensor in pieces.items():
         check_dtype(name, piece, tensor, _DTYPES[piece])
     if pieces["weight_shape"].tolist() != list(shape):
@@ -110,9 +111,7 @@ def pack(weight: LevelWeight) -> dict[str, Tensor]:
     return tensors
 
 
-def packed_tensors(
-    format: WeightFormat, shape: tuple[int, ...]
-) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def packed_tensors(format: WeightFormat, shape: Shape) -> dict[str, tuple[torch.dtype, Shape]]:
     """Dtype and shape of what ``pack`` makes of a weight [N, K]."""
     groups = LevelGroups(bits=format.bits, symmetric=format.symmetric, group_size=format.group_size)
     layout = PackQuantized(groups).layout(shape)

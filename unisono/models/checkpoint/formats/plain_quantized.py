@@ -20,7 +20,7 @@ from torch import Tensor
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.float8 import float8_format, float8_weight
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
-from unisono.models.checkpoint.formats.stored_checks import FLOATS, check_dtype, check_finite
+from unisono.models.checkpoint.formats.stored_checks import FLOATS, Shape, check_dtype, check_finite
 
 __all__ = ["FORMS", "FloatQuantized", "IntQuantized"]
 
@@ -34,15 +34,15 @@ class IntQuantized:
     groups: LevelGroups
     of_tensor: bool
 
-    def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def layout(self, shape: Shape) -> dict[str, Shape]:
         scales = (1,) if self.of_tensor else (shape[0], self.groups.num_groups(shape[1]))
         layout = {"weight": shape, "weight_scale": scales}
         return layout if self.groups.symmetric else {**layout, "weight_zero_point": scales}
 
-    def held(self, shape: tuple[int, ...]) -> HeldFormat:
+    def held(self, shape: Shape) -> HeldFormat:
         return self.groups.held
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         check_dtype(name, "weight", pieces["weight"], (torch.int8,))
         check_dtype(name, "weight_scale", pieces["weight_scale"], FLOATS)
         check_finite(name, pieces["weight_scale"])
@@ -68,18 +68,18 @@ class FloatQuantized:
     exponents: bool = False
     """True where scales are bytes that stand for powers of two."""
 
-    def layout(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def layout(self, shape: Shape) -> dict[str, Shape]:
         tall, wide = self._block_of(shape)
-        scales: tuple[int, ...] = (-(-shape[0] // tall), -(-shape[1] // wide))
+        scales: Shape = (-(-shape[0] // tall), -(-shape[1] // wide))
         return {"weight": shape, "weight_scale": (1,) if self.block == (None, None) else scales}
 
-    def _block_of(self, shape: tuple[int, ...]) -> tuple[int, int]:
+    def _block_of(self, shape: Shape) -> tuple[int, int]:
         return self.block[0] or shape[0], self.block[1] or shape[1]
 
-    def held(self, shape: tuple[int, ...]) -> HeldFormat:
+    def held(self, shape: Shape) -> HeldFormat:
         return float8_format(self._block_of(shape), shape)
 
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         scales = pieces["weight_scale"]
         check_dtype(name, "weight_scale", scales, (torch.uint8,) if self.exponents else FLOATS)
         return float8_weight(name, pieces["weight"], scales, self._block_of(shape))

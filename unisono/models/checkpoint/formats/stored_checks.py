@@ -13,6 +13,8 @@ from unisono.models.raw_config import RawConfig
 __all__ = [
     "FLOATS",
     "INTEGERS",
+    "Shape",
+    "Shapes",
     "block_size",
     "check_dtype",
     "check_finite",
@@ -20,6 +22,9 @@ __all__ = [
     "misfit",
 ]
 
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+"""By last part of the name of a tensor."""
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 INTEGERS = (torch.int32, torch.int64)
 _MAX_BLOCK = 2**18
@@ -54,9 +59,7 @@ def group_size(config: RawConfig, *names: str) -> int | None:
     return config.integer(name, most=_MAX_BLOCK)
 
 
-def misfit(
-    name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-) -> CheckpointError:
+def misfit(name: str, shape: Shape, pieces: Shapes) -> CheckpointError:
     """The error for tensors whose shapes are not those of such a weight."""
     found = ", ".join(f"{piece} {list(pieces[piece])}" for piece in sorted(pieces))
     return CheckpointError(

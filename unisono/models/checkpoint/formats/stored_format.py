@@ -16,6 +16,7 @@ from torch import Tensor
 from unisono.core.errors import UnsupportedModelError
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight
 from unisono.models.checkpoint.formats.stated_quantization import stated_quantization
+from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes
 from unisono.models.raw_config import RawConfig
 
 __all__ = ["StoredFormat", "find_stored_format", "read_stored_format"]
@@ -54,9 +55,7 @@ class StoredFormat(ABC):
         """
 
     @abstractmethod
-    def format_of(
-        self, name: str, shape: tuple[int, ...], pieces: Mapping[str, tuple[int, ...]]
-    ) -> HeldFormat:
+    def format_of(self, name: str, shape: Shape, pieces: Shapes) -> HeldFormat:
         """The held format of a weight of that shape, from the shapes of its tensors.
 
         Raises:
@@ -64,7 +63,7 @@ class StoredFormat(ABC):
         """
 
     @abstractmethod
-    def unpack(self, name: str, shape: tuple[int, ...], pieces: Mapping[str, Tensor]) -> HeldWeight:
+    def unpack(self, name: str, shape: Shape, pieces: Mapping[str, Tensor]) -> HeldWeight:
         """The values of a weight whose shapes ``format_of`` has seen.
 
         Raises:
