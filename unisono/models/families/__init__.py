@@ -1,1 +1,2 @@
-"""Model families: one file a family or line of families. Each maps a configuration and names to shared layers."""
+"""Model families: one file a family or line of families, each of which maps a configuration and
+names to shared layers."""
