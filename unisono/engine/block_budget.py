@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from unisono.core.config import format_bytes
@@ -65,14 +66,7 @@ class BlockBudget:
 
     def _capacity(self, wanted: int) -> int:
         """Most tokens, up to ``wanted``, that one request can have."""
-        low, high = 0, wanted
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._peak(middle) <= self.count - 1:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return bisect_right(range(1, wanted + 1), self.count - 1, key=self._peak)
 
 
 def _at_least(size: int) -> str:

@@ -47,10 +47,7 @@ class FullPolicy:
 
     def longest_hit(self, is_cached: Callable[[int], bool], limit: int) -> int:
         """Most leading blocks, at most ``limit``, after which a sequence can go on."""
-        for index in range(limit):
-            if not is_cached(index):
-                return index
-        return limit
+        return next((index for index in range(limit) if not is_cached(index)), limit)
 
 
 class WindowPolicy(FullPolicy):

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -81,7 +82,12 @@ class ModelRunner:
         with self.hardware.activate():
             forwarded = self._forward(batch)
             began = time.perf_counter()
-            results = self._sample(batch.rows, forwarded.sampled, forwarded.logits)
+            results = [RowResult() for _ in batch.rows]
+            if forwarded.logits is not None:
+                rows = [batch.rows[i] for i in forwarded.sampled]
+                chosen = self.sampler(forwarded.logits, rows)
+                for i, result in zip(forwarded.sampled, chosen, strict=True):
+                    results[i] = result
             for i, scored in forwarded.scored.items():
                 results[i].prompt_logprobs = scored
                 if not all(math.isfinite(entry.logprob) for entry in scored):
@@ -103,7 +109,7 @@ class ModelRunner:
         token_ids, step = self.prepare(batch)
         prepared = time.perf_counter()
         hidden = self.model(token_ids, step)
-        ends = _ends(batch.rows)
+        ends = list(accumulate(len(row.token_ids) for row in batch.rows))
         sampled = [i for i, row in enumerate(batch.rows) if row.num_logits]
         logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
         scored = {
@@ -163,16 +169,6 @@ class ModelRunner:
             return self.model.logits(hidden)
         return self.model.logits(hidden[indices])
 
-    def _sample(
-        self, rows: list[BatchRow], sampled: list[int], logits: Tensor | None
-    ) -> list[RowResult]:
-        results = [RowResult() for _ in rows]
-        if logits is not None:
-            chosen = self.sampler(logits, [rows[i] for i in sampled])
-            for i, result in zip(sampled, chosen, strict=True):
-                results[i] = result
-        return results
-
     def _score(self, hidden: Tensor, row: BatchRow) -> list[TokenLogprob]:
         """Log-probabilities of the prompt tokens that follow this row's positions."""
         scored: list[TokenLogprob] = []
@@ -187,12 +183,3 @@ class ModelRunner:
         for at in range(0, len(row.prompt_targets), SCORED_ROWS):
             targets = torch.tensor(row.prompt_targets[at : at + SCORED_ROWS], device=hidden.device)
             yield targets, self.model.logits(hidden[at : at + len(targets)])
-
-
-def _ends(rows: list[BatchRow]) -> list[int]:
-    """Index behind each row's last token in the packed step."""
-    ends, at = [], 0
-    for row in rows:
-        at += len(row.token_ids)
-        ends.append(at)
-    return ends

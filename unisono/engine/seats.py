@@ -5,6 +5,7 @@ Pure: no torch, no clock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ class Seats:
 
     def __init__(self, num_groups: int) -> None:
         self._sent = SeatedTables(num_groups)
-        self._seat_of: dict[str, int] = {}
+        self._seat_of: OrderedDict[str, int] = OrderedDict()
         """By request id, in the order of use."""
 
     def __len__(self) -> int:
@@ -86,9 +87,8 @@ class Seats:
     def seat(self, rows: Sequence[BatchRow]) -> list[Seated]:
         """The seat of each row of a step, and what its tables hold that was not sent before."""
         for row in rows:
-            seat = self._seat_of.pop(row.request_id, None)
-            if seat is not None:
-                self._seat_of[row.request_id] = seat
+            if row.request_id in self._seat_of:
+                self._seat_of.move_to_end(row.request_id)
         present = {row.request_id for row in rows}
         seatings = []
         for row in rows:

@@ -67,6 +67,6 @@ def _read(name: str, content: bytes) -> Card:
 
 
 def status_of(hardware: str) -> Status:
-    """True where a card from the real chip says that it passed."""
+    """``verified`` where a card from the real chip says that it passed."""
     card = load_cards().get(hardware)
     return "verified" if card is not None and card.passed else "unverified"

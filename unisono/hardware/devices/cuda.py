@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -58,15 +59,12 @@ class CudaHardware(CudaCompatible):
 class RocmHardware(CudaCompatible):
     """AMD, through torch's HIP build."""
 
-    facts = Facts(
+    facts = replace(
+        CudaHardware.facts,
         name="rocm",
-        device_type="cuda",
         vendor="AMD",
-        dtypes=("bfloat16", "float16", "float32"),
-        distributed_backend="nccl",
         visible_devices_variable="HIP_VISIBLE_DEVICES",
         device_nodes="/dev/kfd",
-        features=frozenset({"pinned_memory", "async_copy", "triton"}),
         detection_order=39,
         rests_on=("PyTorch documentation: HIP (ROCm) semantics", "Ray accelerator managers"),
     )

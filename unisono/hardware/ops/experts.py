@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,13 +75,8 @@ class StackedExperts(Sequence[Expert]):
     def __len__(self) -> int:
         return len(self.gate_up)
 
-    @overload
-    def __getitem__(self, index: int) -> Expert: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Expert]: ...
-
-    def __getitem__(self, index: int | slice) -> Expert | Sequence[Expert]:
+    def __getitem__(self, index: int | slice) -> Any:
+        """An ``Expert``, or the ``StackedExperts`` of a slice."""
         own = self._each(lambda part: part[index])
         return StackedExperts(*own) if isinstance(index, slice) else Expert(*own)
 
@@ -214,7 +209,6 @@ def _run_all(
     outputs = x.new_zeros((*ids.shape, x.shape[1]))
     for start in range(0, len(experts), at_once):
         part = experts[start : start + at_once]
-        assert isinstance(part, StackedExperts)
         own = ids - start
         inside = ((own >= 0) & (own < len(part))).unsqueeze(-1)
         found = _own(part.run(x, act_mul), own.clamp(0, len(part) - 1))

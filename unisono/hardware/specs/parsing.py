@@ -17,9 +17,7 @@ from unisono.hardware.specs.figures import (
     Direction,
     Evidence,
     Figure,
-    Grade,
     Quantity,
-    UnknownReason,
 )
 
 if sys.version_info >= (3, 11):
@@ -32,7 +30,6 @@ __all__ = ["parse_spec"]
 _T = TypeVar("_T")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _DATE = re.compile(r"20\d\d(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
-_LINK = "link_bandwidth"
 _STATES = ("value", "unknown", "unsupported")
 
 
@@ -54,7 +51,7 @@ def parse_spec(text: str, file: str) -> ChipSpec:
         aliases=table.names("aliases"),
         notes=table.texts("notes"),
         quantities=MappingProxyType(
-            {name: _quantity(table.table(name), name, retrieved) for name in QUANTITIES}
+            {name: _Reader(name, retrieved).quantity(table.table(name)) for name in QUANTITIES}
         ),
     )
     table.close()
@@ -63,83 +60,72 @@ def parse_spec(text: str, file: str) -> ChipSpec:
     return spec
 
 
-def _quantity(table: _Table, name: str, retrieved: str) -> Quantity:
-    states = [key for key in _STATES if table.has(key)]
-    if len(states) != 1:
-        table.fail("", f"needs exactly one of {', '.join(_STATES)}")
-    measured = tuple(_measured(entry, name, retrieved) for entry in table.tables("measured"))
-    conflicts = tuple(_conflict(entry, name, retrieved) for entry in table.tables("conflicts"))
-    nominal = unsupported = unknown = None
-    note = ""
-    if states == ["value"]:
-        nominal = _figure(table, name, retrieved)
-        if nominal.grade == "measured":
-            table.fail("grade", "a measurement belongs under measured")
-    elif states == ["unsupported"]:
-        unsupported = _unsupported(table, name, retrieved)
-    else:
-        unknown = _unknown(table, conflicts)
-        note = table.text("note", optional=True)
-    table.close()
-    return Quantity(
-        name=name,
-        nominal=nominal,
-        unsupported=unsupported,
-        unknown=unknown,
-        note=note,
-        measured=measured,
-        conflicts=conflicts,
-    )
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads one quantity of a chip; ``retrieved`` is when the chip's sources were read."""
 
+    name: str
+    retrieved: str
 
-def _unknown(table: _Table, conflicts: tuple[Figure, ...]) -> UnknownReason:
-    reason = table.choice("unknown", UNKNOWN_REASONS)
-    if reason == "sources contradict" and not conflicts:
-        table.fail("unknown", "sources that contradict are listed under conflicts")
-    return cast(UnknownReason, reason)
+    def quantity(self, table: _Table) -> Quantity:
+        states = [key for key in _STATES if table.has(key)]
+        if len(states) != 1:
+            table.fail("", f"needs exactly one of {', '.join(_STATES)}")
+        found: dict[str, Any] = {
+            "measured": tuple(map(self._measured, table.tables("measured"))),
+            "conflicts": tuple(map(self._listed, table.tables("conflicts"))),
+        }
+        if states == ["value"]:
+            nominal = found["nominal"] = self._figure(table)
+            if nominal.grade == "measured":
+                table.fail("grade", "a measurement belongs under measured")
+        elif states == ["unsupported"]:
+            found["unsupported"] = self._unsupported(table)
+        else:
+            reason = found["unknown"] = table.choice("unknown", UNKNOWN_REASONS)
+            if reason == "sources contradict" and not found["conflicts"]:
+                table.fail("unknown", "sources that contradict are listed under conflicts")
+            found["note"] = table.text("note", optional=True)
+        table.close()
+        return Quantity(name=self.name, **found)
 
+    def _unsupported(self, table: _Table) -> Evidence:
+        if QUANTITIES[self.name].base_unit not in ("FLOP/s", "OP/s"):
+            table.fail("unsupported", "is for arithmetic types alone")
+        if not table.take("unsupported", bool):
+            table.fail("unsupported", "can only be true")
+        return Evidence(**self._evidence(table))
 
-def _unsupported(table: _Table, name: str, retrieved: str) -> Evidence:
-    if QUANTITIES[name].base_unit not in ("FLOP/s", "OP/s"):
-        table.fail("unsupported", "is for arithmetic types alone")
-    if not table.take("unsupported", bool):
-        table.fail("unsupported", "can only be true")
-    return Evidence(**_evidence(table, retrieved))
+    def _measured(self, table: _Table) -> Figure:
+        figure = self._listed(table, part=table.text("part", optional=True))
+        if figure.grade != "measured":
+            table.fail("grade", "has to be measured")
+        return figure
 
+    def _listed(self, table: _Table, *, part: str = "") -> Figure:
+        figure = self._figure(table, part=part)
+        table.close()
+        return figure
 
-def _measured(table: _Table, name: str, retrieved: str) -> Figure:
-    figure = _figure(table, name, retrieved, part=table.text("part", optional=True))
-    if figure.grade != "measured":
-        table.fail("grade", "has to be measured")
-    table.close()
-    return figure
+    def _figure(self, table: _Table, *, part: str = "") -> Figure:
+        is_link = self.name == "link_bandwidth"
+        direction = table.choice("direction", ("both", "one way")) if is_link else None
+        return Figure(
+            value=table.positive("value"),
+            unit=table.choice("unit", QUANTITIES[self.name].units),
+            direction=cast("Direction | None", direction),
+            part=part,
+            **self._evidence(table),
+        )
 
-
-def _conflict(table: _Table, name: str, retrieved: str) -> Figure:
-    figure = _figure(table, name, retrieved)
-    table.close()
-    return figure
-
-
-def _figure(table: _Table, name: str, retrieved: str, *, part: str = "") -> Figure:
-    direction = table.choice("direction", ("both", "one way")) if name == _LINK else None
-    return Figure(
-        value=table.positive("value"),
-        unit=table.choice("unit", QUANTITIES[name].units),
-        direction=cast("Direction | None", direction),
-        part=part,
-        **_evidence(table, retrieved),
-    )
-
-
-def _evidence(table: _Table, retrieved: str) -> dict[str, Any]:
-    return {
-        "source": table.text("source"),
-        "grade": cast(Grade, table.choice("grade", tuple(GRADES))),
-        "retrieved": retrieved,
-        "date": table.date("date") if table.has("date") else None,
-        "note": table.text("note", optional=True),
-    }
+    def _evidence(self, table: _Table) -> dict[str, Any]:
+        return {
+            "source": table.text("source"),
+            "grade": table.choice("grade", tuple(GRADES)),
+            "retrieved": self.retrieved,
+            "date": table.date("date") if table.has("date") else None,
+            "note": table.text("note", optional=True),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +166,11 @@ class _Table:
         return tuple(values)
 
     def name(self, key: str) -> str:
-        value = self.text(key)
-        if not _ID.fullmatch(value):
-            self.fail(key, f"{value!r:.60} is not in lower case with dashes")
-        return value
+        return self._checked(key, self.text(key), _ID, "in lower case with dashes")
 
     def names(self, key: str) -> tuple[str, ...]:
-        values = self.texts(key)
-        for value in values:
-            if not _ID.fullmatch(value):
-                self.fail(key, f"{value!r:.60} is not in lower case with dashes")
-        return values
+        checked = (self._checked(key, v, _ID, "in lower case with dashes") for v in self.texts(key))
+        return tuple(checked)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value = self.text(key)
@@ -199,9 +179,11 @@ class _Table:
         return value
 
     def date(self, key: str) -> str:
-        value = self.text(key)
-        if not _DATE.fullmatch(value):
-            self.fail(key, f"{value!r:.60} is not YYYY, YYYY-MM or YYYY-MM-DD")
+        return self._checked(key, self.text(key), _DATE, "YYYY, YYYY-MM or YYYY-MM-DD")
+
+    def _checked(self, key: str, value: str, form: re.Pattern[str], in_words: str) -> str:
+        if not form.fullmatch(value):
+            self.fail(key, f"{value!r:.60} is not {in_words}")
         return value
 
     def positive(self, key: str) -> float:
