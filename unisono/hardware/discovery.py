@@ -1,17 +1,18 @@
 """Finds hardware: what is known, what is here, and what a name means.
 
 Knows no hardware by name: all come through the entry-point group ``unisono.hardware``. One that
-breaks while it is loaded or asked is reported as absent, with the reason; the others go on. Asking
-for one by name touches no other: a vendor's package changes the process that imports it.
+breaks while it is loaded or asked is reported as absent, with the reason; the others go on. Where
+unisono has one of its own of that name, that one runs, and the log says so once. Asking for one by
+name touches no other: a vendor's package changes the process that imports it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from packaging.utils import canonicalize_name
@@ -47,7 +48,11 @@ class HardwareReport:
 def discover() -> list[HardwareReport]:
     """Every known hardware, in the order in which it is asked."""
     classes, broken = load_hardware()
-    reports = [HardwareReport(name=name, present=False, reason=why) for name, why in broken.items()]
+    reports = [
+        HardwareReport(name=name, present=False, reason=why)
+        for name, why in broken.items()
+        if name not in classes
+    ]
     return reports + [_report(cls) for cls in classes.values()]
 
 
@@ -60,13 +65,13 @@ def find_hardware(name: str = "auto") -> Hardware:
     kind, _, which = name.partition(":")
     if name == "auto":
         return _first()
-    for entry in _entries():
-        if entry.name == kind:
-            loaded = _load(entry)
-            if isinstance(loaded, str):
-                raise DeviceNotFoundError(f"{kind!r} is not here: {loaded}.", hint=_hint())
-            return _open(loaded, which)
-    near = get_close_matches(kind, [entry.name for entry in _entries()], n=1)
+    entries = _entries()
+    if kind in entries:
+        cls, why = _load_any(entries[kind])
+        if cls is None:
+            raise DeviceNotFoundError(f"{kind!r} is not here: {why}.", hint=_hint())
+        return _open(cls, which)
+    near = get_close_matches(kind, entries, n=1)
     guess = f"Did you mean {near[0]}? " if near else ""
     raise DeviceNotFoundError(f"{name!r} is not a known device.", hint=guess + _hint())
 
@@ -76,12 +81,12 @@ def load_hardware() -> tuple[dict[str, type[Hardware]], dict[str, str]]:
     why the others cannot be loaded. Imports no vendor's package."""
     classes: list[type[Hardware]] = []
     broken: dict[str, str] = {}
-    for entry in _entries():
-        loaded = _load(entry)
-        if isinstance(loaded, str):
-            broken[entry.name] = loaded
-        else:
-            classes.append(loaded)
+    for name, entries in _entries().items():
+        cls, why = _load_any(entries)
+        if why:
+            broken[name] = why
+        if cls is not None:
+            classes.append(cls)
     classes.sort(key=lambda cls: (cls.facts.detection_order, cls.facts.name))
     return {cls.facts.name: cls for cls in classes}, broken
 
@@ -115,25 +120,46 @@ def _open(cls: type[Hardware], which: str) -> Hardware:
 
 
 def _hint() -> str:
-    names = sorted(entry.name for entry in _entries())
-    return f"Known: {', '.join(names)}. See `unisono devices`."
+    return f"Known: {', '.join(sorted(_entries()))}. See `unisono devices`."
 
 
-def _entries() -> Iterator[EntryPoint]:
-    """One entry a name. Another package's goes before unisono's own: that is how a package brings
-    faster ops for a device that unisono knows."""
-    chosen: dict[str, EntryPoint] = {}
+def _entries() -> dict[str, list[EntryPoint]]:
+    """By name, the entry to use and what runs where it breaks: another package's goes before
+    unisono's own. That is how a package brings faster ops for a device that unisono knows."""
+    found: dict[str, list[EntryPoint]] = {}
     ignored = {canonicalize_name(name) for name in os.environ.get(IGNORE, "").split(",") if name}
     for entry in entry_points(group=_GROUP):
         if entry.dist is not None and canonicalize_name(entry.dist.name) in ignored:
             continue
-        if entry.name not in chosen or _is_own(chosen[entry.name]):
-            chosen[entry.name] = entry
-    yield from chosen.values()
+        found.setdefault(entry.name, []).append(entry)
+    for name, entries in found.items():
+        others = [entry for entry in entries if not _is_own(entry)]
+        found[name] = others[:1] + [entry for entry in entries if _is_own(entry)][-1:]
+    return found
 
 
 def _is_own(entry: EntryPoint) -> bool:
     return entry.value.startswith("unisono.")
+
+
+def _load_any(entries: list[EntryPoint]) -> tuple[type[Hardware] | None, str]:
+    """The first class that can be had, and why one before it cannot."""
+    reason = ""
+    for entry in entries:
+        loaded = _load(entry)
+        if not isinstance(loaded, str):
+            if reason:
+                _say_once(
+                    f"{entry.name} runs on plain torch, without {_brings(entries[0])}: {reason}"
+                )
+            return loaded, reason
+        reason = reason or loaded
+    return None, reason
+
+
+@cache
+def _say_once(line: str) -> None:
+    _log.warning("%s", line)
 
 
 def _load(entry: EntryPoint) -> type[Hardware] | str:
@@ -144,6 +170,8 @@ def _load(entry: EntryPoint) -> type[Hardware] | str:
             isinstance(found, type) and issubclass(found, Hardware) and hasattr(found, "facts")
         ):
             raise TypeError(f"{found!r} is no Hardware class with facts")
+    except UnisonoError as error:
+        return str(error).removesuffix(".")
     except Exception as error:
         return f"its plugin cannot be loaded ({type(error).__name__}: {error})"
     return _why_unfit(entry, found) or found
@@ -156,7 +184,7 @@ def _why_unfit(entry: EntryPoint, cls: type[Hardware]) -> str | None:
     is_portable = cls.ops_class.__module__.startswith("unisono.")
     if op_table == OP_TABLE_VERSION or (op_table is None and is_portable):
         return None
-    name = entry.dist.name if entry.dist is not None else entry.value
+    name = _brings(entry)
     if op_table is None:
         return (
             f"{name} has ops of its own and does not say for which op table, this unisono has"
@@ -166,6 +194,10 @@ def _why_unfit(entry: EntryPoint, cls: type[Hardware]) -> str | None:
         f"{name} is for op table {op_table}, this unisono has {OP_TABLE_VERSION}:"
         f" install both of one release, or set {IGNORE}={name}"
     )
+
+
+def _brings(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
 
 
 def _why_missing(cls: type[Hardware]) -> str | None:

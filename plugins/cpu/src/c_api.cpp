@@ -12,6 +12,7 @@
 #include "matmul.h"
 #include "packing.h"
 #include "pool.h"
+#include "processor.h"
 #include "sampling.h"
 #include "workspace.h"
 
@@ -89,6 +90,7 @@ API int uc_abi_version(void) { return UC_ABI_VERSION; }
 API const char* uc_last_error(void) { return last_error(); }
 API const char* uc_isa(void) { return kernels().name; }
 API const char* uc_available_isa(int index) { return available_isa(index); }
+API const char* uc_features(void) { return features(); }
 API int uc_set_isa(const char* name) {
   PoolLock lock;
   return set_isa(name);

@@ -5,6 +5,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace uc {
@@ -68,6 +72,31 @@ Text find_features() {
   for (const Bit& bit : kBits) {
     if (is_set(bit, saved)) found.add(bit.name);
   }
+  return found;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+// Of the C library's names for these bits some are younger than the systems that wheels are for.
+Text find_features() {
+  Text found;
+  found.add("neon");
+  if (getauxval(AT_HWCAP) >> 20 & 1) found.add("dotprod");
+  if (getauxval(AT_HWCAP2) >> 13 & 1) found.add("i8mm");
+  if (getauxval(AT_HWCAP2) >> 14 & 1) found.add("bf16");
+  return found;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool is_set(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value;
+}
+
+Text find_features() {
+  Text found;
+  found.add("neon");
+  if (is_set("hw.optional.arm.FEAT_DotProd")) found.add("dotprod");
+  if (is_set("hw.optional.arm.FEAT_I8MM")) found.add("i8mm");
+  if (is_set("hw.optional.arm.FEAT_BF16")) found.add("bf16");
   return found;
 }
 #else

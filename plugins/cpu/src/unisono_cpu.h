@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define UC_ABI_VERSION 4
+#define UC_ABI_VERSION 5
 
 enum {
   UC_OK = 0,
@@ -31,6 +31,7 @@ const char* uc_last_error(void);
 const char* uc_isa(void);
 const char* uc_available_isa(int index); /* Best first; NULL beyond the last. */
 int uc_set_isa(const char* name);        /* NULL or "": the best. */
+const char* uc_features(void);           /* Of the processor, with blanks; those that kernels ask for. */
 int uc_threads(void);
 int uc_set_threads(int count);
 size_t uc_workspace_bytes(void);

@@ -36,11 +36,16 @@ def test_an_isa_can_be_forced_from_outside(name: str) -> None:
     assert done.stdout.split()[0::2] == [name, "True"], done.stderr
 
 
-def test_an_unknown_isa_is_a_clear_error() -> None:
+def test_where_an_isa_is_not_to_be_had_another_runs_and_one_line_says_so() -> None:
     done = run(SCRIPT, UNISONO_CPU_ISA="sse9")
-    assert done.returncode != 0
-    assert "sse9" in done.stderr
-    assert "portable" in done.stderr
+    best = uc.available_isas()[0]
+    assert done.stdout.split()[0::2] == [best, "True"]
+    (line,) = done.stderr.splitlines()
+    assert "UNISONO_CPU_ISA=sse9: instruction set 'sse9' is not known" in line
+    assert f"the {best} kernels run instead" in line
+
+
+def test_an_unknown_isa_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"avx1024.*portable"):
         uc.set_isa("avx1024")
 

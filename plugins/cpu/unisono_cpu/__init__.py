@@ -1,12 +1,12 @@
 """unisono-cpu: native kernels for CPUs, called by pointer over torch tensors."""
 
 from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder, TableRows, Turns
+from unisono_cpu.library import available_isas
 from unisono_cpu.ops import (
     PagedStep,
     add_rms_norm,
     argmax,
     attention,
-    available_isas,
     draw,
     embedding,
     experts,
@@ -21,6 +21,7 @@ from unisono_cpu.ops import (
     silu_mul,
     threads,
 )
+from unisono_cpu.processor import choose_isa
 from unisono_cpu.weights import FORMATS, LAYOUT, PackedWeight, pack, pack_levels, packed_bytes
 
 __all__ = [
@@ -54,3 +55,5 @@ __all__ = [
     "silu_mul",
     "threads",
 ]
+
+choose_isa()

@@ -36,7 +36,7 @@ from unisono.hardware import (
     as_levels,
 )
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
-from unisono_cpu.library import ISA_VARIABLE
+from unisono_cpu.processor import ISA_VARIABLE, features
 from unisono_cpu.weights import PackedWeight
 
 __all__ = ["NativeCpuHardware", "NativeCpuOps"]
@@ -279,8 +279,9 @@ class NativeCpuHardware(CpuHardware):
         return _one_torch_thread() if native_alone else nullcontext()
 
     @classmethod
-    def describe(cls, index: int) -> str:
-        return f"{super().describe(index)}, native kernels ({native.isa()})"
+    def kernels(cls) -> str:
+        found = " ".join(features()) or "nothing that kernels ask for"
+        return f"native kernels ({native.isa()}; the processor has {found})"
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:

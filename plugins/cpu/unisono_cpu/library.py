@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.errors import CheckpointError, ConfigError, HardwareError, InsufficientMemoryError
+from unisono_cpu.platforms import platform_of, this_platform
 
 __all__ = [
     "Cache",
@@ -25,14 +26,16 @@ __all__ = [
     "Step",
     "Turns",
     "WeightInfo",
+    "available_isas",
     "call",
+    "last_error",
     "native",
 ]
 
-_ABI_VERSION = 4
-_NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib")
+_ABI_VERSION = 5
+_NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib", "libunisono_cpu.dll")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"
-ISA_VARIABLE = "UNISONO_CPU_ISA"
+_INSTALL = "Install the package again: pip install --force-reinstall --no-deps unisono-cpu"
 
 
 class WeightInfo(ctypes.Structure):
@@ -157,6 +160,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "uc_isa": (c_char_p, ()),
     "uc_available_isa": (c_char_p, (_I,)),
     "uc_set_isa": (_I, (c_char_p,)),
+    "uc_features": (c_char_p, ()),
     "uc_threads": (_I, ()),
     "uc_set_threads": (_I, (_I,)),
     "uc_workspace_bytes": (c_size_t, ()),
@@ -199,7 +203,7 @@ def _no_memory(message: str) -> Exception:
 
 
 def _unsupported(message: str) -> Exception:
-    return ConfigError(f"unisono-cpu: {message}.", hint=f"Here: {', '.join(_available(native))}.")
+    return ConfigError(f"unisono-cpu: {message}.", hint=f"Here: {', '.join(available_isas())}.")
 
 
 def _corrupt(message: str) -> Exception:
@@ -225,7 +229,20 @@ def call(name: str, *arguments: Any) -> None:
     """Run a function that gives a status; raise what the status means."""
     status = getattr(native, name)(*arguments)
     if status:
-        raise _ERRORS[status](native.uc_last_error().decode(errors="replace"))
+        raise _ERRORS[status](last_error())
+
+
+def last_error() -> str:
+    """The words that go with the last status of this thread."""
+    return native.uc_last_error().decode(errors="replace")
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that this processor runs, the best first."""
+    names: list[str] = []
+    while name := native.uc_available_isa(len(names)):
+        names.append(name.decode())
+    return names
 
 
 def _candidates() -> list[Path]:
@@ -245,28 +262,31 @@ def _load() -> ctypes.CDLL:
     candidates = _candidates()
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise HardwareError(
-            f"The library of unisono-cpu is not at {candidates[0]}.",
-            hint="Install the package: pip install ./plugins/cpu",
-        )
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, list(arguments)
+        raise HardwareError(f"The library of unisono-cpu is not at {candidates[0]}.", hint=_INSTALL)
+    library = _open(path)
     if library.uc_abi_version() != _ABI_VERSION:
         raise HardwareError(
             f"{path} has interface {library.uc_abi_version()}, this is {_ABI_VERSION}.",
-            hint="Build the package again: pip install ./plugins/cpu",
+            hint=_INSTALL,
         )
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, list(arguments)
     return library
 
 
-def _available(library: ctypes.CDLL) -> list[str]:
-    names: list[str] = []
-    while name := library.uc_available_isa(len(names)):
-        names.append(name.decode())
-    return names
+def _open(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path))
+        library.uc_abi_version.restype = c_int
+        return library
+    except (OSError, AttributeError) as error:
+        made_for, here = platform_of(path), this_platform()
+        if made_for not in (None, here):
+            what = f"{path} is for {made_for}, this is {here}."
+        else:
+            what = f"{path} does not load: {str(error).removeprefix(f'{path}: ')}."
+        raise HardwareError(what, hint=_INSTALL) from error
 
 
 native = _load()
-call("uc_set_isa", os.environ.get(ISA_VARIABLE, "").encode())

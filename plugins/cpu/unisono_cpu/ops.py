@@ -21,7 +21,6 @@ __all__ = [
     "add_rms_norm",
     "argmax",
     "attention",
-    "available_isas",
     "cache_of",
     "draw",
     "embedding",
@@ -47,14 +46,6 @@ DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float16: 2}
 def isa() -> str:
     """The instruction set in use."""
     return native.uc_isa().decode()
-
-
-def available_isas() -> list[str]:
-    """Instruction sets that this processor can run, best first."""
-    names: list[str] = []
-    while name := native.uc_available_isa(len(names)):
-        names.append(name.decode())
-    return names
 
 
 def set_isa(name: str | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import unisono_cpu as uc
-from unisono_cpu.library import ISA_VARIABLE
+from unisono_cpu.processor import ISA_VARIABLE
 
 from tests import checkpoints
 from tests.engines import answers, engine

@@ -99,7 +99,12 @@ class CpuHardware(HostHardware):
     @classmethod
     def describe(cls, index: int) -> str:
         count = choose_threads()
-        return f"{_processor_name()}, {count} thread{'s' * (count != 1)}"
+        return f"{_processor_name()}, {count} thread{'s' * (count != 1)}, {cls.kernels()}"
+
+    @classmethod
+    def kernels(cls) -> str:
+        """The kernels in use, and the instruction sets they found."""
+        return f"plain torch ({torch.backends.cpu.get_cpu_capability()})"
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:
