@@ -28,6 +28,13 @@ __all__ = [
 ]
 
 MOST_TOKENS = 1024
+
+
+def option(kind: Any, help: str, *names: str, **details: Any) -> Any:
+    """The type of an option in a group, with what typer is to know of it."""
+    return Annotated[kind, typer.Option(*names, help=help, **details)]
+
+
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
@@ -67,117 +74,80 @@ SystemOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _ENGINE_OPTIONS: dict[str, Any] = {
-    "device": Annotated[
+    "device": option(
         str,
-        typer.Option(
-            help="Where to run: auto, cpu, ... `unisono devices` lists what is here.",
-            autocompletion=completing.devices,
-        ),
-    ],
-    "dtype": Annotated[
+        "Where to run: auto, cpu, ... `unisono devices` lists what is here.",
+        autocompletion=completing.devices,
+    ),
+    "dtype": option(
         str,
-        typer.Option(
-            help="Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16.",
-            autocompletion=completing.one_of(*DTYPES),
-        ),
-    ],
-    "weights": Annotated[
+        "Of weights and KV cache: auto (the checkpoint's), float32, bfloat16, float16.",
+        autocompletion=completing.one_of(*DTYPES),
+    ),
+    "weights": option(
         str,
-        typer.Option(
-            help="How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and"
-            " -g32, -g64 or -g128 behind.",
-            autocompletion=completing.one_of("auto", "int8", "int4", "int4-asym", "int4-g128"),
-        ),
-    ],
-    "weight_cache": Annotated[
-        bool,
-        typer.Option(
-            "--weight-cache/--no-weight-cache", help="Keep quantised weights for the next start."
-        ),
-    ],
-    "tensor_parallel": Annotated[
-        int,
-        typer.Option(
-            "--tp", help="Ranks among which the model is divided: devices of one kind, here."
-        ),
-    ],
+        "How linear weights are held: auto (as loaded), int8, int4; also int4-asym, and"
+        " -g32, -g64 or -g128 behind.",
+        autocompletion=completing.one_of("auto", "int8", "int4", "int4-asym", "int4-g128"),
+    ),
+    "weight_cache": option(
+        bool, "Keep quantised weights for the next start.", "--weight-cache/--no-weight-cache"
+    ),
+    "tensor_parallel": option(
+        int, "Ranks among which the model is divided: devices of one kind, here.", "--tp"
+    ),
     "threads": ThreadsOption,
-    "kv_memory": Annotated[
+    "kv_memory": option(
         str,
-        typer.Option(
-            help="Memory for the KV cache, such as 512MiB or 8GiB. auto: 2 GiB, or half of what the"
-            " weights leave free, if that is less."
-        ),
-    ],
-    "kv_dtype": Annotated[
+        "Memory for the KV cache, such as 512MiB or 8GiB. auto: 2 GiB, or half of what the"
+        " weights leave free, if that is less.",
+    ),
+    "kv_dtype": option(
         str,
-        typer.Option(
-            help="Of keys and values in the cache: auto (as --dtype), int8, fp8. 8 bits hold twice"
-            " the tokens of 16.",
-            autocompletion=completing.one_of(*KV_DTYPES),
-        ),
-    ],
-    "max_model_len": Annotated[
+        "Of keys and values in the cache: auto (as --dtype), int8, fp8. 8 bits hold twice"
+        " the tokens of 16.",
+        autocompletion=completing.one_of(*KV_DTYPES),
+    ),
+    "max_model_len": option(
         int | None,
-        typer.Option(
-            help="Most tokens of prompt and answer. By default what model and KV memory allow.",
-            show_default=False,
-        ),
-    ],
-    "max_num_seqs": Annotated[int, typer.Option(help="Most sequences that are computed together.")],
-    "max_num_batched_tokens": Annotated[
-        int, typer.Option(help="Most tokens in one step, prompts and answers together.")
-    ],
-    "max_queue": Annotated[
-        int, typer.Option(help="Most requests that wait; more get 429 with Retry-After.")
-    ],
-    "prefix_cache": Annotated[
-        bool,
-        typer.Option(
-            "--prefix-cache/--no-prefix-cache", help="Reuse what equal beginnings have computed."
-        ),
-    ],
+        "Most tokens of prompt and answer. By default what model and KV memory allow.",
+        show_default=False,
+    ),
+    "max_num_seqs": option(int, "Most sequences that are computed together."),
+    "max_num_batched_tokens": option(int, "Most tokens in one step, prompts and answers together."),
+    "max_queue": option(int, "Most requests that wait; more get 429 with Retry-After."),
+    "prefix_cache": option(
+        bool, "Reuse what equal beginnings have computed.", "--prefix-cache/--no-prefix-cache"
+    ),
 }
 """By the field of ``EngineConfig``."""
 _SERVER_ONLY = ("max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
 _SAMPLING_OPTIONS: dict[str, Any] = {
-    "max_tokens": Annotated[
+    "max_tokens": option(
         int | None,
-        typer.Option(
-            help=f"Most tokens to generate. By default {MOST_TOKENS}, or what is left of the"
-            " context."
-        ),
-    ],
-    "temperature": Annotated[
+        f"Most tokens to generate. By default {MOST_TOKENS}, or what is left of the context.",
+    ),
+    "temperature": option(
         float | None,
-        typer.Option(
-            help="0 always takes the likeliest token; higher is more varied. By default what the"
-            " model recommends, else 0 for `run` and 0.7 for `chat`.",
-            show_default=False,
-        ),
-    ],
-    "top_p": Annotated[
+        "0 always takes the likeliest token; higher is more varied. By default what the"
+        " model recommends, else 0 for `run` and 0.7 for `chat`.",
+        show_default=False,
+    ),
+    "top_p": option(
         float | None,
-        typer.Option(
-            help="Choose among the likeliest tokens that sum to this probability. By default what"
-            " the model recommends.",
-            show_default=False,
-        ),
-    ],
-    "top_k": Annotated[
+        "Choose among the likeliest tokens that sum to this probability. By default what"
+        " the model recommends.",
+        show_default=False,
+    ),
+    "top_k": option(
         int | None,
-        typer.Option(
-            help="Choose among this many of the likeliest tokens; 0 means all. By default what the"
-            " model recommends.",
-            show_default=False,
-        ),
-    ],
-    "seed": Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same answer, on every device.", show_default=False
-        ),
-    ],
+        "Choose among this many of the likeliest tokens; 0 means all. By default what the"
+        " model recommends.",
+        show_default=False,
+    ),
+    "seed": option(
+        int | None, "The same seed gives the same answer, on every device.", show_default=False
+    ),
 }
 
 
