@@ -25,6 +25,7 @@ __all__ = [
     "RevisionOption",
     "SystemOption",
     "ThreadsOption",
+    "option",
 ]
 
 MOST_TOKENS = 1024
@@ -41,7 +42,6 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help="A folder, a .gguf file, a hub id such as Qwen/Qwen3-0.6B, or"
         " modelscope:Qwen/Qwen3-0.6B. Without it: the small built-in demo model.",
-        show_default=False,
         autocompletion=completing.models,
     ),
 ]
@@ -52,12 +52,11 @@ ThreadsOption = Annotated[
         max=MAX_THREADS,
         help="Threads of the host that compute, shared by --tp. By default as many as it has cores"
         " for this process: affinity and quotas of control groups count.",
-        show_default=False,
     ),
 ]
 RevisionOption = Annotated[
     str | None,
-    typer.Option(help="Branch, tag or commit of a model on a hub.", show_default=False),
+    typer.Option(help="Branch, tag or commit of a model on a hub."),
 ]
 GenerationConfigOption = Annotated[
     str,
@@ -69,7 +68,7 @@ GenerationConfigOption = Annotated[
 ]
 SystemOption = Annotated[
     str | None,
-    typer.Option(help="System message that goes before the conversation.", show_default=False),
+    typer.Option(help="System message that goes before the conversation."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -111,7 +110,6 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     "max_model_len": option(
         int | None,
         "Most tokens of prompt and answer. By default what model and KV memory allow.",
-        show_default=False,
     ),
     "max_num_seqs": option(int, "Most sequences that are computed together."),
     "max_num_batched_tokens": option(int, "Most tokens in one step, prompts and answers together."),
@@ -131,19 +129,16 @@ _SAMPLING_OPTIONS: dict[str, Any] = {
         float | None,
         "0 always takes the likeliest token; higher is more varied. By default what the"
         " model recommends, else 0 for `run` and 0.7 for `chat`.",
-        show_default=False,
     ),
     "top_p": option(
         float | None,
         "Choose among the likeliest tokens that sum to this probability. By default what"
         " the model recommends.",
-        show_default=False,
     ),
     "top_k": option(
         int | None,
         "Choose among this many of the likeliest tokens; 0 means all. By default what the"
         " model recommends.",
-        show_default=False,
     ),
     "seed": option(
         int | None, "The same seed gives the same answer, on every device.", show_default=False

@@ -38,7 +38,6 @@ def run(
             metavar="PROMPT",
             help="What to answer; - is standard input. What is piped in goes behind it. Without"
             " either, an example.",
-            show_default=False,
         ),
     ] = None,
     *,

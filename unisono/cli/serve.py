@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from unisono.cli.option_groups import takes
+from unisono.cli.option_groups import OptionGroup, takes
 from unisono.cli.options import (
     SERVED_ENGINE,
     GenerationConfigOption,
     ModelArgument,
     RevisionOption,
+    option,
 )
 from unisono.core.config import EngineConfig
 from unisono.server.settings import ServerSettings, read_keys
@@ -22,73 +24,72 @@ __all__ = ["serve"]
 _DEMO_NAME = "unisono-demo"
 
 
-@takes(engine=SERVED_ENGINE)
+_SETTINGS: dict[str, Any] = {
+    "host": option(str, "Address to listen on. Other than loopback needs an API key."),
+    "port": option(int, "0 takes a free one."),
+    "watchdog_s": option(
+        float,
+        "Seconds after which an engine that has work and shows no life is restarted.",
+        "--watchdog",
+    ),
+    "keep_alive_s": option(
+        float,
+        "Seconds that a connection without a request stays open; longer than proxies and pools"
+        " keep theirs, so that it is they who close it.",
+        "--keep-alive",
+    ),
+    "cors_origins": option(
+        list[str],
+        "Let web pages of this origin use the server, such as https://chat.example.org; may be"
+        " repeated; * lets all. Pages of this machine may without it.",
+        "--cors-origin",
+    ),
+    "allowed_hosts": option(
+        list[str],
+        "A name that a server without a key is reached by, beside its address; may be repeated;"
+        " * lets all.",
+        "--allowed-host",
+    ),
+    "strict": option(
+        bool, "Refuse requests with unknown fields, instead of ignoring these.", "--strict"
+    ),
+    "insecure": option(bool, "Listen beyond loopback without a key.", "--insecure"),
+}
+"""By the field of ``ServerSettings``."""
+
+
+def _fields_of(**options: Any) -> dict[str, Any]:
+    """The options as ``ServerSettings`` takes them: what may be repeated as a tuple."""
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in options.items()}
+
+
+SETTINGS = OptionGroup(
+    _SETTINGS, {each.name: each.default for each in fields(ServerSettings)}, _fields_of
+)
+
+
+@takes(settings=SETTINGS, engine=SERVED_ENGINE)
 def serve(
     model: ModelArgument = None,
     *,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on. Other than loopback needs an API key.")
-    ] = ServerSettings.host,
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = ServerSettings.port,
+    settings: dict[str, Any],
     engine: EngineConfig,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
     served_model_name: Annotated[
         list[str] | None,
         typer.Option(
-            help="What clients call the model; repeat it for more names. By default its id.",
-            show_default=False,
+            help="What clients call the model; repeat it for more names. By default its id."
         ),
     ] = None,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
             help="A key that is let in; may be repeated. Other users of the machine can see"
-            " options: prefer --api-key-file or UNISONO_API_KEY.",
-            show_default=False,
+            " options: prefer --api-key-file or UNISONO_API_KEY."
         ),
     ] = None,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with one key a line.", show_default=False)
-    ] = None,
-    watchdog: Annotated[
-        float,
-        typer.Option(
-            help="Seconds after which an engine that has work and shows no life is restarted.",
-        ),
-    ] = ServerSettings.watchdog_s,
-    keep_alive: Annotated[
-        float,
-        typer.Option(
-            help="Seconds that a connection without a request stays open; longer than proxies"
-            " and pools keep theirs, so that it is they who close it."
-        ),
-    ] = ServerSettings.keep_alive_s,
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Let web pages of this origin use the server, such as https://chat.example.org;"
-            " may be repeated; * lets all. Pages of this machine may without it.",
-            show_default=False,
-        ),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A name that a server without a key is reached by, beside its address; may be"
-            " repeated; * lets all.",
-            show_default=False,
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Refuse requests with unknown fields, instead of ignoring these."
-        ),
-    ] = False,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond loopback without a key.")
-    ] = False,
+    api_key_file: Annotated[Path | None, typer.Option(help="A file with one key a line.")] = None,
 ) -> None:
     """Serve a model over HTTP with OpenAI's routes: chat, completions, streaming, metrics.
 
@@ -108,24 +109,18 @@ def serve(
 
     names = served_model_name or [default_model_name(model)]
     folder = resolve_model(model, revision=revision)
-    settings = ServerSettings(
-        model_folder=folder,
-        model_name=names[0],
-        model_aliases=tuple(names[1:]),
-        host=host,
-        port=port,
-        engine=engine,
-        api_keys=read_keys(tuple(api_key or ()), api_key_file),
-        insecure=insecure,
-        watchdog_s=watchdog,
-        sampling_defaults=read_sampling_defaults(folder, generation_config),
-        strict=strict,
-        model_root=default_model_name(model),
-        keep_alive_s=keep_alive,
-        cors_origins=tuple(cors_origin or ()),
-        allowed_hosts=tuple(allowed_host or ()),
+    serve_forever(
+        ServerSettings(
+            model_folder=folder,
+            model_name=names[0],
+            model_aliases=tuple(names[1:]),
+            model_root=default_model_name(model),
+            engine=engine,
+            api_keys=read_keys(tuple(api_key or ()), api_key_file),
+            sampling_defaults=read_sampling_defaults(folder, generation_config),
+            **settings,
+        )
     )
-    serve_forever(settings)
 
 
 def default_model_name(model: str | None) -> str:

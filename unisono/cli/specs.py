@@ -22,7 +22,6 @@ ChipArgument = Annotated[
     typer.Argument(
         metavar="CHIP",
         help="Everything about one chip, such as h100 or ascend-910b. Without it: all chips.",
-        show_default=False,
         autocompletion=completing.chips,
     ),
 ]
