@@ -15,17 +15,8 @@ from unisono.core import errors
 from unisono.core.codec import ProtocolError
 from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.core.request import Request
+from unisono.server.engine import wire
 from unisono.server.engine.answers import Answers
-from unisono.server.engine.wire import (
-    FROM_ENGINE,
-    Abort,
-    Add,
-    Beat,
-    EngineFacts,
-    Failed,
-    Ready,
-    Step,
-)
 
 __all__ = ["EngineLink"]
 
@@ -45,12 +36,12 @@ class EngineLink(asyncio.Protocol):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.ready: asyncio.Future[EngineFacts] = loop.create_future()
+        self.ready: asyncio.Future[wire.EngineFacts] = loop.create_future()
         self.lost = asyncio.Event()
         self.stats: dict[str, float] = {}
         self.last_frame_s = loop.time()
         self._loop = loop
-        self._buffer = FrameBuffer(*FROM_ENGINE)
+        self._buffer = FrameBuffer(*wire.FROM_ENGINE)
         self._routes: dict[str, tuple[Answers, str]] = {}
         self._num_of: Counter[str] = Counter()
         self._unread: dict[Answers, None] = {}
@@ -83,7 +74,7 @@ class EngineLink(asyncio.Protocol):
         if self.lost.is_set():
             raise engine_died()
         answers = Answers([request.id for request in requests], self._release)
-        self.send(Add.of(requests))
+        self.send(wire.Add.of(requests))
         if not self._routes:
             self.last_frame_s = self._loop.time()
         for request in requests:
@@ -114,7 +105,7 @@ class EngineLink(asyncio.Protocol):
     def _release(self, names: list[str]) -> None:
         known = [name for name in names if self._forget(name)]
         if known:
-            self.send(Abort(known))
+            self.send(wire.Abort(known))
 
     # asyncio.Protocol
 
@@ -142,18 +133,18 @@ class EngineLink(asyncio.Protocol):
 
     def _handle(self, message: Any) -> None:
         match message:
-            case Step():
+            case wire.Step():
                 self._handle_step(message)
-            case Beat():
+            case wire.Beat():
                 pass  # that it came is what it says
-            case Ready(facts) if not self.ready.done():
+            case wire.Ready(facts) if not self.ready.done():
                 self.ready.set_result(facts)
-            case Failed(error) if not self.ready.done():
+            case wire.Failed(error) if not self.ready.done():
                 self.ready.set_exception(error)
             case _:
                 raise ProtocolError("the engine is ready already")
 
-    def _handle_step(self, step: Step) -> None:
+    def _handle_step(self, step: wire.Step) -> None:
         if step.stats is not None:
             self.stats = step.stats
         for output in step.outputs:

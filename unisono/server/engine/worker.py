@@ -21,18 +21,8 @@ from unisono.core.config import EngineConfig
 from unisono.core.frames import Link
 from unisono.core.parent import serve_parent
 from unisono.core.request import Request, RequestOutput
+from unisono.server.engine import wire
 from unisono.server.engine.pulse import Pulse
-from unisono.server.engine.wire import (
-    TO_ENGINE,
-    Abort,
-    Add,
-    Beat,
-    EngineFacts,
-    Failed,
-    Ready,
-    Start,
-    Step,
-)
 
 if TYPE_CHECKING:
     from unisono.engine.engine import Engine
@@ -76,10 +66,10 @@ class Worker:
 
     def _handle(self, message: Any) -> None:
         match message:
-            case Add():
+            case wire.Add():
                 for request in message.whole_requests():
                     self._add(request)
-            case Abort(names):
+            case wire.Abort(names):
                 for name in names:
                     self._engine.abort(name)
             case _:
@@ -95,7 +85,7 @@ class Worker:
         """One frame a step, also an empty one: it shows that the engine is alive."""
         rejected, self._rejected = self._rejected, []
         try:
-            self._link.send(Step(outputs, rejected, self._stats()))
+            self._link.send(wire.Step(outputs, rejected, self._stats()))
         except ProtocolError:
             self._report_too_large(outputs, rejected)
 
@@ -107,11 +97,11 @@ class Worker:
         )
         for output in outputs:
             try:
-                self._link.send(Step([output], [], None))
+                self._link.send(wire.Step([output], [], None))
             except ProtocolError:
                 self._engine.abort(output.request_id)
                 rejected.append((output.request_id, failure))
-        self._link.send(Step([], rejected, None))
+        self._link.send(wire.Step([], rejected, None))
 
     def _stats(self) -> dict[str, float] | None:
         now_s = time.monotonic()
@@ -123,24 +113,24 @@ class Worker:
 
 def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]]) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
-    link = Link(sock, *TO_ENGINE)
+    link = Link(sock, *wire.TO_ENGINE)
     start = link.receive_one()
     if start is None:
         return 0
-    if not isinstance(start, Start):
+    if not isinstance(start, wire.Start):
         raise ProtocolError("the first message is not a start message")
     try:
         engine = build(start.folder, start.config)
     except errors.UnisonoError as error:
-        link.send(Failed(error))
+        link.send(wire.Failed(error))
         return 1
     except Exception as error:
         _log.exception("The engine could not be built.")
         reason = f"The engine could not start ({type(error).__name__})."
-        link.send(Failed(errors.UnisonoError(reason)))
+        link.send(wire.Failed(errors.UnisonoError(reason)))
         return 1
-    link.send(Ready(_facts(engine.info)))
-    pulse = Pulse(lambda: link.send(Beat()), start.beat_s, start.config.max_num_batched_tokens)
+    link.send(wire.Ready(_facts(engine.info)))
+    pulse = Pulse(lambda: link.send(wire.Beat()), start.beat_s, start.config.max_num_batched_tokens)
     try:
         Worker(engine, link, pulse).run()
     except errors.EngineDeadError as error:
@@ -151,9 +141,9 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]])
     return 0
 
 
-def _facts(info: Any) -> EngineFacts:
-    names = [field.name for field in dataclasses.fields(EngineFacts)]
-    return EngineFacts(**{name: getattr(info, name) for name in names})
+def _facts(info: Any) -> wire.EngineFacts:
+    names = [field.name for field in dataclasses.fields(wire.EngineFacts)]
+    return wire.EngineFacts(**{name: getattr(info, name) for name in names})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -72,12 +72,6 @@ class Body(BaseModel):
     """Path to such an object in a body, for error messages: ``messages[].``."""
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that are known to change nothing."""
-    names: ClassVar[frozenset[str]] = frozenset()
-    """The fields there are."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        cls.names = frozenset(cls.model_fields)
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +80,7 @@ class Body(BaseModel):
             return given
         said = {name: value for name, value in given.items() if value is not None}
         if cls.model_config.get("extra") != "allow":
-            unknown = said.keys() - cls.names - cls.without_effect
+            unknown = said.keys() - cls.model_fields.keys() - cls.without_effect
             if unknown and isinstance(info.context, UnknownFields):
                 info.context.report(cls.place, unknown)
         return said

@@ -1,4 +1,5 @@
-"""Request bodies of all routes, every field bounded.
+"""Request bodies of all routes, every field bounded; numbers that are sampling parameters by the
+limits of ``core/sampling_limits.py``.
 
 Fields that nobody knows are ignored and named in the log, or refused by a strict server
 (``body_model.py``). What is known beyond these fields is in ``known_fields.py``.
@@ -8,22 +9,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from unisono.core.sampling_limits import LIMITS
-from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
-from unisono.server.openai.field_types import (
-    AllowedIds,
-    Count,
-    FewIds,
-    LogitBias,
-    ModelName,
-    Prompt,
-    Stop,
-    TokenId,
-    TopLogprobs,
-    within,
+from unisono.core.sampling_limits import (
+    BIAS,
+    LIMITS,
+    MAX_ALLOWED_TOKENS,
+    MAX_LOGIT_BIAS,
+    MAX_STOP_LENGTH,
+    MAX_STOPS,
+    TOKEN_ID,
+    Limit,
 )
+from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
 from unisono.server.openai.message_schema import (
     MAX_ITEMS,
     Documents,
@@ -31,10 +29,10 @@ from unisono.server.openai.message_schema import (
     ShortText,
     Text,
     Tools,
+    form_of,
 )
 
 __all__ = [
-    "OTHER_ROUTES",
     "ChatRequest",
     "CompletionRequest",
     "DetokenizeRequest",
@@ -42,6 +40,80 @@ __all__ = [
     "SamplingFields",
     "StreamOptions",
     "TokenizeRequest",
+]
+
+_MAX_TOP_LOGPROBS = 20
+
+
+def _within(limit: Limit, *, low: int | None = None) -> Any:
+    """A sampling parameter's limit as pydantic writes it; ``low`` is the API's own, included."""
+    if limit.low_open and low is None:
+        return Field(gt=limit.low, le=limit.high)
+    return Field(ge=limit.low if low is None else low, le=limit.high)
+
+
+TokenId = Annotated[int, _within(TOKEN_ID)]
+Count = Annotated[WholeNumber, _within(LIMITS["max_tokens"])]
+TopLogprobs = Annotated[WholeNumber, Field(ge=0, le=_MAX_TOP_LOGPROBS)]
+StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+ModelName = Annotated[str, Field(max_length=1024)]
+Ids = Annotated[
+    list[TokenId], Field(min_length=1, max_length=MAX_ITEMS, fail_fast=True), WholeNumbers
+]
+FewIds = Annotated[list[TokenId], Field(max_length=MAX_STOPS), WholeNumbers]
+AllowedIds = Annotated[
+    list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED_TOKENS), WholeNumbers
+]
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: number for name, number in value.items() if number is not None}
+
+
+LogitBias = Annotated[
+    dict[str, Annotated[float, _within(BIAS)]],
+    Field(max_length=MAX_LOGIT_BIAS),
+    BeforeValidator(_without_null),
+]
+
+
+def _stop_form(value: Any) -> str | None:
+    return "(nothing)" if value == "" else form_of(value)
+
+
+Stop = Annotated[
+    Annotated[str, Field(max_length=0), Tag("(nothing)")]
+    | Annotated[StopText, Tag("(text)")]
+    | Annotated[list[StopText], Field(max_length=MAX_STOPS), Tag("(list)")],
+    Discriminator(
+        _stop_form,
+        custom_error_type="stop_form",
+        custom_error_message="Input should be a text or a list of texts",
+    ),
+]
+
+
+def _prompt_form(value: Any) -> str | None:
+    if not (isinstance(value, list) and value):
+        return "(text)" if isinstance(value, str) else None
+    if isinstance(value[0], str):
+        return "(texts)"
+    return "(lists of ids)" if isinstance(value[0], list) else "(ids)"
+
+
+Prompt = Annotated[
+    Annotated[Text, Tag("(text)")]
+    | Annotated[list[Text], Field(max_length=4096, fail_fast=True), Tag("(texts)")]
+    | Annotated[Ids, Tag("(ids)")]
+    | Annotated[list[Ids], Field(max_length=4096, fail_fast=True), Tag("(lists of ids)")],
+    Discriminator(
+        _prompt_form,
+        custom_error_type="prompt_form",
+        custom_error_message="Input should be a text, token ids, or a list of texts or of lists "
+        "of token ids",
+    ),
 ]
 
 
@@ -64,15 +136,15 @@ class SamplingFields(RouteBody):
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[WholeNumber, within(LIMITS["n"])] | None = None
-    seed: Annotated[WholeNumber, within(LIMITS["seed"])] | None = None
-    temperature: Annotated[float, within(LIMITS["temperature"])] | None = None
-    top_p: Annotated[float, within(LIMITS["top_p"], low=0)] | None = None
-    top_k: Annotated[WholeNumber, within(LIMITS["top_k"], low=-1)] | None = None
-    min_p: Annotated[float, within(LIMITS["min_p"])] | None = None
-    repetition_penalty: Annotated[float, within(LIMITS["repetition_penalty"])] | None = None
-    presence_penalty: Annotated[float, within(LIMITS["presence_penalty"])] | None = None
-    frequency_penalty: Annotated[float, within(LIMITS["frequency_penalty"])] | None = None
+    n: Annotated[WholeNumber, _within(LIMITS["n"])] | None = None
+    seed: Annotated[WholeNumber, _within(LIMITS["seed"])] | None = None
+    temperature: Annotated[float, _within(LIMITS["temperature"])] | None = None
+    top_p: Annotated[float, _within(LIMITS["top_p"], low=0)] | None = None
+    top_k: Annotated[WholeNumber, _within(LIMITS["top_k"], low=-1)] | None = None
+    min_p: Annotated[float, _within(LIMITS["min_p"])] | None = None
+    repetition_penalty: Annotated[float, _within(LIMITS["repetition_penalty"])] | None = None
+    presence_penalty: Annotated[float, _within(LIMITS["presence_penalty"])] | None = None
+    frequency_penalty: Annotated[float, _within(LIMITS["frequency_penalty"])] | None = None
     logit_bias: LogitBias | None = None
     allowed_token_ids: AllowedIds | None = None
     stop: Stop | None = None
@@ -82,11 +154,11 @@ class SamplingFields(RouteBody):
     ignore_eos: bool | None = None
     min_tokens: Count | None = None
     max_tokens: Count | None = None
-    truncate_prompt_tokens: Annotated[WholeNumber, within(LIMITS["max_tokens"], low=-1)] | None = (
+    truncate_prompt_tokens: Annotated[WholeNumber, _within(LIMITS["max_tokens"], low=-1)] | None = (
         None
     )
     truncation_side: Literal["left", "right"] | None = None
-    prompt_logprobs: Annotated[WholeNumber, within(LIMITS["prompt_logprobs"])] | None = None
+    prompt_logprobs: Annotated[WholeNumber, _within(LIMITS["prompt_logprobs"])] | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
@@ -143,12 +215,3 @@ class DetokenizeRequest(RouteBody):
     """Body of ``POST /detokenize``."""
 
     tokens: Annotated[list[TokenId], Field(max_length=MAX_ITEMS, fail_fast=True), WholeNumbers]
-
-
-OTHER_ROUTES: dict[type[Body], dict[str, str]] = {
-    ChatRequest: dict.fromkeys(CompletionRequest.names - ChatRequest.names, "/v1/completions"),
-    CompletionRequest: dict.fromkeys(
-        ChatRequest.names - CompletionRequest.names, "/v1/chat/completions"
-    ),
-}
-"""The fields that a route lacks and another has, and which: there they would do something."""

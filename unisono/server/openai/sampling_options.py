@@ -24,9 +24,9 @@ _SHOWN_KEY = 40
 _SHOWN_KEYS = 8
 _OWN_FORM = {"logit_bias", "logprobs", "max_tokens", "seed", "stop", "top_k", "top_p"}
 """Parameters that a body says in other values than the engine takes."""
-_SAME_FORM = SamplingFields.names.intersection(
+_SAME_FORM = SamplingFields.model_fields.keys() & {
     each.name for each in dataclasses.fields(SamplingParams) if each.name not in _OWN_FORM
-)
+}
 
 
 def chat_params(body: ChatRequest, limits: Limits) -> SamplingParams:

@@ -17,7 +17,7 @@ from unisono.server.api_error import ApiError, bad_request, not_supported
 from unisono.server.openai.body_model import UNKNOWN_FIELD, UnknownFields
 from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
 from unisono.server.openai.message_schema import MAX_MESSAGES, MAX_PARTS, THOUGHTS
-from unisono.server.openai.request_schema import OTHER_ROUTES, RouteBody
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, RouteBody
 
 __all__ = ["Model", "validate"]
 
@@ -36,6 +36,12 @@ _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _SPOKEN = _TEXT_PARTS.union(THOUGHTS)
 """An assistant may have thought, too."""
 _IDLE: tuple[Any, ...] = (None, False, 0, "", [], {})
+_CHAT, _PLAIN = (frozenset(model.model_fields) for model in (ChatRequest, CompletionRequest))
+_OTHER_ROUTES: dict[type[RouteBody], dict[str, str]] = {
+    ChatRequest: dict.fromkeys(_PLAIN - _CHAT, "/v1/completions"),
+    CompletionRequest: dict.fromkeys(_CHAT - _PLAIN, "/v1/chat/completions"),
+}
+"""The fields that a route lacks and another has, and which: there they would do something."""
 Model = TypeVar("Model", bound=RouteBody)
 
 
@@ -96,8 +102,8 @@ def _drop_unsupported(body: dict[str, Any], model: type[RouteBody]) -> dict[str,
     Raises:
         ApiError: a field, or a value of it, that would change the answer and is not supported.
     """
-    elsewhere = OTHER_ROUTES.get(model, {})
-    _refuse_features(body, FEATURES, own=model.names)
+    own, elsewhere = frozenset(model.model_fields), _OTHER_ROUTES.get(model, {})
+    _refuse_features(body, FEATURES, own=own)
     for name in body.keys() & elsewhere.keys():
         if body[name] not in _IDLE:
             raise bad_request(
@@ -110,7 +116,7 @@ def _drop_unsupported(body: dict[str, Any], model: type[RouteBody]) -> dict[str,
             _refuse_features(message, MESSAGE_FEATURES, place=f"messages[{index}].")
             kinds = _SPOKEN if message.get("role") == "assistant" else _TEXT_PARTS
             _refuse_media(message.get("content"), kinds, f"messages[{index}].content")
-    dropped = NO_EFFECT.union(FEATURES, elsewhere) - model.names
+    dropped = NO_EFFECT.union(FEATURES, elsewhere) - own
     if body.get("tool_choice") == "none":
         dropped |= {"tools"}
     return {name: value for name, value in body.items() if name not in dropped}
