@@ -109,11 +109,10 @@ def test_an_event_counts_its_own_tokens_and_no_later_ones(tokenizer: Tokenizer) 
     options = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
     talk = ChatRequest(messages=[{"role": "user", "content": "a"}], stream=True, **options)
     text = CompletionRequest(prompt="a", stream=True, **options)
+    shared: dict[str, Any] = {"tokenizer": tokenizer, "head": {}, "usage": usage}
     for events in (
-        ChatRenderer(tokenizer, talk, {}, usage, prompt_ids=(1, 2), num_answers=1),
-        CompletionRenderer(
-            tokenizer, text, {}, usage, prompts=[Prompt((1, 2))], num_answers_each=1
-        ),
+        ChatRenderer(body=talk, prompt_ids=(1, 2), num_answers=1, **shared),
+        CompletionRenderer(body=text, prompts=[Prompt((1, 2))], num_answers_each=1, **shared),
     ):
         told = (events.events(deltas) + events.closing()).decode().split("\n\n")[:-1]
         counts = [json.loads(event[6:])["usage"]["completion_tokens"] for event in told]

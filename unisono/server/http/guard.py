@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,12 +34,12 @@ _TENANT_LENGTH = 16
 _log = logging.getLogger("unisono.server")
 
 
+@dataclass
 class Gate:
     """Counts the requests inside, and says whether more may come."""
 
-    def __init__(self) -> None:
-        self.draining = False
-        self.num_inside = 0
+    draining: bool = False
+    num_inside: int = 0
 
 
 class KeyRing:
@@ -77,27 +78,19 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
+@dataclass
 class Guard:
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        origins: WebOrigins,
-        keys: KeyRing,
-        limits: Limits,
-        gate: Gate,
-        metrics: Metrics,
-    ) -> None:
-        self._app = app
-        self._origins = origins
-        self._keys = keys
-        self._limits = limits
-        self._gate = gate
-        self._metrics = metrics
+    app: ASGIApp
+    _: KW_ONLY
+    origins: WebOrigins
+    keys: KeyRing
+    limits: Limits
+    gate: Gate
+    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await self._guarded(scope, receive, send)
         else:
@@ -105,7 +98,7 @@ class Guard:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(receive, send)
-        self._gate.num_inside += 1
+        self.gate.num_inside += 1
         try:
             await self._answer(scope, visit)
         except asyncio.CancelledError:
@@ -113,13 +106,13 @@ class Guard:
                 raise
         finally:
             visit.close()
-            self._gate.num_inside -= 1
+            self.gate.num_inside -= 1
             self._count(visit)
 
     async def _answer(self, scope: Scope, visit: Visit) -> None:
         scope.setdefault("state", {})["visit"] = visit
         try:
-            app = self._check(scope) or self._app
+            app = self._check(scope) or self.app
             await app(scope, visit.receive, visit.send)
         except Exception as error:
             log_failure(_log, error)
@@ -130,9 +123,9 @@ class Guard:
 
     def _count(self, visit: Visit) -> None:
         if visit.client_left:
-            self._metrics.client_left()
+            self.metrics.client_left()
         elif visit.status is not None:
-            self._metrics.response(visit.status)
+            self.metrics.response(visit.status)
 
     def _check(self, scope: Scope) -> Response | None:
         """The answer to a browser that asks first, which has no key to send.
@@ -142,13 +135,13 @@ class Guard:
         """
         headers = dict(scope["headers"])
         self._check_headers(scope)
-        self._origins.check(scope["method"], headers)
-        preflight = self._origins.preflight(scope["method"], headers)
+        self.origins.check(scope["method"], headers)
+        preflight = self.origins.preflight(scope["method"], headers)
         if preflight is not None:
             response = Response(status_code=204)
             response.raw_headers += preflight
             return response
-        tenant = self._keys.tenant(headers)
+        tenant = self.keys.tenant(headers)
         if tenant is None and scope["path"] not in _PUBLIC_PATHS:
             raise _unauthorized(_sent_key(headers) is not None)
         scope["state"]["tenant"] = tenant or ""
@@ -160,12 +153,12 @@ class Guard:
     def _check_headers(self, scope: Scope) -> None:
         size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-        if size > self._limits.header_bytes:
-            message = f"The headers are larger than the {self._limits.header_bytes} bytes allowed."
+        if size > self.limits.header_bytes:
+            message = f"The headers are larger than the {self.limits.header_bytes} bytes allowed."
             raise ApiError(431, message, code="headers_too_large", close=True)
 
     def _check_room(self) -> None:
-        if self._gate.draining:
+        if self.gate.draining:
             raise ApiError(
                 503,
                 "The server is shutting down. Send the request to another one, or again later.",
@@ -173,17 +166,17 @@ class Guard:
                 retry_after_s=_RETRY_AFTER_S,
                 close=True,
             )
-        if self._gate.num_inside > self._limits.in_flight:
+        if self.gate.num_inside > self.limits.in_flight:
             raise ApiError(
                 429,
-                f"More than {self._limits.in_flight} requests at once. Try again later.",
+                f"More than {self.limits.in_flight} requests at once. Try again later.",
                 code="too_many_requests",
                 retry_after_s=_RETRY_AFTER_S,
             )
 
     def _check_length(self, content_length: bytes) -> None:
-        if not content_length.isdigit() or int(content_length[:20]) > self._limits.body_bytes:
-            raise body_too_large(self._limits)
+        if not content_length.isdigit() or int(content_length[:20]) > self.limits.body_bytes:
+            raise body_too_large(self.limits)
 
 
 def _unauthorized(has_key: bool) -> ApiError:

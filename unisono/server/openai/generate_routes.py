@@ -46,10 +46,10 @@ async def create_chat_completion(request: Request) -> Response:
         request, head["id"], [token_ids], params, body, continues_text=continues
     )
     renderer = ChatRenderer(
-        service.tokenizer,
-        body,
-        head,
-        generation.usage,
+        tokenizer=service.tokenizer,
+        body=body,
+        head=head,
+        usage=generation.usage,
         prompt_ids=token_ids,
         num_answers=generation.num_answers,
     )
@@ -77,10 +77,10 @@ async def create_completion(request: Request) -> Response:
     token_ids = [prompt.token_ids for prompt in prompts]
     generation = _generation(request, head["id"], token_ids, params, body, continues_text=True)
     renderer = CompletionRenderer(
-        service.tokenizer,
-        body,
-        head,
-        generation.usage,
+        tokenizer=service.tokenizer,
+        body=body,
+        head=head,
+        usage=generation.usage,
         prompts=prompts,
         num_answers_each=params.n,
     )

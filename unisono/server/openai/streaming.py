@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from json import JSONEncoder
 from typing import Any, ClassVar
 
@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from unisono.server.api_error import api_error, log_failure
 from unisono.server.openai.generation import Generation, Usage
-from unisono.server.openai.request_schema import StreamOptions
+from unisono.server.openai.request_schema import SamplingFields
 from unisono.text.answer import Answer, AnswerDelta
+from unisono.text.tokenizer import Tokenizer
 
 __all__ = ["Renderer", "respond", "to_json"]
 
@@ -34,29 +35,32 @@ _log = logging.getLogger("unisono.server.stream")
 to_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
+@dataclass(kw_only=True)
 class Renderer(ABC):
     """Writes one response, whole or as events; everything of a step goes out in one write.
 
     Args:
+        body: says what is shown beside the text; of a stream also, whether usage is shown in an
+            event of its own at the end, and up to each event in all of them.
         head: ``id``, ``created`` and ``model`` of the response.
-        options: of a stream: whether usage is shown in an event of its own at the end, and up to
-            each event in all of them.
     """
+
+    tokenizer: Tokenizer
+    body: SamplingFields
+    head: dict[str, Any]
+    usage: Usage
 
     kind: ClassVar[str]
     """``object`` of each event."""
 
-    def __init__(
-        self, head: dict[str, Any], usage: Usage, options: StreamOptions | None = None
-    ) -> None:
-        self._head = head
-        self._usage = usage
+    def __post_init__(self) -> None:
+        options = self.body.stream_options
         self._shows_usage = options is not None and bool(options.include_usage)
         self._counts = self._shows_usage and bool(options and options.continuous_usage_stats)
         self._num_tokens = 0
-        fields = to_json({**head, "object": self.kind, "choices": []})
+        fields = to_json({**self.head, "object": self.kind, "choices": []})
         self._before = f"data: {fields.removesuffix(']}')}"
-        self._after = self._ending(usage if self._counts else None)
+        self._after = self._ending(self.usage if self._counts else None)
 
     @abstractmethod
     def whole(self, answers: list[Answer]) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class Renderer(ABC):
 
     def closing(self) -> bytes:
         """Events behind the last delta."""
-        return self._event("", self._ending(self._usage)).encode() if self._shows_usage else b""
+        return self._event("", self._ending(self.usage)).encode() if self._shows_usage else b""
 
     @abstractmethod
     def _of(self, delta: AnswerDelta) -> str:
@@ -84,7 +88,7 @@ class Renderer(ABC):
         """The events of one delta, with the usage up to it where each event has one."""
         if self._counts:
             self._num_tokens += len(delta.token_ids)
-            self._after = self._ending(replace(self._usage, completion_tokens=self._num_tokens))
+            self._after = self._ending(replace(self.usage, completion_tokens=self._num_tokens))
         return self._of(delta)
 
     def _ending(self, shown: Usage | None) -> str:
