@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -44,13 +44,13 @@ _DEMO = "built-in demo model"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+@dataclass
 class Loaded:
     """A model that is ready, and how long that took."""
 
-    def __init__(self, name: str | None, llm: LLM, load_s: float) -> None:
-        self.name = name or _DEMO
-        self.llm = llm
-        self.load_s = load_s
+    name: str
+    llm: LLM
+    load_s: float
 
     def fill(self, params: SamplingParams, fallback: SamplingDefaults) -> SamplingParams:
         """``params``, with what the model recommends, or ``fallback``, where they say nothing."""
@@ -73,7 +73,7 @@ def start_model(
             progress=lambda share: add(f"quantising weights, {share:.0%}"),
         )
         gc.freeze()
-    return Loaded(name, llm, time.perf_counter() - began)
+    return Loaded(name or _DEMO, llm, time.perf_counter() - began)
 
 
 class TimedAnswer:
@@ -196,15 +196,8 @@ def show(text: str) -> None:
 def _notice(text: str) -> Iterator[Callable[[str], None]]:
     """A line on the terminal that vanishes when the work is done; gives a function that puts
     something behind it, in place of what it put there before."""
-    if not sys.stderr.isatty():
-        yield lambda more: None
-        return
+    from rich.console import Console
+    from rich.text import Text
 
-    def write(line: str) -> None:
-        typer.echo(f"\r\033[K\033[2m{line}\033[0m", err=True, nl=False)
-
-    write(text)
-    try:
-        yield lambda more: write(f"{text} {more}")
-    finally:
-        typer.echo("\r\033[K", err=True, nl=False)
+    with Console(stderr=True).status(Text(text, "dim")) as status:
+        yield lambda more: status.update(Text(f"{text} {more}", "dim"))

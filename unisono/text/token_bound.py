@@ -29,16 +29,9 @@ _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS = b"0123456789"
 _BLANKS = b" \t\n\r\x0b\x0c"
 _LETTER, _DIGIT, _BLANK, _SIGN, _OTHER = b"a0 .\xff"
+_MEMBERS = ((_LETTER, _LETTERS), (_DIGIT, _DIGITS), (_BLANK, _BLANKS))
 _CLASS_OF_BYTE = bytes(
-    _LETTER
-    if byte in _LETTERS
-    else _DIGIT
-    if byte in _DIGITS
-    else _BLANK
-    if byte in _BLANKS
-    else _SIGN
-    if byte < 0x80
-    else _OTHER
+    next((kind for kind, members in _MEMBERS if byte in members), _SIGN if byte < 0x80 else _OTHER)
     for byte in range(256)
 )
 _IS_LETTER = bytes(_LETTER if byte in _LETTERS else _BLANK for byte in range(256))

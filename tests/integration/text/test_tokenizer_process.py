@@ -13,7 +13,7 @@ import pytest
 
 from unisono.core.errors import CheckpointError, InvalidRequestError
 from unisono.text import Detokenizer, Tokenizer
-from unisono.text.limited import Limits
+from unisono.text.limited.process import Limits
 from unisono.text.tokenizer_process import TokenizerProcess
 from unisono.text.vocabulary.spelling import read_spelling
 

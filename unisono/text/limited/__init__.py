@@ -2,8 +2,3 @@
 
 Knows how to hold and limit them; nothing of templates or tokenizers.
 """
-
-from unisono.text.limited.process import LimitBrokenError, LimitedProcess, Limits
-from unisono.text.limited.program import LimitedProgram
-
-__all__ = ["LimitBrokenError", "LimitedProcess", "LimitedProgram", "Limits"]
