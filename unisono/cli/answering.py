@@ -196,8 +196,15 @@ def show(text: str) -> None:
 def _notice(text: str) -> Iterator[Callable[[str], None]]:
     """A line on the terminal that vanishes when the work is done; gives a function that puts
     something behind it, in place of what it put there before."""
-    from rich.console import Console
-    from rich.text import Text
+    if not sys.stderr.isatty():
+        yield lambda more: None
+        return
 
-    with Console(stderr=True).status(Text(text, "dim")) as status:
-        yield lambda more: status.update(Text(f"{text} {more}", "dim"))
+    def write(line: str) -> None:
+        typer.echo(f"\r\033[K\033[2m{line}\033[0m", err=True, nl=False)
+
+    write(text)
+    try:
+        yield lambda more: write(f"{text} {more}")
+    finally:
+        typer.echo("\r\033[K", err=True, nl=False)
