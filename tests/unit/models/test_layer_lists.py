@@ -9,7 +9,7 @@ import pytest
 from unisono.core.errors import LayerListError
 from unisono.models import RawConfig
 from unisono.models.expert_config import sparse_layers, stepped_layers
-from unisono.models.families.deepseek_sparse import choosing_layers
+from unisono.models.families.deepseek import choosing_layers
 from unisono.models.hybrid import read_recurrent
 
 

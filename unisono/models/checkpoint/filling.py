@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unisono.core.errors import CheckpointError, UnsupportedModelError
+from unisono.core.errors import CheckpointError
 from unisono.hardware.base import Hardware
 from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hardware.weights.held_weight import HeldWeight
@@ -25,7 +25,7 @@ from unisono.models.checkpoint.checkpoint import Checkpoint
 from unisono.models.checkpoint.names import StoredPart
 from unisono.models.checkpoint.packed_file import PackedFileError
 from unisono.models.checkpoint.plan import WeightPlan
-from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.refusals import NUMBERS, check_numbers, check_shape
 from unisono.models.checkpoint.slots import HEAD, TABLE, Slot
 from unisono.models.checkpoint.sources import Sources, find_sources
 from unisono.models.layers.linear import Linear
@@ -40,7 +40,6 @@ Take = Callable[[str, Linear], None]
 """Told each linear layer, and its name, whose weight has been quantised."""
 
 _log = logging.getLogger(__name__)
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _COMPARED_ROWS = 64
 
 
@@ -164,11 +163,7 @@ class Filling:
                 return
             weight = weight.to(device).dequantize(planned.dtype)
         check_shape(label, tuple(weight.shape), slot.whole_shape)
-        if weight.dtype not in _DTYPES:
-            raise UnsupportedModelError(
-                f"{label} is stored as {str(weight.dtype).removeprefix('torch.')}.",
-                hint="Use the checkpoint in bfloat16, float16 or float32.",
-            )
+        check_numbers(label, weight.dtype)
         slot.fill(weight, planned.dtype, self._hardware)
 
     def _finish(self, slot: Slot, tell: Take) -> None:
@@ -203,7 +198,7 @@ class Filling:
         head, and it is another one. A few rows tell."""
         table, rows = self._plan.model.embed_tokens.weight, slice(_COMPARED_ROWS)
         for _, head in self._checkpoint.tensors(path, [part]):
-            if not isinstance(table, Tensor) or head.dtype not in _DTYPES:
+            if not isinstance(table, Tensor) or head.dtype not in NUMBERS.values():
                 continue
             if head.shape != table.shape or not torch.equal(head[rows].to(table), table[rows]):
                 raise CheckpointError(

@@ -33,7 +33,7 @@ from unisono.models.checkpoint.model_card import QuantizedFolder, model_card
 from unisono.models.checkpoint.new_folder import check_out, unfinished
 from unisono.models.checkpoint.opening import CheckpointFolder
 from unisono.models.checkpoint.plan import WeightPlan
-from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.refusals import NUMBERS, check_numbers, check_shape
 from unisono.models.checkpoint.safetensors_files import TensorHeader, read_headers
 from unisono.models.checkpoint.safetensors_writer import TensorSpec, TensorWriter
 from unisono.models.checkpoint.slots import HEAD
@@ -42,13 +42,6 @@ from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
 __all__ = ["QuantizePlan"]
-
-_DTYPES = {
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-}
 
 
 class QuantizePlan:
@@ -102,7 +95,7 @@ class QuantizePlan:
         """The tensors that stand for one of the source's."""
         source, out = self._sources[name], self._out_name(name)
         if name not in self._formats:
-            return {out: TensorSpec(_DTYPES[source.dtype], source.shape)}
+            return {out: TensorSpec(NUMBERS[source.dtype], source.shape)}
         pieces = packed_tensors(self._formats[name], source.shape)
         module = out.removesuffix("weight")
         return {f"{module}{piece}": TensorSpec(*spec) for piece, spec in pieces.items()}
@@ -214,16 +207,12 @@ def _checked_sources(checkpoint: CheckpointFolder, plan: WeightPlan) -> dict[str
     needed = {part.name: headers[part.name] for own in sources.parts.values() for part in own}
     for name, header in needed.items():
         check_shape(header.part.label, header.shape, plan.weights[name].slot.shape)
-        if header.dtype not in _DTYPES:
-            raise UnsupportedModelError(
-                f"{header.part.label} is stored as {header.dtype}.",
-                hint="Use the checkpoint in bfloat16, float16 or float32.",
-            )
+        check_numbers(header.part.label, header.dtype)
     return needed
 
 
 def _num_bytes(header: TensorHeader) -> int:
-    return math.prod(header.shape) * _DTYPES[header.dtype].itemsize
+    return math.prod(header.shape) * NUMBERS[header.dtype].itemsize
 
 
 def _read(folder: Path, sources: dict[str, TensorHeader]) -> Iterator[tuple[str, Tensor]]:

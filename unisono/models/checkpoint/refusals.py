@@ -6,11 +6,27 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NoReturn
 
-from unisono.core.errors import CheckpointError
+import torch
+
+from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models.checkpoint.names import CheckpointNames
 
-__all__ = ["AGAIN", "check_complete", "check_shape", "refuse_unexpected"]
+__all__ = [
+    "AGAIN",
+    "NUMBERS",
+    "check_complete",
+    "check_numbers",
+    "check_shape",
+    "refuse_unexpected",
+]
 
+NUMBERS = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""Dtypes of weights that are not quantised, by their names in files."""
 AGAIN = "The download may be incomplete: fetch the model again."
 _QUANTIZED_PIECES = (
     *(".qweight", ".qzeros", ".g_idx", ".scales", ".weight_scale", ".weight_packed", ".absmax"),
@@ -40,6 +56,15 @@ def check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) ->
         raise CheckpointError(
             f"{name} has shape {list(found)}, the configuration says {list(expected)}.",
             hint="config.json and the weights are not of the same model.",
+        )
+
+
+def check_numbers(name: str, dtype: str | torch.dtype) -> None:
+    """Raises UnsupportedModelError: a dtype, by its name in files or torch's, that is not read."""
+    if dtype not in NUMBERS and dtype not in NUMBERS.values():
+        raise UnsupportedModelError(
+            f"{name} is stored as {str(dtype).removeprefix('torch.')}.",
+            hint="Use the checkpoint in bfloat16, float16 or float32.",
         )
 
 

@@ -1,5 +1,5 @@
-"""Granite 3 and 4 without recurrent layers (IBM, 2024), dense and with experts: Llama with a
-multiplier at embedding, scores, branches and logits."""
+"""Granite 3 and 4 without recurrent layers (IBM, 2024), dense and with experts, and HyperCLOVA X
+SEED Think (NAVER, 2025): Llama with a multiplier at embedding, scores, branches and logits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from unisono.models.checkpoint.splits import GATE_UP, Split
 from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
+from unisono.models.layers.residual import SandwichLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Granite", "GraniteMoe"]
+__all__ = ["Granite", "GraniteMoe", "HyperClovaX"]
 
 
 class Granite(Decoder):
@@ -55,3 +56,24 @@ class GraniteMoe(Granite):
 
     def stored_splits(self) -> Sequence[Split]:
         return *super().stored_splits(), GATE_UP
+
+
+class HyperClovaX(Granite):
+    """Norms around each branch."""
+
+    renamed = (
+        (".post_attention_layernorm.", ".pre_feedforward_layernorm."),
+        (".post_norm1.", ".post_attention_layernorm."),
+        (".post_norm2.", ".post_feedforward_layernorm."),
+    )
+    layer_class = SandwichLayer
+
+    @classmethod
+    def read_config(cls, raw: RawConfig) -> ModelConfig:
+        raw.require(use_post_norm=True)
+        config = super().read_config(raw)
+        return replace(
+            config,
+            attention_scale=raw.number("attention_multiplier", config.head_dim**-0.5),
+            logit_scale=raw.number("logits_scaling", 1.0),  # Granite divides by it
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 from unisono.core.errors import CheckpointError
 from unisono.hardware.weights.held_weight import HeldFormat, HeldWeight, NumberWeight
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
-from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.refusals import NUMBERS, check_shape
 from unisono.models.checkpoint.safetensors_files import (
     TensorHeader,
     open_tensors,
@@ -23,8 +23,6 @@ from unisono.models.checkpoint.slots import Slot, linear_layers, names_in
 from unisono.models.decoder import Decoder
 
 __all__ = ["FolderWeights"]
-
-_PLAIN = ("BF16", "F16", "F32", "F64")
 
 
 class FolderWeights:
@@ -57,7 +55,7 @@ class FolderWeights:
         tensors = {piece: f"{module}.{piece}" for piece in self._stored.pieces}
         shapes = {p: headers[t].shape for p, t in tensors.items() if t in headers}
         if not shapes.keys() - {"weight"}:
-            if name in headers and headers[name].dtype not in _PLAIN:
+            if name in headers and headers[name].dtype not in NUMBERS:
                 raise CheckpointError(
                     f"{name} is stored as {headers[name].dtype}, and has no scales beside it.",
                     hint="The files may be incomplete, or of a format that is not read.",

@@ -28,18 +28,12 @@ from unisono.models.checkpoint.gguf.config import ROPE_FACTORS, read_gguf_config
 from unisono.models.checkpoint.gguf.families import find_gguf_family
 from unisono.models.checkpoint.gguf.names import by_expert, checkpoint_name, head_order
 from unisono.models.checkpoint.names import CheckpointNames, StoredPart
-from unisono.models.checkpoint.refusals import check_shape
+from unisono.models.checkpoint.refusals import NUMBERS, check_shape
 from unisono.models.checkpoint.slots import TABLE, Slot, linear_layers
 from unisono.models.decoder import Decoder
 
 __all__ = ["GgufCheckpoint", "GgufWeights"]
 
-_DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F64": torch.float64,
-}
 _TURNED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
 
 
@@ -77,7 +71,7 @@ class GgufCheckpoint(Checkpoint):
         """Numbers as they are; blocks as uint8 [rows, bytes]."""
         for part in parts:
             info = self._infos[part.stored]
-            tensor = self._plain(info) if info.type.name in _DTYPES else self._octets(info)
+            tensor = self._plain(info) if info.type.name in NUMBERS else self._octets(info)
             if self._family.norms_plus_one and part.stored.endswith("norm.weight"):
                 tensor = tensor - 1
             yield part, part.view(self._in_order(part.stored, tensor))
@@ -87,7 +81,7 @@ class GgufCheckpoint(Checkpoint):
         return data.view(-1, info.type.row_bytes(info.shape[-1]))
 
     def _plain(self, info: TensorInfo) -> Tensor:
-        return self._octets(info).view(_DTYPES[info.type.name]).view(info.shape)
+        return self._octets(info).view(NUMBERS[info.type.name]).view(info.shape)
 
     def _map(self, path: Path) -> Tensor:
         if path not in self._mapped:
@@ -114,7 +108,7 @@ class GgufCheckpoint(Checkpoint):
         UnsupportedModelError: a type that is not read.
         """
         infos = self._infos_of(model.checkpoint_names())
-        packed = {name for name, info in infos.items() if info.type.name not in _DTYPES}
+        packed = {name for name, info in infos.items() if info.type.name not in NUMBERS}
         layers = [{TABLE: slots[TABLE]}, *linear_layers(slots)]
         own: dict[str, TensorInfo] = {}
         for name, slot in (
