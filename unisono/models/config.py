@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-NormKind = Literal["rms", "float32_rms", "zero_centred_rms", "layer", "zero_centred_layer"]
+NormKind = Literal["rms", "zero_centred_rms", "layer", "zero_centred_layer"]
 QKNorm = Literal["head", "projection"]
 Config = TypeVar("Config", bound="ModelConfig")
 

@@ -22,15 +22,13 @@ from unisono.engine.pages import PageLayout
 from unisono.hardware import Facts, HostHardware, MemoryInfo
 from unisono.models import LoadedModel, load_model
 from unisono.models.layers.moe import Experts
-from unisono.models.layers.sparse_attention import Indexer
 
 BLOCK_SIZE, LONGEST = 4, 28
-MOST = {
-    "float32": {"dense": 45, "experts": 70, "index": 73},
-    "bfloat16": {"dense": 60, "experts": 90, "index": 90},
-}
+DENSE, EXPERTS = 45, 70
 """Operations a layer, from the first layer to the last: what is in front and behind does not count.
-In 16 bits each cast is one. An index that chooses keys for attention is a small one of its own."""
+An index that chooses keys for attention is a small one of its own, and comes with experts."""
+IN_BFLOAT16 = {"qwen3_next-dense": 54, "qwen3_5": 51, "deepseek-v3.2": 80, "glm-5": 76}
+"""Families that casts, each of them an operation, bring over that."""
 WHOLE = [name for name, case in CASES.items() if case.whole]
 
 
@@ -85,31 +83,32 @@ def decode(loaded: LoadedModel, num_rows: int) -> Counter[str]:
 @pytest.fixture(scope="module", params=WHOLE)
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Any, Path]:
+) -> tuple[str, Any, Path]:
     case = CASES[request.param]
     model = checkpoints.oracle(case.model_type, **case.options)
-    return model, checkpoints.save(model, tmp_path_factory.mktemp(request.param))
+    return request.param, model, checkpoints.save(model, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("dtype", MOST)
-def test_a_decode_step(case: tuple[Any, Path], dtype: str) -> None:
-    loaded = load_model(case[1], Reference(), dtype=dtype)
-    most = MOST[dtype][kind(loaded.model)] * len(loaded.model.layers)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_decode_step(case: tuple[str, Any, Path], dtype: str) -> None:
+    name, _, folder = case
+    loaded = load_model(folder, Reference(), dtype=dtype)
+    most = EXPERTS if has_experts(loaded.model) else DENSE
+    if dtype == "bfloat16":
+        most = IN_BFLOAT16.get(name, most)
+    most *= len(loaded.model.layers)
     alone, some, many = (decode(loaded, num_rows) for num_rows in (1, 16, 64))
     assert some == many
     assert many.total() <= most, many
     assert alone.total() <= most, alone
 
 
-def kind(model: nn.Module) -> str:
-    modules = list(model.modules())
-    if any(isinstance(module, Indexer) for module in modules):
-        return "index"
-    return "experts" if any(isinstance(module, Experts) for module in modules) else "dense"
+def has_experts(model: nn.Module) -> bool:
+    return any(isinstance(module, Experts) for module in model.modules())
 
 
-def test_logits(case: tuple[Any, Path]) -> None:
-    model, folder = case
+def test_logits(case: tuple[str, Any, Path]) -> None:
+    _, model, folder = case
     (prompt,) = checkpoints.prompts(60)
     ours = logits(load_model(folder, Reference(), dtype="float32"), Reference(), prompt)
     with torch.no_grad():

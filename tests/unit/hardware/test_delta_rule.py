@@ -70,9 +70,7 @@ def test_against_transformers(theirs: object) -> None:
         output_final_state=True,
         use_qk_l2norm_in_kernel=True,
     )
-    ours = delta_chunks(
-        state, unit_heads(query, 4) * KEY**-0.5, unit_heads(key, 4), value, decay, beta
-    )
+    ours = delta_chunks(state, unit_heads(query, 4), unit_heads(key, 4), value, decay, beta)
     close(ours[0], out[0])
     close(ours[1], last[0])
 

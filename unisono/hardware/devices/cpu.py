@@ -62,15 +62,17 @@ class CpuOps(TiledAttentionOps, NucleusOps):
         return super().linear(x, weight, bias)
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        half = cos.shape[-1]
-        if x.shape[-1] != 2 * half or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             return super().rope(x, cos, sin)
+        half = cos.shape[-1]
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         x32 = x.float()
-        first, second = x32[..., :half], x32[..., half:]
+        first, second, rest = x32[..., :half], x32[..., half : 2 * half], x32[..., 2 * half :]
         out = torch.empty_like(x32)
         torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
-        torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
+        torch.mul(second, cos, out=out[..., half : 2 * half]).addcmul_(first, sin)
+        if rest.shape[-1]:
+            out[..., 2 * half :] = rest
         return out.to(x.dtype)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AttentionSize", "AttentionStep", "visible", "write_planes"]
+__all__ = ["AttentionSize", "AttentionStep", "scaled_product", "visible", "write_planes"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,6 +93,13 @@ def write_planes(cache: Tensor, planes: Sequence[Tensor], slots: Tensor) -> None
         block, offset = slots // cache.shape[2], slots % cache.shape[2]
         for part, rows in zip(cache, planes, strict=True):
             part[block, offset] = rows
+
+
+def scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale * a @ b, of [..., n, K] and [..., K, m], as one operation."""
+    flat = a.flatten(0, -3), b.flatten(0, -3)
+    out = torch.baddbmm(a.new_empty(()), *flat, beta=0, alpha=scale)
+    return out.view(*a.shape[:-1], b.shape[-1])
 
 
 def visible(num_queries: int, context: int, window: int | None, device: torch.device) -> Tensor:

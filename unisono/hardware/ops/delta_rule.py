@@ -3,9 +3,10 @@ arXiv:2412.06464).
 
 A head's state S [K, V] maps keys to values. A token lets it decay, and then moves what it holds for
 the token's key towards the token's value:
-S <- exp(g) S, S <- S + beta k (v - k^T S)^T, and the output is q^T S.
+S <- exp(g) S, S <- S + beta k (v - k^T S)^T, and the output is K^-0.5 q^T S.
 
-Shapes: R sequences, H value heads, n tokens, K and V sizes of keys and values. All float32.
+Shapes: R sequences, H value heads, n tokens, K and V sizes of keys and values. All float32, but
+values may have fewer bits.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unisono.hardware.ops.attention import scaled_product
+
 __all__ = ["decay_between", "delta_chunks", "delta_step", "unit_heads"]
 
 _CHUNK = 64
 _EPS = 1e-6
 
 
-def unit_heads(x: Tensor, num_heads: int, scale: float = 1.0) -> Tensor:
-    """Heads [..., Hk, K] at the length ``scale``, float32, each repeated for its share of
-    ``num_heads``."""
+def unit_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Heads [..., Hk, K] at the length 1, float32, each repeated for its share of ``num_heads``."""
     size = x.shape[-1]
-    x = F.rms_norm(x.float(), (size,), None, _EPS / size) * (scale * size**-0.5)
+    x = F.rms_norm(x.float(), (size,), None, _EPS / size) * size**-0.5
     repeats = num_heads // x.shape[-2]
     return x if repeats == 1 else x.repeat_interleave(repeats, dim=-2)
 
@@ -38,7 +40,7 @@ def delta_step(
     held = torch.matmul(key.unsqueeze(-2), state).squeeze(-2)
     change = (value - held) * beta.unsqueeze(-1)
     state = torch.addcmul(state, key.unsqueeze(-1), change.unsqueeze(-2))
-    return torch.matmul(query.unsqueeze(-2), state).squeeze(-2), state
+    return scaled_product(query.unsqueeze(-2), state, key.shape[-1] ** -0.5).squeeze(-2), state
 
 
 def delta_chunks(
@@ -52,6 +54,7 @@ def delta_chunks(
     solved together, and only products remain to be done one chunk after the other.
     """
     length, size = len(query), min(_CHUNK, len(query))
+    query = query * key.shape[-1] ** -0.5
     query, key, value, log_decay, beta = (
         _chunked(x, size) for x in (query, key, value, log_decay, beta)
     )

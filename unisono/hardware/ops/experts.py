@@ -104,12 +104,11 @@ def choose_experts(
     logits: Tensor, routing: Routing, correction: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Logits [T, E] -> ids int64 [T, k], the best first, and weights float32 [T, k]."""
-    logits = logits.float()
     if correction is None and routing.num_groups == 1:
         # The order of the logits is that of the scores, and has no ties where scores are near 1.
         chosen, ids = logits.topk(routing.num_chosen, dim=-1)
         if routing.score == "softmax" and routing.normalized:
-            return ids, _scaled(torch.softmax(chosen, -1), routing)
+            return ids, _scaled(_scores(chosen, routing), routing)
         weights = _scores(logits, routing).gather(-1, ids)
     else:
         scores = _scores(logits, routing)
@@ -124,7 +123,10 @@ def choose_experts(
 
 
 def _scores(logits: Tensor, routing: Routing) -> Tensor:
-    return torch.softmax(logits, -1) if routing.score == "softmax" else logits.sigmoid()
+    """Float32 [T, E]."""
+    if routing.score == "softmax":
+        return torch.softmax(logits, -1, dtype=torch.float32)
+    return logits.float().sigmoid()
 
 
 def _scaled(weights: Tensor, routing: Routing) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unisono.hardware.ops.attention import AttentionStep, write_planes
+from unisono.hardware.ops.attention import AttentionStep, scaled_product, write_planes
 from unisono.hardware.ops.row_batches import BatchPlan, RowBatch, plan_batches, unseen
 
 __all__ = ["LatentAttentionOps", "LatentAttentionSize"]
@@ -190,7 +190,7 @@ class _Call:
         latents, outputs = _gather(self.cache, batch).float(), []
         for rows, hidden in batch.tiles(None, _at_once(query.shape[2] * batch.num_keys)):
             seen, part = latents[:, : hidden.shape[2]], query[:, rows]
-            scores = (part.flatten(1, 2).float() * self.scale) @ seen.mT
+            scores = scaled_product(part.flatten(1, 2).float(), seen.mT, self.scale)
             scores = torch.unflatten(scores, 1, part.shape[1:3])
             scores = scores.masked_fill_(hidden.unsqueeze(2), float("-inf"))
             mixed = torch.softmax(scores, -1).flatten(1, 2) @ seen[..., : self.sizes.latent]
@@ -205,7 +205,7 @@ class _Call:
             part, positions = query[:, rows], selected[:, rows].clamp(min=0)
             blocks = batch.blocks.gather(1, positions.flatten(1) // size).view_as(positions)
             chosen = cache[blocks, positions % size].float()
-            scores = (part.float() * self.scale) @ chosen.mT
+            scores = scaled_product(part.float(), chosen.mT, self.scale)
             scores = scores.masked_fill_((selected[:, rows] < 0).unsqueeze(2), float("-inf"))
             outputs.append(torch.softmax(scores, -1) @ chosen[..., : self.sizes.latent])
         return _joined(outputs, 1).to(query.dtype)
@@ -230,8 +230,8 @@ class _Call:
             mixed = []
             for rows, hidden in batch.tiles(None, _at_once(keys.shape[1] * batch.num_keys)):
                 count = hidden.shape[2]
-                part = query[:, rows, heads].transpose(1, 2).float() * self.scale
-                scores = part @ keys[..., :count]
+                part = query[:, rows, heads].transpose(1, 2).float()
+                scores = scaled_product(part, keys[..., :count], self.scale)
                 if selected is not None:
                     hidden = _unselected(selected[:, rows], count)
                 scores = scores.masked_fill_(hidden.unsqueeze(1), float("-inf"))

@@ -11,7 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.hardware.ops.attention import AttentionSize, AttentionStep, write_planes
+from unisono.hardware.ops.attention import (
+    AttentionSize,
+    AttentionStep,
+    scaled_product,
+    write_planes,
+)
 from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV, quantize_heads
 from unisono.hardware.ops.row_batches import BatchPlan, RowBatch, plan_batches, unseen
 
@@ -126,8 +131,8 @@ def _attend(
     num_rows, num_queries = query.shape[:2]
     num_keys, num_kv_heads = hidden.shape[2], both.shape[2]
     keys, values = both[..., :num_keys, :].unbind()
-    by_head = torch.unflatten(query.float(), 2, (num_kv_heads, -1)).permute(0, 2, 3, 1, 4) * scale
-    scores = by_head.flatten(2, 3) @ keys.mT
+    by_head = torch.unflatten(query.float(), 2, (num_kv_heads, -1)).permute(0, 2, 3, 1, 4)
+    scores = scaled_product(by_head.flatten(2, 3), keys.mT, scale)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     scores = torch.unflatten(scores, 2, (-1, num_queries))

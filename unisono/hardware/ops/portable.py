@@ -139,10 +139,13 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         """
         half = cos.shape[-1]
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        first, second, rest = torch.split(x.float(), [half, half, x.shape[-1] - 2 * half], -1)
-        turned = torch.addcmul(first * cos, second, sin, value=-1)
-        other = torch.addcmul(second * cos, first, sin)
-        return torch.cat((turned, other, rest), -1).to(x.dtype)
+        turning, rest = x[..., : 2 * half].float(), x[..., 2 * half :]
+        first, second = torch.split(turning, half, -1)
+        out = torch.unflatten(turning, -1, (2, half)) * cos.unsqueeze(1)
+        out.select(-2, 0).addcmul_(second, sin, value=-1)
+        out.select(-2, 1).addcmul_(first, sin)
+        turned = out.flatten(-2)
+        return (torch.cat((turned, rest), -1) if rest.shape[-1] else turned).to(x.dtype)
 
     # -- mixtures of experts ----------------------------------------------------------------
 

@@ -70,13 +70,8 @@ class RecurrentOps:
         Each key head serves Hv / Hk value heads; queries are scaled by K^-0.5. states float32
         [blocks, Hv, K, V]; zeros stand before a row's beginning. See ``delta_rule.py``.
         """
-        num_heads, scale = value.shape[1], query.shape[-1] ** -0.5
-        inputs = (
-            unit_heads(query, num_heads, scale),
-            unit_heads(key, num_heads),
-            *(value.float(), log_decay, beta),
-        )
-        out = torch.empty_like(value)
+        heads = unit_heads(torch.stack((query, key)), value.shape[1]).unbind()
+        inputs, out = (*heads, value, log_decay, beta), torch.empty_like(value)
         return _through(step.plan, states, out, inputs, delta_step, delta_chunks)
 
     def state_space(

@@ -241,7 +241,8 @@ def _make(step: AttentionStep, rows: list[int], numbers: Tensor, most: int) -> R
     hidden = None
     if len(rows) * num_queries * num_keys <= most:
         hidden = _hidden(numbers[:, :1], num_queries, num_keys, step.window)
-    return RowBatch(len(rows), num_queries, num_keys, numbers[:, 1:], adjacent, hidden)
+    blocks = numbers[:, 1:].contiguous()
+    return RowBatch(len(rows), num_queries, num_keys, blocks, adjacent, hidden)
 
 
 def _hidden(last: Tensor, num_queries: int, num_keys: int, window: int | None) -> Tensor:

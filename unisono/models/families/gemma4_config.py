@@ -81,7 +81,6 @@ def read_gemma4(raw: RawConfig) -> Gemma4Config:
     }
     config = raw.dense_decoder(
         **raw.attention_biases(),
-        norm="float32_rms",
         qk_norm="head",
         activation=raw.activation("hidden_activation", "gelu_pytorch_tanh"),
         embedding_scale=raw.integer("hidden_size") ** 0.5,

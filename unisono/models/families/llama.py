@@ -65,7 +65,6 @@ class Helium(Decoder):
             rope_theta=100_000.0,
         )
         return raw.dense_decoder(
-            norm="float32_rms",
             qkv_bias=raw.flag("attention_bias", False),
             mlp_bias=raw.flag("mlp_bias", False),
             interleaved=True,

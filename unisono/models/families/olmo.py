@@ -24,7 +24,7 @@ class Olmo2(Decoder):
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(rms_norm_eps=1e-5)
         biases = raw.attention_biases()
-        return raw.dense_decoder(**biases, norm="float32_rms", qk_norm="projection")
+        return raw.dense_decoder(**biases, qk_norm="projection")
 
 
 class Olmo3(Olmo2):

@@ -60,6 +60,8 @@ class DeltaNetShape:
 class GatedNorm(nn.Module):
     """RMS norm of heads, times silu of their gates."""
 
+    float32_parameters: ClassVar[tuple[str, ...]] = ("weight",)
+
     def __init__(self, ops: PortableOps, size: int, eps: float) -> None:
         super().__init__()
         self.ops = ops

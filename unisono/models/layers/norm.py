@@ -36,7 +36,7 @@ class Norm(Described):
 
 
 class RMSNorm(Norm):
-    """Root-mean-square norm."""
+    """Root-mean-square norm, multiplied with its weight before it is rounded."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ops.rms_norm(x, self.weight, self.eps)
@@ -46,12 +46,6 @@ class RMSNorm(Norm):
 
     def standard(self) -> StandardNorm | None:
         return StandardNorm(self.weight, self.eps)
-
-
-class Float32RMSNorm(RMSNorm):
-    """Multiplied with its weight before it is rounded (OLMo 2, Gemma 4)."""
-
-    float32_parameters = ("weight",)
 
 
 class ZeroCentredRMSNorm(RMSNorm):
@@ -111,5 +105,5 @@ def make_norm(ops: PortableOps, config: ModelConfig, size: int) -> Norm:
     return _RMS_NORMS[config.norm](ops, size, config.rms_norm_eps)
 
 
-_RMS_NORMS = {"rms": RMSNorm, "float32_rms": Float32RMSNorm, "zero_centred_rms": ZeroCentredRMSNorm}
+_RMS_NORMS = {"rms": RMSNorm, "zero_centred_rms": ZeroCentredRMSNorm}
 _LAYER_NORMS = {"layer": LayerNorm, "zero_centred_layer": ZeroCentredLayerNorm}

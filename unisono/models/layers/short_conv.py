@@ -24,6 +24,8 @@ class ShortConv(nn.Module):
     Conv1d has it."""
 
     splits: ClassVar[Mapping[str, Split]] = {"weight": "out", "bias": "out"}
+    float32_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    """As the sum over them is."""
     bias: Tensor | None
 
     def __init__(
