@@ -67,12 +67,12 @@ class CpuOps(TiledAttentionOps, NucleusOps):
         half = cos.shape[-1]
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         x32 = x.float()
-        first, second, rest = x32[..., :half], x32[..., half : 2 * half], x32[..., 2 * half :]
+        first, second = x32[..., :half], x32[..., half : 2 * half]
         out = torch.empty_like(x32)
         torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
         torch.mul(second, cos, out=out[..., half : 2 * half]).addcmul_(first, sin)
-        if rest.shape[-1]:
-            out[..., 2 * half :] = rest
+        if x.shape[-1] > 2 * half:
+            out[..., 2 * half :] = x32[..., 2 * half :]
         return out.to(x.dtype)
 
 
