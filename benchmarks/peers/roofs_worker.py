@@ -7,7 +7,7 @@ import sys
 import torch
 from worker import serve
 
-from unisono.cli.benching.roofs import matmul_flops_per_s, memory_read_bytes_per_s
+from unisono.cli.benching.limits import matmul_flops_per_s, memory_read_bytes_per_s
 from unisono.hardware import find_hardware
 
 
