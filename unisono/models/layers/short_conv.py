@@ -25,7 +25,7 @@ class ShortConv(nn.Module):
 
     splits: ClassVar[Mapping[str, Split]] = {"weight": "out", "bias": "out"}
     float32_parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
-    """As the sum over them is."""
+    """Kept in float32, in which the convolution is summed."""
     bias: Tensor | None
 
     def __init__(
