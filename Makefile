@@ -15,7 +15,7 @@ INSTALL_LOCKED = @:
 INSTALL := $(PIP) -c constraints.txt
 endif
 
-NATIVE := plugins/cpu/pyproject.toml plugins/cpu/CMakeLists.txt $(wildcard plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
+NATIVE := plugins/cpu/pyproject.toml $(wildcard plugins/cpu/CMakeLists.txt plugins/cpu/library_cache.* plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real test-devices check test-sanitizers lock audit
@@ -67,5 +67,5 @@ $(VENV)/.native: requirements/native.lock $(NATIVE) | $(VENV)/.installed
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt requirements/test.lock plugins/virtual/pyproject.toml examples/plugin/pyproject.toml $(NATIVE) | $(BIN)/python
 	$(call INSTALL_LOCKED,requirements/test.lock)
 	$(INSTALL) -e '.[test,dev]' -e plugins/virtual -e examples/plugin
-	$(INSTALL) --force-reinstall --no-deps ./plugins/cpu
-	@touch $@ $(VENV)/.installed $(VENV)/.native
+	@PIP="$(PIP)" LOCKED="$(LOCKED)" scripts/build_native --required $(VENV)/.native
+	@touch $@ $(VENV)/.installed

@@ -6,9 +6,11 @@
 
 namespace uc {
 
-#define UC_DECLARE(isa)       \
-  namespace isa {             \
-  extern const Kernels table; \
+#define UC_DECLARE(isa)                    \
+  namespace isa {                          \
+  extern const ProductKernels products;    \
+  extern const AttentionKernels attention; \
+  extern const RowKernels rows;            \
   }
 UC_DECLARE(portable)
 UC_DECLARE(avx2)
@@ -29,25 +31,27 @@ namespace {
 #endif
 
 struct Choice {
-  const Kernels* table;
+  Kernels kernels;
   bool (*supported)();
 };
+
+#define UC_KERNELS(isa, others) {isa::products, others::attention, others::rows, #isa}
 
 // Best first.
 const Choice kChoices[] = {
 #if defined(UC_HAS_avx512)
-    {&avx512::table, has_avx512},
+    {UC_KERNELS(avx512, avx512), has_avx512},
 #endif
 #if defined(UC_HAS_avx512_vnni)
-    {&avx512_vnni::table, has_avx512_vnni},
+    {UC_KERNELS(avx512_vnni, avx512_base), has_avx512_vnni},
 #endif
 #if defined(UC_HAS_avx512_base)
-    {&avx512_base::table, has_avx512_base},
+    {UC_KERNELS(avx512_base, avx512_base), has_avx512_base},
 #endif
 #if defined(UC_HAS_avx2)
-    {&avx2::table, has_avx2},
+    {UC_KERNELS(avx2, avx2), has_avx2},
 #endif
-    {&portable::table, [] { return true; }},
+    {UC_KERNELS(portable, portable), [] { return true; }},
 };
 
 const Kernels* chosen = nullptr;
@@ -56,7 +60,7 @@ const Kernels* chosen = nullptr;
 
 const char* available_isa(int index) {
   for (const Choice& choice : kChoices) {
-    if (choice.supported() && index-- == 0) return choice.table->name;
+    if (choice.supported() && index-- == 0) return choice.kernels.name;
   }
   return nullptr;
 }
@@ -64,9 +68,9 @@ const char* available_isa(int index) {
 Status set_isa(const char* name) {
   const bool any = !name || !*name;
   for (const Choice& choice : kChoices) {
-    if (!any && std::strcmp(choice.table->name, name) != 0) continue;
+    if (!any && std::strcmp(choice.kernels.name, name) != 0) continue;
     if (choice.supported()) {
-      chosen = choice.table;
+      chosen = &choice.kernels;
       return kOk;
     }
     if (!any) return fail(kUnsupported, "this processor cannot run %s", name);

@@ -1,4 +1,4 @@
-// The table of kernels that each instruction set fills. A kernel works on a piece; the drivers
+// The tables of kernels that each instruction set fills. A kernel works on a piece; the drivers
 // (matmul.cpp, attention.cpp, ...) spread the pieces over the threads.
 #pragma once
 
@@ -61,15 +61,20 @@ struct RopeHeads {
 
 struct AttentionTile;
 
-struct Kernels {
-  const char* name;
+struct ProductKernels {
   int float_tile_rows, int_tile_rows;
-  int attention_rows;
-
   void (*tile_floats)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*tile_ints)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*matmul)(const MatmulJob& job, int64_t panel_begin, int64_t panel_end);
+};
 
+struct AttentionKernels {
+  int attention_rows;
+  void (*attend)(const AttentionTile& tile);
+  void (*merge_parts)(const AttentionTile& tile, int count);
+};
+
+struct RowKernels {
   bool (*pack_panel)(const Layout& layout, float* rows, int64_t num_rows, float* columns,
                      uint8_t* panel);
   void (*unpack_row)(const Weight& weight, int64_t row, float* out);
@@ -79,12 +84,14 @@ struct Kernels {
   void (*rope_head)(const RopeHeads& job, const void* x, int x_dtype, void* y, int y_dtype);
   void (*convert)(const void* x, int x_dtype, void* y, int y_dtype, int64_t count);
 
-  void (*attend)(const AttentionTile& tile);
-  void (*merge_parts)(const AttentionTile& tile, int count);
-
   void (*largest)(const float* x, int64_t count, float* value);
   void (*exponentials)(const float* x, int64_t count, float shift, float* out, double* sum);
   uint64_t (*read)(const void* data, size_t bytes);
+};
+
+// Each part is compiled by itself (kernels/part_*.h).
+struct Kernels : ProductKernels, AttentionKernels, RowKernels {
+  const char* name;
 };
 
 }  // namespace uc

@@ -1,0 +1,7 @@
+// Matrix products.
+#include "kernels/tile_ints.h"
+
+#include "kernels/matmul.h"
+
+extern const ProductKernels products;
+const ProductKernels products = {kFloatRows, kIntRows, tile_floats, tile_ints, matmul};
