@@ -6,7 +6,7 @@
 CMake calls it. An entry belongs to one state of the sources, one compiler and its options. ``find``
 prints the path of the entry and copies it to LIBRARY; its exit code is 1 where there is none, or
 none that is as it was written. An entry is written whole or not at all, and not where the sources
-have changed meanwhile. A folder that someone else could have written to is neither read nor written.
+have changed meanwhile. A folder that someone else could have written to is not used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Everything unisono asks of a vendor's device, on a stand-in for it. One vendor a process.
 
-    python exercise.py NAME [--rank R --store FILE]
-
 The stand-in is the virtual accelerator under the vendor's device string, behind a module of the
 name that the vendor's package has; what it shows is that the hardware file fits together, not that
 the chip works.
@@ -9,8 +7,6 @@ the chip works.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import types
 from collections.abc import Callable
@@ -152,7 +148,31 @@ ALONE: list[Callable[[Hardware], None]] = [
 ]
 
 
-def collectives(hardware: Hardware, rank: int, store: str) -> None:
+def hardware_of(name: str) -> Hardware:
+    """The vendor's hardware, for the rest of this process."""
+    torch.set_num_threads(1)
+    cls = load_hardware()[0][name]
+    if cls.facts.device_type in BUILT_INTO_TORCH:
+        point_at_stand_in(cls)
+    else:
+        stand_in(cls.facts)
+    return find_hardware(name)
+
+
+def exercise(name: str) -> dict[str, str]:
+    """What fails on the vendor's device: check -> error."""
+    hardware = hardware_of(name)
+    failures = {}
+    for check in ALONE:
+        try:
+            check(hardware)
+        except Exception as error:
+            failures[check.__name__] = f"{type(error).__name__}: {error}"
+    return failures
+
+
+def collectives(name: str, rank: int, store: str) -> None:
+    hardware = hardware_of(name)
     dist.init_process_group(
         hardware.facts.distributed_backend, init_method=f"file://{store}", rank=rank, world_size=2
     )
@@ -163,32 +183,3 @@ def collectives(hardware: Hardware, rank: int, store: str) -> None:
     dist.all_gather_into_tensor(gathered, torch.full((2,), float(rank), device=hardware.device))
     assert gathered.tolist() == [0.0, 0.0, 1.0, 1.0]
     dist.destroy_process_group()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("name")
-    parser.add_argument("--rank", type=int)
-    parser.add_argument("--store")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cls = load_hardware()[0][arguments.name]
-    if cls.facts.device_type in BUILT_INTO_TORCH:
-        point_at_stand_in(cls)
-    else:
-        stand_in(cls.facts)
-    hardware = find_hardware(arguments.name)
-    if arguments.rank is not None:
-        return collectives(hardware, arguments.rank, arguments.store)
-    failures = {}
-    for check in ALONE:
-        try:
-            check(hardware)
-        except Exception as error:
-            failures[check.__name__] = f"{type(error).__name__}: {error}"
-    json.dump(failures, sys.stdout)
-    return None
-
-
-if __name__ == "__main__":
-    main()

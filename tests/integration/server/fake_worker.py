@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from server_fakes import EchoEngine, build_echo
-
+from tests.unit.server.server_fakes import EchoEngine, build_echo
 from unisono.core import EngineConfig
 from unisono.core.errors import CheckpointError
 from unisono.core.parent import serve_parent
