@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.waiting import PATIENCE_S
 
 __all__ = ["FOLDER", "NO_COMPILER", "decorated", "finish", "run", "start"]
@@ -47,4 +51,16 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def run(script: str, *arguments: str, **environment: str) -> str:
-    return finish(start(script, *arguments, **environment))
+    """Standard output of such a script; its process begins with torch imported."""
+    return str(Forked(_printed, script, arguments, environment).result())
+
+
+def _printed(script: str, arguments: tuple[str, ...], environment: dict[str, str]) -> str:
+    os.environ.update(environment)
+    sys.argv = [script, *arguments]
+    with redirect_stdout(io.StringIO()) as out:
+        if script.endswith(".py"):
+            runpy.run_path(str(FOLDER / script), run_name="__main__")
+        else:
+            exec(script, {"__name__": "__main__"})
+    return out.getvalue()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.integration.virtual.children import run
+from tests.once import once
 from unisono.hardware.specs import find_spec
 
 PROGRAM = """
@@ -67,8 +68,8 @@ MATRIX = 1024 * 1024 * 2
 
 
 @pytest.fixture(scope="module")
-def h200() -> dict[str, dict]:
-    return json.loads(run(PROGRAM, "h200"))
+def h200(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    return once(tmp_path_factory, "h200", lambda: json.loads(run(PROGRAM, "h200")))
 
 
 def totals(measured: dict, op: str) -> tuple[int, float, float, float]:

@@ -7,13 +7,14 @@ import json
 import pytest
 
 from tests.integration.virtual.children import decorated, run
+from tests.once import once
 
 SCRIPT = "device_checks.py"
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, str]:
-    return json.loads(run(SCRIPT).splitlines()[-1])
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return once(tmp_path_factory, SCRIPT, lambda: json.loads(run(SCRIPT).splitlines()[-1]))
 
 
 @pytest.mark.parametrize("name", decorated(SCRIPT, "check"))

@@ -9,14 +9,15 @@ import pytest
 from unisono_virtual import faults
 
 from tests.integration.virtual.children import decorated, run
+from tests.once import once
 from unisono.core.errors import ConfigError
 
 SCRIPT = "fault_probes.py"
 
 
 @pytest.fixture(scope="module")
-def probed() -> dict[str, list[bool]]:
-    return json.loads(run(SCRIPT).splitlines()[-1])
+def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bool]]:
+    return once(tmp_path_factory, SCRIPT, lambda: json.loads(run(SCRIPT).splitlines()[-1]))
 
 
 @pytest.mark.parametrize("name", sorted(faults.FAULTS))

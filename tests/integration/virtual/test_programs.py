@@ -33,13 +33,11 @@ WRITE = TOUCH.replace("ctypes.string_at(x.data_ptr(), 4)", "ctypes.memset(x.data
 
 
 def test_training_is_equal_bit_by_bit() -> None:
-    host, ours = start("training_run.py", "cpu"), start("training_run.py", "virtual")
-    assert finish(ours) == finish(host)
+    assert run("training_run.py", "virtual") == run("training_run.py", "cpu")
 
 
 def test_the_demo_model_says_the_same() -> None:
-    host, ours = start(GENERATE, "cpu"), start(GENERATE, "virtual:h200:1")
-    assert json.loads(finish(ours)) == json.loads(finish(host))
+    assert json.loads(run(GENERATE, "virtual:h200:1")) == json.loads(run(GENERATE, "cpu"))
 
 
 @pytest.mark.parametrize("program", [TOUCH, WRITE])
@@ -62,4 +60,4 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 """
-    assert run(program).strip() == "True"
+    assert finish(start(program)).strip() == "True"

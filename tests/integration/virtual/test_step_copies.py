@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from tests import checkpoints
@@ -12,7 +11,6 @@ from tests.families import CASES
 from tests.integration.virtual.children import run
 from tests.near_ties import are_the_same
 
-ROOT = Path(__file__).parents[3]
 FAMILIES = ("qwen3", "gemma3", "llama4", "deepseek-v3.2", "qwen3_next")
 """One cache group; windows; chunks of the context; latents and selected keys; states."""
 PROMPTS = checkpoints.prompts(5, 17, 40, 9)
@@ -27,8 +25,7 @@ def test_copies_of_a_decode_step(tmp_path: Path) -> None:
         folder.mkdir()
         checkpoints.save(checkpoints.oracle(case.model_type, **case.options), folder)
         folders.append(str(folder))
-    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    found = json.loads(run("step_copies.py", json.dumps(PROMPTS), *folders, PYTHONPATH=path))
+    found = json.loads(run("step_copies.py", json.dumps(PROMPTS), *folders))
     assert set(found) == set(folders)
     for folder, (counts, answered) in found.items():
         for kind, (to_device, to_host) in counts.items():
