@@ -1,8 +1,6 @@
 // Many rows of queries: keys and values are laid out as the product of matrices likes its weights,
 // once for all rows.
 
-constexpr int kScoreRows = (kFloatRows + 1) / 2;
-
 template <class Function>
 INLINE void for_tiles(int rows, int max_rows, const Function& function) {
   const int64_t tiles = num_tiles(rows, max_rows);
@@ -56,14 +54,14 @@ INLINE int64_t keys_seen(const Attending& a, int64_t last, int num_keys, int64_t
 // even and of odd steps.
 template <FloatKind kind, int rows>
 INLINE void score_tile(const uint32_t* q, const uint8_t* keys, int64_t steps, float* scores) {
-  F sums[rows][kFloatVectors][2];
+  F sums[rows][kAttentionVectors][2];
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v][0] = sums[m][v][1] = f_zero();
+    UNROLL for (int v = 0; v < kAttentionVectors; ++v) sums[m][v][0] = sums[m][v][1] = f_zero();
   }
   for (int64_t s = 0; s < steps; s += 2) {
     UNROLL for (int chain = 0; chain < 2; ++chain) {
       UNROLL for (int m = 0; m < rows; ++m) {
-        UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+        UNROLL for (int v = 0; v < kAttentionVectors; ++v) {
           sums[m][v][chain] = add_product<kind>(sums[m][v][chain], i_load(keys + v * 64),
                                                 q[m * steps + s + chain]);
         }
@@ -72,7 +70,7 @@ INLINE void score_tile(const uint32_t* q, const uint8_t* keys, int64_t steps, fl
     }
   }
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+    UNROLL for (int v = 0; v < kAttentionVectors; ++v) {
       f_store(scores + m * kKeyBlock + v * kLanes, f_add(sums[m][v][0], sums[m][v][1]));
     }
   }
@@ -91,13 +89,13 @@ static void score_tile_of(int64_t num_rows, const uint32_t* q, const uint8_t* ke
 template <FloatKind kind, int rows>
 INLINE void value_tile(const uint32_t* weights, const uint8_t* values, int64_t steps, float* out,
                        int dim) {
-  F sums[rows][kFloatVectors];
+  F sums[rows][kAttentionVectors];
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < kFloatVectors; ++v) sums[m][v] = f_load(out + m * dim + v * kLanes);
+    UNROLL for (int v = 0; v < kAttentionVectors; ++v) sums[m][v] = f_load(out + m * dim + v * kLanes);
   }
   for (int64_t s = 0; s < steps; ++s) {
     UNROLL for (int m = 0; m < rows; ++m) {
-      UNROLL for (int v = 0; v < kFloatVectors; ++v) {
+      UNROLL for (int v = 0; v < kAttentionVectors; ++v) {
         sums[m][v] =
             add_product<kind>(sums[m][v], i_load(values + v * 64), weights[m * kKeyBlock + s]);
       }
@@ -105,13 +103,13 @@ INLINE void value_tile(const uint32_t* weights, const uint8_t* values, int64_t s
     values += kBytesPerStep;
   }
   UNROLL for (int m = 0; m < rows; ++m) {
-    UNROLL for (int v = 0; v < kFloatVectors; ++v) f_store(out + m * dim + v * kLanes, sums[m][v]);
+    UNROLL for (int v = 0; v < kAttentionVectors; ++v) f_store(out + m * dim + v * kLanes, sums[m][v]);
   }
 }
 
-template <FloatKind kind, int rows = kFloatRows>
-static void value_tile_of(int64_t num_rows, const uint32_t* weights, const uint8_t* values,
-                          int64_t steps, float* out, int dim) {
+template <FloatKind kind, int rows = kValueRows>
+static void value_tile_of(int64_t num_rows, const uint32_t* weights, const uint8_t* values, int64_t steps,
+                          float* out, int dim) {
   if constexpr (rows > 1) {
     if (num_rows < rows) {
       return value_tile_of<kind, rows - 1>(num_rows, weights, values, steps, out, dim);
@@ -127,7 +125,7 @@ static void score_panels(const Attending& a, const HeadRows& keys, int num_keys,
   const int64_t steps = row_words<kind>(a);
   for_tiles(a.rows, kScoreRows, [&](int64_t first, int64_t rows) {
     const int64_t seen = keys_seen(a, first + rows - 1, num_keys, start);
-    for (int64_t i = 0; i < seen; i += kFloatVectors * kLanes) {
+    for (int64_t i = 0; i < seen; i += kAttentionVectors * kLanes) {
       score_tile_of<kind>(
           rows, a.queries + first * steps,
           a.stage.keys + (i / kPanelRows) * steps * kBytesPerStep + (i % kPanelRows) * 4, steps,
@@ -137,16 +135,16 @@ static void score_panels(const Attending& a, const HeadRows& keys, int num_keys,
 }
 
 template <FloatKind kind, bool whole>
-static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys,
-                             int64_t start, Ahead* ahead) {
+static void add_value_panels(const Attending& a, const HeadRows& values, int num_keys, int64_t start,
+                             Ahead* ahead) {
   lay_out_values<kind, whole>(a, values, num_keys, ahead);
   constexpr int per_step = kind == kPairs ? 2 : 1;
   constexpr size_t pitch = kKeyBlock / per_step * kBytesPerStep;
-  for_tiles(a.rows, kFloatRows, [&](int64_t first, int64_t rows) {
+  for_tiles(a.rows, kValueRows, [&](int64_t first, int64_t rows) {
     // The weights of keys that are not seen are 0.
     const int64_t seen = keys_seen(a, first + rows - 1, num_keys, start);
     if (!seen) return;
-    for (int d = 0; d < a.dim; d += kFloatVectors * kLanes) {
+    for (int d = 0; d < a.dim; d += kAttentionVectors * kLanes) {
       value_tile_of<kind>(rows, a.weights() + first * kKeyBlock,
                           a.stage.values + (d / kPanelRows) * pitch + (d % kPanelRows) * 4,
                           (seen + per_step - 1) / per_step, a.part.out + first * a.dim + d, a.dim);

@@ -1,67 +1,75 @@
 // y = x W^T + bias over a range of panels: each panel stays in the cache while all rows of x pass.
 
-constexpr int kMaxTileRows = 12, kMaxVectors = 4;
+constexpr int kMaxTileRows = 12, kMaxTileLanes = 64;
 
 // A tile's sums on their way to y: the bias is added, the dtype is y's.
 struct LinearTile {
   const MatmulJob& job;
   int64_t row;     // Of x, the tile's first.
-  int64_t column;  // Of y, the first vector's first.
-  float sums[kMaxTileRows * kMaxVectors * kLanes];
+  int64_t column;  // Of y, the tile's first.
+  int lanes;    // A multiple of kLanes.
+  float sums[kMaxTileRows * kMaxTileLanes];
 
-  LinearTile(const MatmulJob& job, int64_t row, int64_t column)
-      : job(job), row(row), column(column) {}
+  LinearTile(const MatmulJob& job, int64_t row, int64_t column, int lanes)
+      : job(job), row(row), column(column), lanes(lanes) {}
 
-  Sums target(int vectors) { return {sums, size_t(vectors) * kLanes}; }
+  Sums target(int lane) { return {sums + lane, size_t(lanes)}; }
 
-  void finish(int64_t rows, int vectors) const {
+  void finish(int64_t rows) const {
     const Target y = job.y;
-    for (int v = 0; v < vectors; ++v) {
-      const int64_t n = column + v * kLanes, left = job.weight->layout.rows - n;
+    for (int lane = 0; lane < lanes; lane += kLanes) {
+      const int64_t n = column + lane, left = job.weight->layout.rows - n;
       if (left <= 0) return;
       const int count = left < kLanes ? int(left) : kLanes;
       const F bias = job.bias ? load_some(job.bias, kFloat32, n, count) : f_zero();
       size_t at = size_t(row) * y.stride + n;
       for (int64_t m = 0; m < rows; ++m, at += y.stride) {
-        const F sum = f_add(f_load(sums + (m * vectors + v) * kLanes), bias);
-        store_some(y.data, y.dtype, at, count, sum);
+        store_some(y.data, y.dtype, at, count, f_add(f_load(sums + m * lanes + lane), bias));
       }
     }
   }
 };
 
-// `vectors` from vector `first` of the panel on, for all rows of x.
-template <FloatKind kind, int max_rows, int vectors>
+constexpr int at_least(int x, int least) { return x < least ? least : x; }
+
+// Lanes that are finished together: a tile of one register may have fewer than a vector.
+constexpr int tile_lanes(int registers) { return at_least(registers * kRegisterLanes, kLanes); }
+
+// `registers` from lane `first` of the panel on, for all rows of x.
+template <FloatKind kind, int max_rows, int registers>
 static void float_panel(const MatmulJob& job, int64_t panel, int first) {
   const Layout& layout = job.weight->layout;
   const int64_t steps = layout.padded_cols / step_cols(layout.format);
-  const uint8_t* w = job.weight->panels + panel * layout.panel_bytes + first * 64;
-  const int64_t column = panel * kPanelRows + first * kLanes;
+  const uint8_t* w = job.weight->panels + panel * layout.panel_bytes;
+  constexpr int lanes = tile_lanes(registers);
   for (int64_t tile = 0; tile < num_tiles(job.x.rows, kFloatRows); ++tile) {
     const int64_t row = tile_start(job.x.rows, kFloatRows, tile);
     const int64_t rows = tile_start(job.x.rows, kFloatRows, tile + 1) - row;
     // With few rows the processor's own prefetching keeps up.
-    const bool ahead = tile == 0 && rows > 4;
-    LinearTile out(job, row, column);
-    float_tile_of<kind, max_rows, vectors>(rows, job.x.steps + row * steps, w, layout.panel_bytes,
-                                           steps, out.target(vectors), ahead);
-    out.finish(rows, vectors);
+    const bool ahead = tile == 0 && rows > kUnaidedRows;
+    LinearTile out(job, row, panel * kPanelRows + first, lanes);
+    for (int lane = 0; lane < lanes; lane += registers * kRegisterLanes) {
+      float_tile_of<kind, max_rows, registers>(
+          rows, job.x.steps + row * steps * float_parts<kind>(), w + (first + lane) * 4,
+          layout.panel_bytes, steps, out.target(lane), ahead);
+    }
+    out.finish(rows);
   }
 }
 
 template <FloatKind kind>
 static void float_panels(const MatmulJob& job, int64_t begin, int64_t end) {
-  constexpr int few_panels = kFewVectors > 2 ? kFewVectors / 2 : 1;
+  constexpr int few_panels = at_least(kFewRegisters / kPanelRegisters, 1);
   const bool few = job.x.rows <= kFewRows;
   while (begin < end) {
     if (few && begin + few_panels <= end) {
-      for (int first = 0; first < 2; first += kFewVectors) {
-        float_panel<kind, kFewRows, kFewVectors>(job, begin, first);
+      for (int first = 0; first < kPanelRows; first += tile_lanes(kFewRegisters)) {
+        float_panel<kind, kFewRows, kFewRegisters>(job, begin, first);
       }
       begin += few_panels;
     } else {
-      for (int first = 0; first < 2; first += kFloatVectors) {
-        float_panel<kind, kFloatRows, kFloatVectors>(job, begin, first);
+      for (int first = 0; first < kPanelRows; first += tile_lanes(kFloatRegisters)) {
+        float_panel<kind, kFloatRows, kFloatRegisters>(job, begin, first);
       }
       ++begin;
     }
@@ -69,7 +77,7 @@ static void float_panels(const MatmulJob& job, int64_t begin, int64_t end) {
 }
 
 // Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
-// keep a panel in the cache for long, those of the next panel. For one row see int_steps.
+// keep a panel in the cache for int64_t, those of the next panel. For one row see int_steps.
 INLINE void look_ahead(const Layout& layout, const uint8_t* panel, int64_t groups, int lines,
                        int64_t pass, int64_t passes, int64_t rows, IntPanel* out) {
   const size_t start = size_t(pass) * groups * lines * 64;
@@ -77,29 +85,43 @@ INLINE void look_ahead(const Layout& layout, const uint8_t* panel, int64_t group
   out->lines_ahead = rows > 1 && start < layout.panel_bytes ? lines : 0;
 }
 
-template <int format>
-static void int_panels(const MatmulJob& job, int64_t begin, int64_t end) {
+template <int format, int max_rows, int registers>
+static void int_panel(const MatmulJob& job, int64_t p) {
   const Layout& layout = job.weight->layout;
   const int64_t groups = layout.sums(), x_groups = layout.x_groups();
   const int steps = layout.sum_cols / step_cols(format);
-  const int64_t words = layout.padded_cols / 4, tiles = num_tiles(job.x.rows, kIntRows);
-  const int64_t passes = tiles * 2 / kIntVectors;
+  const int64_t words = layout.padded_cols / step_cols(format) * int_parts<format>();
+  const int64_t tiles = num_tiles(job.x.rows, kIntRows);
+  constexpr int width = registers * kRegisterLanes, lanes = tile_lanes(registers);
+  const int64_t passes = tiles * kPanelRows / width;
   const int lines = int(int64_t(layout.panel_bytes / 64) / groups / passes) + 1;
-  for (int64_t p = begin; p < end; ++p) {
-    for (int first = 0; first < 2; first += kIntVectors) {
-      const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
-      IntPanel panel{base, first, base, 0, layout.scale_bytes, layout.zero_bytes,
-                     layout.scale_dtype, layout.group_cols / layout.sum_cols};
-      for (int64_t tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
-        rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
-        look_ahead(layout, base, groups, lines, first / kIntVectors * tiles + tile, passes,
-                   job.x.rows, &panel);
-        LinearTile out(job, row, p * kPanelRows + first * kLanes);
-        int_tile_of<format, kIntRows, kIntVectors>(
+  const uint8_t* base = job.weight->panels + p * layout.panel_bytes;
+  IntPanel panel{base, 0, base, 0, layout.scale_bytes, layout.zero_bytes, layout.scale_dtype,
+                 layout.group_cols / layout.sum_cols};
+  int64_t pass = 0;
+  for (int first = 0; first < kPanelRows; first += lanes) {
+    for (int64_t tile = 0, row = 0, rows; tile < tiles; ++tile, row += rows) {
+      rows = tile_start(job.x.rows, kIntRows, tile + 1) - row;
+      LinearTile out(job, row, p * kPanelRows + first, lanes);
+      for (int lane = 0; lane < lanes; lane += width) {
+        look_ahead(layout, base, groups, lines, pass++, passes, job.x.rows, &panel);
+        panel.first = first + lane;
+        int_tile_of<format, max_rows, registers>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,
-            job.x.sums + row * groups, groups, steps, out.target(kIntVectors));
-        out.finish(rows, kIntVectors);
+            job.x.sums + row * groups, groups, steps, out.target(lane));
       }
+      out.finish(rows);
+    }
+  }
+}
+
+template <int format>
+static void int_panels(const MatmulJob& job, int64_t begin, int64_t end) {
+  for (; begin < end; ++begin) {
+    if (job.x.rows <= kFewIntRows) {
+      int_panel<format, kFewIntRows, kFewIntRegisters>(job, begin);
+    } else {
+      int_panel<format, kIntRows, kIntRegisters>(job, begin);
     }
   }
 }
@@ -129,40 +151,81 @@ INLINE TilePlace find_tile(const TiledX& tiled, int64_t row) {
   return {first, tile_start(tiled.rows, tiled.max_tile_rows, tile + 1) - first, row - first};
 }
 
+// Words of a row: pairs of bfloat16, or float32 where products take those (rounded to bfloat16).
+template <bool rounded>
+static void tile_singles(const Source& x, int64_t row, const Layout& layout, const TilePlace& place,
+                         uint32_t* to) {
+  float values[kLanes];
+  uint16_t halves[kLanes];
+  for (int64_t k = 0; k < layout.padded_cols; k += kLanes) {
+    const int64_t left = layout.cols - k;
+    F some = load_some(x.data, x.dtype, row * x.stride + k, left > 0 ? int(left < 16 ? left : 16) : 0);
+    if (rounded && x.dtype != kBfloat16) {
+      f_store_bf16(halves, some);
+      some = f_load_bf16(halves);
+    }
+    f_store(values, some);
+    for (int i = 0; i < kLanes; ++i, to += place.rows) __builtin_memcpy(to, values + i, 4);
+  }
+}
+
+static void tile_pairs(const Source& x, int64_t row, const Layout& layout, const TilePlace& place,
+                       uint32_t* to) {
+  uint32_t chunk[kLanes];
+  uint16_t* halves = reinterpret_cast<uint16_t*>(chunk);
+  for (int64_t k = 0; k < layout.padded_cols; k += 2 * kLanes) {
+    const size_t at = row * x.stride + k;
+    const int64_t left = layout.cols - k;
+    if (x.dtype == kBfloat16 && left >= 32) {
+      i_store(chunk, i_load(static_cast<const uint16_t*>(x.data) + at));
+    } else {
+      const int some = left > 0 ? int(left < 16 ? left : 16) : 0;
+      f_store_bf16(halves, load_some(x.data, x.dtype, at, some));
+      const int64_t more = left - 16;
+      f_store_bf16(halves + 16, load_some(x.data, x.dtype, at + 16,
+                                          more > 0 ? int(more < 16 ? more : 16) : 0));
+    }
+    for (int i = 0; i < kLanes; ++i, to += place.rows) *to = chunk[i];
+  }
+}
+
 static void tile_floats(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
   const bool pairs = layout.format == kBf16;
-  const int64_t steps = layout.padded_cols / step_cols(layout.format);
-  uint32_t* out = tiled.steps + place.first * steps + place.inside;
-  const int per_chunk = pairs ? 2 * kLanes : kLanes;
-  uint32_t chunk[kLanes];
-  for (int64_t k = 0; k < layout.padded_cols; k += per_chunk) {
-    const size_t at = row * x.stride + k;
-    const int64_t left = layout.cols - k;
-    if (pairs) {
-      uint16_t* halves = reinterpret_cast<uint16_t*>(chunk);
-      if (x.dtype == kBfloat16 && left >= 32) {
-        i_store(chunk, i_load(static_cast<const uint16_t*>(x.data) + at));
-      } else {
-        const int some = left > 0 ? int(left < 16 ? left : 16) : 0;
-        f_store_bf16(halves, load_some(x.data, x.dtype, at, some));
-        const int64_t more = left - 16;
-        f_store_bf16(halves + 16, load_some(x.data, x.dtype, at + 16,
-                                            more > 0 ? int(more < 16 ? more : 16) : 0));
+  const int64_t words = layout.padded_cols / (pairs && kPairParts == 1 ? 2 : 1);
+  uint32_t* to = tiled.steps + place.first * words + place.inside;
+  if (!pairs) return tile_singles<false>(x, row, layout, place, to);
+  if (kPairParts == 1) return tile_pairs(x, row, layout, place, to);
+  tile_singles<true>(x, row, layout, place, to);
+}
+
+// Words of four int8, or of the even and the odd ones as 16-bit values.
+template <int parts>
+INLINE void put_bytes(const uint32_t* words, int64_t count, int64_t stride, uint32_t*& to) {
+  if constexpr (parts == 1) {
+    for (int64_t i = 0; i < count; ++i, to += stride) *to = words[i];
+  } else {
+#if defined(UC_GENERIC_BYTES)
+    for (int64_t i = 0; i < count; i += kLanes) {
+      I even, odd;
+      uint32_t wide[2][kLanes];
+      widen_bytes(i_load(words + i), &even, &odd);
+      i_store(wide[0], even);
+      i_store(wide[1], odd);
+      for (int64_t j = 0; j < kLanes && i + j < count; ++j, to += 2 * stride) {
+        to[0] = wide[0][j];
+        to[stride] = wide[1][j];
       }
-    } else {
-      f_store(reinterpret_cast<float*>(chunk),
-              load_some(x.data, x.dtype, at, left > 0 ? int(left < 16 ? left : 16) : 0));
     }
-    uint32_t* to = out + k / step_cols(layout.format) * place.rows;
-    for (int i = 0; i < kLanes; ++i) to[i * place.rows] = chunk[i];
+#endif
   }
 }
 
 // To int8: of kXGroup columns the largest becomes 127; what is not finite makes their scale NaN.
 static void tile_ints(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
-  uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4) + place.inside;
+  const int parts = layout.format == kInt8 ? kInt8Parts : 1;
+  uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4 * parts) + place.inside;
   float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
   int32_t* to_sum = tiled.sums + place.first * layout.sums() + place.inside;
   const int factor = layout.format == kInt4Zero ? 1 : -middle_level(layout.format);
@@ -194,6 +257,10 @@ static void tile_ints(const Source& x, int64_t row, const Layout& layout, const 
       *to_sum = int32_t(uint32_t(factor) * uint32_t(i_sum(sum)));
       to_sum += place.rows;
     }
-    for (int i = 0; i < vectors * kLanes / 4; ++i, to += place.rows) *to = words[i];
+    if (parts == 1) {
+      put_bytes<1>(words, vectors * kLanes / 4, place.rows, to);
+    } else {
+      put_bytes<kInt8Parts>(words, vectors * kLanes / 4, place.rows, to);
+    }
   }
 }

@@ -1,5 +1,9 @@
-// 16 lanes in two registers.
+// 16 lanes in two registers; a tile of a product works on single ones.
 #include <immintrin.h>
+
+#define UC_REGISTERS
+using RF = __m256;
+using RI = __m256i;
 
 struct F {
   __m256 a, b;
@@ -8,10 +12,14 @@ struct I {
   __m256i a, b;
 };
 
-constexpr int kFloatRows = 5, kFloatVectors = 1;
-constexpr int kFewRows = 2, kFewVectors = 2;
+constexpr int kRegisterLanes = 8;
+constexpr int kFloatRows = 5, kFloatRegisters = 2;
+constexpr int kFewRows = 2, kFewRegisters = 4;
+constexpr int kUnaidedRows = 2;  // Of float products, that need no fetching ahead.
+constexpr int kIntRows = 8, kIntRegisters = 1;
+constexpr int kFewIntRows = 2, kFewIntRegisters = 4;
+constexpr int kScoreRows = 3, kValueRows = 5, kAttentionVectors = 1;
 constexpr int kDirectRows = 4, kDirectSums = 8;
-constexpr int kIntRows = 3, kIntVectors = 1;
 
 INLINE F f_zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 INLINE F f_set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -102,22 +110,38 @@ INLINE F f_from_int(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x
 INLINE F f_from_bits(I x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
 INLINE I i_from_bits(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
 
-// Exact for all bytes: products of bytes pairwise in 16 bits would saturate.
-INLINE __m256i dot_bytes_half(__m256i sum, __m256i weights, __m256i x) {
-  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(weights, _mm256_set1_epi16(255)),
-                                         _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(weights, 8), _mm256_srai_epi16(x, 8));
-  return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+INLINE RF r_zero() { return _mm256_setzero_ps(); }
+INLINE RF r_set(float x) { return _mm256_set1_ps(x); }
+INLINE RF r_load(const float* p) { return _mm256_loadu_ps(p); }
+INLINE void r_store(float* p, RF x) { _mm256_storeu_ps(p, x); }
+INLINE RF r_fma(RF a, RF b, RF c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE RF r_fnma(RF a, RF b, RF c) { return _mm256_fnmadd_ps(a, b, c); }
+INLINE RF r_from_int(RI x) { return _mm256_cvtepi32_ps(x); }
+INLINE RF r_from_bits(RI x) { return _mm256_castsi256_ps(x); }
+INLINE RF r_from_u8(const uint8_t* p) {
+  return r_from_int(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
-INLINE I dot_bytes(I sum, I weights, I x) {
-  return {dot_bytes_half(sum.a, weights.a, x.a), dot_bytes_half(sum.b, weights.b, x.b)};
+INLINE RF r_load_bf16(const uint16_t* p) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return r_from_bits(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
-INLINE __m256i dot_nibbles_half(__m256i sum, __m256i weights, __m256i x) {
-  const __m256i pairs = _mm256_maddubs_epi16(weights, x);
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-INLINE I dot_nibbles(I sum, I weights, I x) {
-  return {dot_nibbles_half(sum.a, weights.a, x.a), dot_nibbles_half(sum.b, weights.b, x.b)};
+INLINE RI ri_set(int x) { return _mm256_set1_epi32(x); }
+INLINE RI ri_load(const void* p) { return _mm256_loadu_si256(static_cast<const RI*>(p)); }
+INLINE RI ri_add(RI a, RI b) { return _mm256_add_epi32(a, b); }
+INLINE RI ri_and(RI a, RI b) { return _mm256_and_si256(a, b); }
+template <int bits> INLINE RI ri_shift_left(RI a) { return _mm256_slli_epi32(a, bits); }
+template <int bits> INLINE RI ri_shift_right(RI a) { return _mm256_srli_epi32(a, bits); }
+
+#define UC_GENERIC_BYTES
+INLINE RI ri_add16(RI a, RI b) { return _mm256_add_epi16(a, b); }
+INLINE RI ri_high_bytes(RI a) { return _mm256_srli_epi16(a, 8); }
+INLINE RI ri_pair_words(RI a, RI b) { return _mm256_madd_epi16(a, b); }
+INLINE RI ri_pair_bytes(RI weights, RI x) { return _mm256_maddubs_epi16(weights, x); }
+// Even and odd bytes as signed 16-bit values.
+INLINE void widen_bytes(I x, I* even, I* odd) {
+  *odd = {_mm256_srai_epi16(x.a, 8), _mm256_srai_epi16(x.b, 8)};
+  *even = {_mm256_srai_epi16(_mm256_slli_epi16(x.a, 8), 8),
+           _mm256_srai_epi16(_mm256_slli_epi16(x.b, 8), 8)};
 }
 
 #define UC_GENERIC_BF16

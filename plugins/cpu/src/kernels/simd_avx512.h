@@ -4,10 +4,13 @@
 using F = __m512;
 using I = __m512i;
 
-constexpr int kFloatRows = 12, kFloatVectors = 2;
-constexpr int kFewRows = 6, kFewVectors = 4;
+constexpr int kFloatRows = 12, kFloatRegisters = 2;
+constexpr int kFewRows = 6, kFewRegisters = 4;
+constexpr int kUnaidedRows = 4;  // Of float products, that need no fetching ahead.
+constexpr int kIntRows = 5, kIntRegisters = 2;
+constexpr int kFewIntRows = 5, kFewIntRegisters = 2;
+constexpr int kScoreRows = 6, kValueRows = 12, kAttentionVectors = 2;
 constexpr int kDirectRows = 8, kDirectSums = 16;
-constexpr int kIntRows = 5, kIntVectors = 2;
 
 INLINE F f_zero() { return _mm512_setzero_ps(); }
 INLINE F f_set(float x) { return _mm512_set1_ps(x); }
@@ -64,20 +67,19 @@ INLINE F f_from_int(I x) { return _mm512_cvtepi32_ps(x); }
 INLINE F f_from_bits(I x) { return _mm512_castsi512_ps(x); }
 INLINE I i_from_bits(F x) { return _mm512_castps_si512(x); }
 
-// Sums of four products of bytes a lane: weights unsigned, activations signed.
 #if defined(__AVX512VNNI__)
+// Sums of four products of bytes a lane: weights unsigned, activations signed.
 INLINE I dot_bytes(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
-INLINE I dot_nibbles(I sum, I weights, I x) { return _mm512_dpbusd_epi32(sum, weights, x); }
 #else
-INLINE I dot_bytes(I sum, I weights, I x) {
-  const I even = _mm512_madd_epi16(_mm512_and_si512(weights, _mm512_set1_epi16(255)),
-                                   _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
-  const I odd = _mm512_madd_epi16(_mm512_srli_epi16(weights, 8), _mm512_srai_epi16(x, 8));
-  return _mm512_add_epi32(sum, _mm512_add_epi32(even, odd));
-}
-INLINE I dot_nibbles(I sum, I weights, I x) {
-  const I pairs = _mm512_maddubs_epi16(weights, x);
-  return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+#define UC_GENERIC_BYTES
+INLINE I ri_add16(I a, I b) { return _mm512_add_epi16(a, b); }
+INLINE I ri_high_bytes(I a) { return _mm512_srli_epi16(a, 8); }
+INLINE I ri_pair_words(I a, I b) { return _mm512_madd_epi16(a, b); }
+INLINE I ri_pair_bytes(I weights, I x) { return _mm512_maddubs_epi16(weights, x); }
+// Even and odd bytes as signed 16-bit values.
+INLINE void widen_bytes(I x, I* even, I* odd) {
+  *odd = _mm512_srai_epi16(x, 8);
+  *even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);
 }
 #endif
 

@@ -10,10 +10,13 @@ struct I {
   I4 v[4];
 };
 
-constexpr int kFloatRows = 2, kFloatVectors = 1;
-constexpr int kFewRows = 1, kFewVectors = 1;
+constexpr int kFloatRows = 2, kFloatRegisters = 1;
+constexpr int kFewRows = 1, kFewRegisters = 1;
+constexpr int kUnaidedRows = 4;  // Of float products, that need no fetching ahead.
+constexpr int kIntRows = 2, kIntRegisters = 1;
+constexpr int kFewIntRows = 2, kFewIntRegisters = 1;
+constexpr int kScoreRows = 1, kValueRows = 2, kAttentionVectors = 1;
 constexpr int kDirectRows = 2, kDirectSums = 4;
-constexpr int kIntRows = 2, kIntVectors = 1;
 
 #define EACH UNROLL for (int q = 0; q < 4; ++q)
 
@@ -158,7 +161,6 @@ INLINE I dot_bytes(I sum, I weights, I x) {
   }
   return sum;
 }
-INLINE I dot_nibbles(I sum, I weights, I x) { return dot_bytes(sum, weights, x); }
 
 #define UC_GENERIC_BF16
 
