@@ -148,11 +148,12 @@ API int uc_pack(const void* source, int dtype, int64_t stride, const uc_weight_i
 }
 
 API int uc_pack_levels(const uint8_t* levels, const float* scales, const uint8_t* zeros,
-                       const uc_weight_info* info, void* blob, size_t bytes) {
+                       const float* shifts, const uc_weight_info* info, void* blob,
+                       size_t bytes) {
   Layout layout;
   if (Status status = layout_of(info, bytes, &layout)) return status;
   if (Status status = check(levels && scales && blob, "no levels, scales or blob")) return status;
-  return pack_levels(layout, levels, scales, zeros, blob);
+  return pack_levels(layout, levels, scales, zeros, shifts, blob);
 }
 
 API int uc_unpack(const void* blob, size_t bytes, float* out) {

@@ -21,7 +21,9 @@ UC_DECLARE(avx512)
 namespace {
 
 #if defined(__x86_64__)
-[[maybe_unused]] bool has_avx2() { return has_feature("avx2") && has_feature("fma"); }
+[[maybe_unused]] bool has_avx2() {
+  return has_feature("avx2") && has_feature("fma") && has_feature("f16c");
+}
 [[maybe_unused]] bool has_avx512_base() {
   return has_avx2() && has_feature("avx512f") && has_feature("avx512bw") &&
          has_feature("avx512vl") && has_feature("avx512dq");

@@ -9,7 +9,16 @@
 namespace uc {
 
 enum Dtype { kBfloat16 = 0, kFloat32 = 1, kFloat16 = 2 };
-enum Format { kF32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3, kInt4Zero = 4, kNumFormats = 5 };
+enum Format {
+  kF32 = 0,
+  kBf16 = 1,
+  kInt8 = 2,
+  kInt4 = 3,
+  kInt4Zero = 4,   // A zero for each group: (level - zero) * scale.
+  kInt8Shift = 5,  // A shift for each group: level * scale + shift.
+  kInt4Shift = 6,
+  kNumFormats = 7
+};
 
 constexpr int kPanelRows = 32;
 constexpr int kBytesPerStep = 128;  // Both vectors of a panel at one step along the columns.
@@ -17,12 +26,18 @@ constexpr int kXGroup = 128;  // Columns of int8 activations that share a scale.
 constexpr int64_t kMaxRows = int64_t(1) << 31, kMaxCols = 1 << 24;
 
 constexpr bool is_integer(int format) { return format >= kInt8; }
+constexpr bool is_byte(int format) { return format == kInt8 || format == kInt8Shift; }
+constexpr bool is_shifted(int format) { return format >= kInt8Shift; }
 // Columns that one step of 128 bytes covers.
 constexpr int step_cols(int format) {
-  return format == kF32 ? 1 : format == kBf16 ? 2 : format == kInt8 ? 4 : 8;
+  return format == kF32 ? 1 : format == kBf16 ? 2 : is_byte(format) ? 4 : 8;
 }
-constexpr int num_levels(int format) { return format == kInt8 ? 256 : 16; }
-constexpr int middle_level(int format) { return format == kInt8 ? 128 : 8; }
+constexpr int num_levels(int format) { return is_byte(format) ? 256 : 16; }
+// The level of 0 where a group has no zero of its own.
+constexpr int middle_level(int format) {
+  return is_shifted(format) ? 0 : is_byte(format) ? 128 : 8;
+}
+constexpr int scale_size(int scale_dtype) { return scale_dtype == kFloat32 ? 4 : 2; }
 
 // Lies at a multiple of 64 bytes at least: blobs come from torch and from mapped files.
 struct Header {
@@ -40,7 +55,7 @@ struct Header {
 static_assert(sizeof(Header) == 128, "part of the format");
 
 // Where things lie, derived from the header. A panel holds 32 rows, group after group of columns,
-// each its scales, its zeros and its steps. Float formats are one group of steps alone.
+// each its scales, its zeros or shifts, and its steps. Float formats are one group of steps alone.
 struct Layout {
   int format;
   int scale_dtype;
@@ -64,6 +79,14 @@ struct Layout {
   }
   size_t total_bytes() const { return sizeof(Header) + size_t(panels) * panel_bytes; }
 };
+
+static inline float half_to_float(uint16_t bits) {
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent == 31) return fraction ? __builtin_nanf("") : sign * __builtin_inff();
+  const int whole = exponent ? fraction | 1024 : fraction;
+  return sign * __builtin_ldexpf(float(whole), (exponent ? exponent : 1) - 25);
+}
 
 struct Weight {
   Layout layout;

@@ -15,17 +15,6 @@ namespace {
 constexpr char kMagic[8] = {'U', 'N', 'I', 'S', 'O', 'C', 'P', 'U'};
 constexpr uint32_t kVersion = 2;
 
-float half_to_float(uint16_t bits) {
-  const uint32_t sign = uint32_t(bits & 0x8000) << 16;
-  const uint32_t exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  if (exponent == 0) return std::ldexp(float(fraction), -24) * (sign ? -1.0f : 1.0f);
-  const uint32_t wide =
-      sign | ((exponent == 31 ? 255 : exponent + 112) << 23) | (fraction << 13);
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
-
 void widen_row(const Matrix& source, int64_t row, float* out) {
   const size_t at = size_t(row) * source.stride;
   if (source.dtype == kFloat16) {
@@ -54,18 +43,36 @@ void finish_blob(const Layout& layout, void* blob) {
 
 enum Fault { kNone = 0, kScale = 1, kLevel = 2 };
 
-Fault put_scales(const Layout& layout, int row, const float* scales, uint8_t* panel) {
+// 16 bits of a dtype that mean the same number; false where there are none.
+bool narrowed(float value, int dtype, uint16_t* half) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if (dtype == kBfloat16) {
+    *half = uint16_t(bits >> 16);
+    return !(bits & 0xffff);
+  }
+  int exponent = 0;
+  const float fraction = std::frexp(std::fabs(value), &exponent);  // In [0.5, 1).
+  const int places = std::min(11, exponent + 24);  // Fewer for the smallest numbers.
+  const float whole = std::ldexp(fraction, places);
+  if (value != 0 && (exponent > 16 || places < 1 || whole != std::floor(whole))) return false;
+  const int size = value == 0 ? 0 : exponent < -13 ? int(whole) : (exponent + 13) * 1024 + int(whole);
+  *half = uint16_t(size | (bits >> 16 & 0x8000));
+  return half_to_float(*half) == value;
+}
+
+// What a row's groups share: scales, or shifts.
+Fault put_shared(const Layout& layout, int row, const float* values, size_t offset,
+                 uint8_t* panel) {
   for (int64_t g = 0; g < layout.num_scales; ++g) {
-    uint8_t* at = panel + layout.scales_of(g);
-    uint32_t bits;
-    std::memcpy(&bits, scales + g, 4);
+    uint8_t* at = panel + layout.scales_of(g) + offset + scale_size(layout.scale_dtype) * row;
     if (layout.scale_dtype == kFloat32) {
-      std::memcpy(at + 4 * row, &bits, 4);
-    } else {
-      if (bits & 0xffff) return kScale;
-      const uint16_t half = uint16_t(bits >> 16);
-      std::memcpy(at + 2 * row, &half, 2);
+      std::memcpy(at, values + g, 4);
+      continue;
     }
+    uint16_t half;
+    if (!narrowed(values[g], layout.scale_dtype, &half)) return kScale;
+    std::memcpy(at, &half, 2);
   }
   return kNone;
 }
@@ -73,7 +80,7 @@ Fault put_scales(const Layout& layout, int row, const float* scales, uint8_t* pa
 // As place_of of kernels/quantize.h, one row at a time. Columns beyond the last get the zero.
 Fault put_levels(const Layout& layout, int row, const uint8_t* levels, const uint8_t* zeros,
                  uint8_t* panel) {
-  const int shift = layout.format == kInt8 ? 2 : 3, most = num_levels(layout.format) - 1;
+  const int shift = is_byte(layout.format) ? 2 : 3, most = num_levels(layout.format) - 1;
   uint8_t* lane = panel + (row / 16) * 64 + (row % 16) * 4;
   int largest = 0;
   for (int64_t first = 0; first < layout.padded_cols; first += layout.group_cols) {
@@ -92,6 +99,7 @@ Fault put_levels(const Layout& layout, int row, const uint8_t* levels, const uin
 
 bool group_fits(int format, int group) {
   if (!is_integer(format)) return group == 0;
+  if (group == 16) return is_byte(format);
   return group == 32 || group == 64 || group == 128 || (format == kInt8 && group == 0);
 }
 
@@ -104,16 +112,16 @@ Status make_layout(int format, int group, int scale_dtype, int64_t rows, int64_t
     return fail(kBadArgument, "a weight of %" PRId64 " x %" PRId64 " cannot be packed", rows, cols);
   }
   if (!group_fits(format, group)) return fail(kBadArgument, "group %d does not go with it", group);
-  if (scale_dtype != kBfloat16 && scale_dtype != kFloat32) {
-    return fail(kBadArgument, "scales are bfloat16 or float32");
+  if (scale_dtype < kBfloat16 || scale_dtype > kFloat16) {
+    return fail(kBadArgument, "scales are bfloat16, float16 or float32");
   }
   const bool integer = is_integer(format);
   const int sum_cols = !integer ? 0 : group ? group : kXGroup;
   const int64_t padded = int64_t(round_up(size_t(cols), size_t(integer ? sum_cols : 32)));
   const int64_t num_scales = !integer ? 0 : group ? padded / group : 1;
-  const size_t scale_bytes = !integer ? 0 : kPanelRows * (scale_dtype == kFloat32 ? 4 : 2);
+  const size_t scale_bytes = !integer ? 0 : kPanelRows * scale_size(scale_dtype);
   const int64_t group_cols = group ? group : padded;
-  const size_t zero_bytes = format == kInt4Zero ? kPanelRows : 0;
+  const size_t zero_bytes = format == kInt4Zero ? kPanelRows : is_shifted(format) ? scale_bytes : 0;
   const size_t group_bytes =
       scale_bytes + zero_bytes + size_t(group_cols / step_cols(format)) * kBytesPerStep;
   const size_t panel_bytes = size_t(padded / group_cols) * group_bytes;
@@ -193,6 +201,9 @@ Status verify_checksum(const void* blob, size_t bytes) {
 }
 
 Status pack(const Matrix& source, const Layout& layout, void* blob) {
+  if (is_shifted(layout.format) || layout.scale_dtype == kFloat16 || layout.group == 16) {
+    return fail(kBadArgument, "this form takes levels alone");
+  }
   PoolLock lock;
   float *rows = nullptr, *columns = nullptr;
   const size_t row_floats = size_t(kPanelRows) * layout.padded_cols, column_floats = row_floats / 2;
@@ -226,10 +237,13 @@ Status pack(const Matrix& source, const Layout& layout, void* blob) {
 }
 
 Status pack_levels(const Layout& layout, const uint8_t* levels, const float* scales,
-                   const uint8_t* zeros, void* blob) {
+                   const uint8_t* zeros, const float* shifts, void* blob) {
   if (!is_integer(layout.format)) return fail(kBadArgument, "only integer formats have levels");
   if ((layout.format == kInt4Zero) != (zeros != nullptr)) {
     return fail(kBadArgument, "zeros belong to int4 with zeros and to nothing else");
+  }
+  if (is_shifted(layout.format) != (shifts != nullptr)) {
+    return fail(kBadArgument, "shifts belong to the formats with shifts and to nothing else");
   }
   uint8_t* panels = static_cast<uint8_t*>(blob) + sizeof(Header);
   int fault = kNone;
@@ -243,17 +257,20 @@ Status pack_levels(const Layout& layout, const uint8_t* levels, const float* sca
       const int inside = int(row % kPanelRows);
       const int64_t groups = layout.num_scales;
       const uint8_t* row_zeros = zeros ? zeros + row * groups : nullptr;
-      int found = put_scales(layout, inside, scales + row * groups, panel) |
+      int found = put_shared(layout, inside, scales + row * groups, 0, panel) |
                   put_levels(layout, inside, levels + row * layout.cols, row_zeros, panel);
       for (int64_t g = 0; zeros && g < groups; ++g) {
         panel[layout.zeros_of(g) + inside] = row_zeros[g];
         if (row_zeros[g] > 15) found |= kLevel;
       }
+      if (shifts) {
+        found |= put_shared(layout, inside, shifts + row * groups, layout.scale_bytes, panel);
+      }
       if (found) __atomic_fetch_or(&fault, found, __ATOMIC_RELAXED);
     }
   });
   if (status) return status;
-  if (fault & kScale) return fail(kBadArgument, "a scale is no bfloat16");
+  if (fault & kScale) return fail(kBadArgument, "a scale or shift is not of the stated dtype");
   if (fault & kLevel) return fail(kBadArgument, "a level or zero beyond those of the format");
   finish_blob(layout, blob);
   return kOk;

@@ -15,9 +15,10 @@ struct Matrix {
 // `blob` has room for layout.total_bytes().
 Status pack(const Matrix& source, const Layout& layout, void* blob);
 // From levels [rows, cols] that someone else chose: value = (level - zero) * scale; zero is the
-// middle level (8 or 128) unless zeros [rows, num_scales] say otherwise.
+// middle level (8 or 128) unless zeros [rows, num_scales] say otherwise. With shifts
+// [rows, num_scales]: level * scale + shift.
 Status pack_levels(const Layout& layout, const uint8_t* levels, const float* scales,
-                   const uint8_t* zeros, void* blob);
+                   const uint8_t* zeros, const float* shifts, void* blob);
 // float32 [rows, cols].
 Status unpack(const Weight& weight, float* out);
 // Rows `ids` of the matrix, to bfloat16 or float32 [count, cols].

@@ -54,7 +54,7 @@ int uc_verify(const void* blob, size_t bytes); /* Also the checksum. */
 int uc_pack(const void* source, int dtype, int64_t stride, const uc_weight_info* info, void* blob,
             size_t bytes);
 int uc_pack_levels(const uint8_t* levels, const float* scales, const uint8_t* zeros,
-                   const uc_weight_info* info, void* blob, size_t bytes);
+                   const float* shifts, const uc_weight_info* info, void* blob, size_t bytes);
 int uc_unpack(const void* blob, size_t bytes, float* out);
 int uc_embed(const void* blob, size_t bytes, const int64_t* ids, int64_t count, void* out,
              int dtype);

@@ -19,7 +19,22 @@ FORMATS = [
     ("int4z", 32),
     ("int4z", 128),
 ]
-ROWS = [1, 2, 3, 7, 16, 17, 33]
+SHIFTED = [("int8s", 16), ("int8s", 32), ("int4s", 32), ("int4s", 128), ("int8", 16)]
+"""Formats that take levels alone."""
+ROWS = [1, 2, 3, 7, 8, 16, 17, 33]
+
+
+def packed_levels(
+    shape: tuple[int, int], format: str, group: int, scale_dtype: torch.dtype = torch.float16
+) -> uc.PackedWeight:
+    num_levels = 16 if "4" in format else 256
+    scales = torch.rand(shape[0], -(-shape[1] // group)) / num_levels
+    scales = scales.to(scale_dtype).float()
+    shifts = (-8 * scales).to(scale_dtype).float() if format.endswith("s") else None
+    levels = torch.randint(num_levels, shape, dtype=torch.uint8)
+    return uc.pack_levels(levels, scales, format, group, shifts=shifts, scale_dtype=scale_dtype)
+
+
 SHAPES = [(96, 128), (33, 70), (16, 300), (250, 31)]
 
 
@@ -45,7 +60,21 @@ def bound(x: Tensor, weight: Tensor, bias: Tensor, format: str) -> Tensor:
 def test_linear(
     isa: str, format: str, group: int | None, shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    packed = uc.pack(torch.randn(shape), format, group)
+    check_product(uc.pack(torch.randn(shape), format, group), dtype)
+
+
+@pytest.mark.parametrize(("format", "group"), SHIFTED)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale_dtype", [torch.float16, torch.float32, torch.bfloat16])
+def test_linear_of_levels(
+    isa: str, format: str, group: int, shape: tuple[int, int], scale_dtype: torch.dtype
+) -> None:
+    check_product(packed_levels(shape, format, group, scale_dtype), torch.bfloat16)
+
+
+def check_product(packed: uc.PackedWeight, dtype: torch.dtype) -> None:
+    """Compare all numbers of rows with float64."""
+    shape, format = packed.shape, packed.format
     weight, bias = packed.unpack().double(), torch.randn(shape[0])
     for rows in ROWS:
         x = torch.randn(rows, shape[1]).to(dtype)
@@ -58,16 +87,21 @@ def test_linear(
         assert torch.equal(rounded, out.bfloat16())
 
 
-@pytest.mark.parametrize(("format", "group"), FORMATS)
+@pytest.mark.parametrize(("format", "group"), [*FORMATS, *SHIFTED])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_row_does_not_depend_on_the_others(
     isa: str, format: str, group: int | None, threads: int
 ) -> None:
-    packed = uc.pack(torch.randn(100, 288), format, group)
+    by_levels = (format, group) in SHIFTED
+    packed = (
+        packed_levels((100, 288), format, group or 0)
+        if by_levels
+        else uc.pack(torch.randn(100, 288), format, group)
+    )
     x = torch.randn(512, 288).bfloat16()
     uc.set_threads(threads)
     alone = torch.cat([uc.linear(row, packed) for row in x[:40].split(1)])
-    for rows in (2, 3, 5, 6, 7, 12, 13, 25, 40, 512):
+    for rows in (2, 3, 5, 6, 7, 8, 9, 12, 13, 25, 40, 512):
         assert torch.equal(uc.linear(x[:rows], packed)[:40], alone[:rows])
 
 
@@ -83,13 +117,14 @@ def test_integer_formats_agree_between_isas(format: str, group: int | None) -> N
         assert torch.allclose(output, outputs[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("format", ["int8", "int4", "int4z"])
+@pytest.mark.parametrize("format", ["int8", "int4", "int4z", "int8s", "int4s"])
 def test_extreme_levels_do_not_saturate(isa: str, format: str) -> None:
-    most = 255 if format == "int8" else 15
+    most = 255 if "8" in format else 15
+    shifts = torch.full((32, 2), -2.0) if format.endswith("s") else None
     zeros = torch.zeros(32, 2, dtype=torch.uint8) if format == "int4z" else None
     for level in (0, most):
         levels = torch.full((32, 64), level, dtype=torch.uint8)
-        packed = uc.pack_levels(levels, torch.ones(32, 2), format, 32, zeros=zeros)
+        packed = uc.pack_levels(levels, torch.ones(32, 2), format, 32, zeros=zeros, shifts=shifts)
         for sign in (1.0, -1.0):
             x = torch.full((7, 64), 127.0 * sign)
             expected = x.double() @ packed.unpack().double().T

@@ -21,8 +21,11 @@ ALL = [
 SHAPES = [(1, 1), (33, 70), (96, 128), (31, 300)]
 
 
+LEVELS = [*ALL[2:], ("int8", 16), *((name, 16 * n) for name in ("int8s", "int4s") for n in (2, 8))]
+
+
 def num_levels(format: str) -> int:
-    return 256 if format == "int8" else 16
+    return 16 if "4" in format else 256
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -34,21 +37,30 @@ def test_floats_come_back_exactly(isa: str, shape: tuple[int, int], dtype: torch
     assert torch.equal(uc.pack(weight, "bf16").unpack(), rounded)
 
 
-@pytest.mark.parametrize(("format", "group"), ALL[2:])
+@pytest.mark.parametrize(("format", "group"), LEVELS)
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale_dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_levels_come_back_exactly(
-    isa: str, format: str, group: int | None, shape: tuple[int, int]
+    isa: str, format: str, group: int | None, shape: tuple[int, int], scale_dtype: torch.dtype
 ) -> None:
     rows, cols = shape
     num_scales = 1 if group is None else -(-cols // group)
     levels = torch.randint(0, num_levels(format), shape, dtype=torch.uint8)
-    scales = torch.rand(rows, num_scales).bfloat16().float()
+    scales, shifts = (torch.rand(rows, num_scales).to(scale_dtype).float() for _ in range(2))
+    scales[0, 0] = 2.0**-20  # A small number of float16.
     zeros = torch.randint(0, 16, (rows, num_scales), dtype=torch.uint8)
-    with_zeros = format == "int4z"
-    packed = uc.pack_levels(levels, scales, format, group, zeros=zeros if with_zeros else None)
-    middle = zeros if with_zeros else torch.full_like(zeros, num_levels(format) // 2)
+    with_zeros, shifted = format == "int4z", format.endswith("s")
+    packed = uc.pack_levels(
+        levels, scales, format, group, zeros=zeros if with_zeros else None,
+        shifts=shifts if shifted else None, scale_dtype=scale_dtype,
+    )  # fmt: skip
+    middle = torch.full_like(zeros, 0 if shifted else num_levels(format) // 2)
+    if with_zeros:
+        middle = zeros
     by_column = torch.arange(cols) // (group or cols)
     expected = (levels.float() - middle.float()[:, by_column]) * scales[:, by_column]
+    if shifted:
+        expected += shifts[:, by_column]
     assert torch.equal(packed.unpack(), expected)
     packed.verify()
 

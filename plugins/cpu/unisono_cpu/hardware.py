@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,13 +42,16 @@ from unisono_cpu.weights import PackedWeight
 __all__ = ["NativeCpuHardware", "NativeCpuOps"]
 
 _BLOCK_BITS = {
-    **dict.fromkeys(("Q4_0",), 5.0),
-    **dict.fromkeys(("Q4_1", "Q4_K"), 6.0),
-    **dict.fromkeys(("Q5_0", "Q8_0", "IQ4_NL", "IQ4_XS", "MXFP4"), 9.0),
-    **dict.fromkeys(("Q5_1", "Q5_K"), 10.0),
-    **dict.fromkeys(("Q2_K", "Q3_K", "Q6_K"), 16.0),
+    "Q4_0": 4.5,
+    "Q4_1": 5.0,
+    "Q4_K": 6.0,
+    **dict.fromkeys(("Q5_0", "Q8_0", "IQ4_NL", "MXFP4"), 8.5),
+    **dict.fromkeys(("Q5_1", "IQ4_XS"), 9.0),
+    **dict.fromkeys(("Q3_K", "Q5_K", "Q6_K"), 10.0),
+    "Q2_K": 12.0,
 }
-"""Levels with a scale of 32 bits for each 32, and as much for a shift; or plain numbers."""
+"""Levels of 4 or 8 bits; a scale, and a shift where there is one, for each 16 or 32: of 16 bits
+where the file has them in float16, else of 32."""
 
 
 class NativeForm(PackedForm):
@@ -72,22 +75,6 @@ class NativeForm(PackedForm):
         weight.verify()
         self._ops.packs = True
         return weight
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftedWeight:
-    """A weight whose values are levels, and a number that the inputs of a group share."""
-
-    levels: PackedWeight
-    shifts: PackedWeight
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.levels.shape
-
-    @property
-    def num_bytes(self) -> int:
-        return self.levels.num_bytes + self.shifts.num_bytes
 
 
 class NativeCpuOps(CpuOps):
@@ -120,19 +107,14 @@ class NativeCpuOps(CpuOps):
             return pack_quantized(weight)
         found = as_levels(weight)
         if found is not None:
-            return self._shifted(*found)
+            self.packs = True
+            return pack_quantized(*found)
         if isinstance(weight, BlockWeight):
             return self.prepare_linear(weight.dequantize(weight.dtype))
         self.decodes |= not isinstance(weight, StackedWeight | ReorderedWeight)
         return super().prepare_quantized(weight)
 
-    def _shifted(self, levels: LevelWeight, shifts: Tensor | None) -> Any:
-        packed = self.prepare_quantized(levels)
-        return packed if shifts is None else ShiftedWeight(packed, native.pack(shifts, "f32"))
-
     def linear(self, x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
-        if isinstance(weight, ShiftedWeight):
-            return self.linear(x, weight.levels, bias) + self._shift(x, weight)
         if isinstance(weight, StackedWeight | ReorderedWeight):
             return super().linear(x, weight, bias)
         if not isinstance(weight, PackedWeight):
@@ -146,11 +128,6 @@ class NativeCpuOps(CpuOps):
         if not isinstance(weight, PackedWeight) or x.dtype not in COVERED:
             return super().logits(x, weight, bias)
         return native.linear(x, weight, _float(bias), dtype=torch.float32)
-
-    def _shift(self, x: Tensor, weight: ShiftedWeight) -> Tensor:
-        """The part of the output due to shifts: each times the sum of the inputs of its group."""
-        sums = torch.unflatten(x.float(), -1, (weight.shifts.shape[1], -1)).sum(-1)
-        return native.linear(sums, weight.shifts, None).to(x.dtype)
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         if gate_up.dtype not in COVERED or gate_up.requires_grad:
@@ -226,17 +203,26 @@ class NativeCpuOps(CpuOps):
         return fused_mlp(standard) if isinstance(standard, StandardMLP) else None
 
 
-def pack_quantized(weight: LevelWeight) -> PackedWeight:
-    """The same levels and scales in the library's layout."""
-    exact = torch.equal(weight.scales, weight.scales.bfloat16().float())
+def pack_quantized(weight: LevelWeight, shifts: Tensor | None = None) -> PackedWeight:
+    """The same levels, scales and shifts in the library's layout."""
+    name = _format_name(weight.format)
     return native.pack_levels(
         weight.levels,
         weight.scales,
-        _format_name(weight.format),
+        name if shifts is None else name + "s",
         weight.format.group_size,
         zeros=weight.zeros,
-        scale_dtype=torch.bfloat16 if exact else torch.float32,
+        shifts=shifts,
+        scale_dtype=_smallest_dtype([weight.scales] if shifts is None else [weight.scales, shifts]),
     )
+
+
+def _smallest_dtype(numbers: list[Tensor]) -> torch.dtype:
+    """The one of fewest bits that has all these float32 numbers."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if all(torch.equal(each, each.to(dtype).float()) for each in numbers):
+            return dtype
+    return torch.float32
 
 
 def _is_packed(expert: Expert) -> bool:

@@ -171,7 +171,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "uc_inspect": (_I, (_P, c_size_t, POINTER(WeightInfo))),
     "uc_verify": (_I, (_P, c_size_t)),
     "uc_pack": (_I, (_P, _I, _L, POINTER(WeightInfo), _P, c_size_t)),
-    "uc_pack_levels": (_I, (_P, _P, _P, POINTER(WeightInfo), _P, c_size_t)),
+    "uc_pack_levels": (_I, (_P, _P, _P, _P, POINTER(WeightInfo), _P, c_size_t)),
     "uc_unpack": (_I, (_P, c_size_t, _P)),
     "uc_embed": (_I, (_P, c_size_t, _P, _L, _P, _I)),
     "uc_multiply": (_I, (POINTER(Linear), _P, _I, _L, _L, _P, _I, _L)),

@@ -16,8 +16,17 @@ from unisono_cpu.library import WeightInfo, call
 
 __all__ = ["FORMATS", "LAYOUT", "PackedWeight", "pack", "pack_levels", "packed_bytes"]
 
-FORMATS: Final = {"f32": 0, "bf16": 1, "int8": 2, "int4": 3, "int4z": 4}
-"""``int4`` is symmetric, ``int4z`` has zero points."""
+FORMATS: Final = {
+    "f32": 0,
+    "bf16": 1,
+    "int8": 2,
+    "int4": 3,
+    "int4z": 4,
+    "int8s": 5,
+    "int4s": 6,
+}
+"""``int8`` and ``int4`` are symmetric, ``int4z`` has zero points, ``int8s`` and ``int4s`` add a
+shift to the values of a group."""
 LAYOUT: Final = "unisono-cpu 2"
 """The version is that of every packed weight's header; all instruction sets share the layout."""
 _NAMES = {code: name for name, code in FORMATS.items()}
@@ -162,12 +171,14 @@ def pack_levels(
     group: int | None = None,
     *,
     zeros: Tensor | None = None,
+    shifts: Tensor | None = None,
     scale_dtype: torch.dtype = torch.bfloat16,
     out: Tensor | None = None,
 ) -> PackedWeight:
     """Pack levels that are quantised already: uint8 levels [N, K], float32 scales [N, K / group],
-    uint8 zeros of the same shape for int4z. A value is (level - zero) * scale, zero being 8 or 128
-    where there are no zeros."""
+    and of the same shape uint8 zeros for int4z, float32 shifts for int4s and int8s. A value is
+    (level - zero) * scale, zero being 8 or 128 where there are no zeros; or level * scale + shift.
+    Scales and shifts must be numbers of ``scale_dtype``: bfloat16, float16 or float32."""
     rows, cols = levels.shape
     info = _describe(format, group, scale_dtype, (rows, cols))
     count = (rows, int(info.num_scales))
@@ -175,6 +186,7 @@ def pack_levels(
         ("levels", levels, torch.uint8, (rows, cols)),
         ("scales", scales, torch.float32, count),
         ("zeros", zeros, torch.uint8, count),
+        ("shifts", shifts, torch.float32, count),
     ):
         if tensor is None:
             continue
@@ -183,7 +195,8 @@ def pack_levels(
     blob = _room(int(info.bytes), out)
     call(
         "uc_pack_levels", levels.data_ptr(), scales.data_ptr(),
-        None if zeros is None else zeros.data_ptr(), ctypes.byref(info), blob.data_ptr(),
+        None if zeros is None else zeros.data_ptr(),
+        None if shifts is None else shifts.data_ptr(), ctypes.byref(info), blob.data_ptr(),
         blob.numel(),
     )  # fmt: skip
     return PackedWeight(blob)

@@ -10,12 +10,14 @@ import torch
 from gguf import GGMLQuantizationType, quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.gguf_files import encoded
 from unisono.core.ggml import GGML_TYPES, GgmlType
 from unisono.hardware import PortableOps
 from unisono.hardware.weights.block_weight import BlockWeight, as_levels
 from unisono.hardware.weights.ggml_blocks import READABLE_TYPES
+from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 
 TYPES = {t.name: t for t in GGML_TYPES.values() if t.name in READABLE_TYPES}
@@ -75,7 +77,16 @@ def test_products(name: str) -> None:
 INTEGERS = {
     **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K"), 4),
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "Q8_0", "IQ4_NL", "IQ4_XS", "MXFP4"), 8),
+    **dict.fromkeys(("Q2_K", "Q3_K", "Q6_K"), 8),
 }
+SMALL_GROUPS = ("Q2_K", "Q3_K", "Q6_K")
+
+
+def level_values(levels: LevelWeight, shifts: Tensor | None) -> Tensor:
+    if shifts is None:
+        return levels.dequantize()
+    by_column = [x.repeat_interleave(levels.format.group_size, 1) for x in (levels.scales, shifts)]
+    return levels.levels.float() * by_column[0] + by_column[1]
 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
@@ -86,25 +97,26 @@ def test_levels(name: str) -> None:
     if found is not None:
         levels, shifts = found
         assert levels.format.bits == INTEGERS[name]
-        values = levels.dequantize()
-        if shifts is None:
-            assert torch.equal(values, held.dequantize())
-        else:
-            values += shifts.repeat_interleave(32, 1)
-            torch.testing.assert_close(values, held.dequantize(), rtol=1e-6, atol=1e-6)
+        assert levels.format.group_size == (16 if name in SMALL_GROUPS else 32)
+        assert torch.equal(level_values(levels, shifts), held.dequantize())
 
 
 def test_levels_of_several_types() -> None:
-    parts = tuple(weight(name, blocks(name)) for name in ("Q4_0", "Q4_K", "Q5_0"))
-    found = as_levels(StackedWeight(parts))
-    assert found is not None
-    levels, shifts = found
-    assert levels.format.bits == 8
-    assert shifts is not None
-    values = levels.dequantize() + shifts.repeat_interleave(32, 1)
-    expected = torch.cat([part.dequantize() for part in parts])
-    torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-6)
-    assert as_levels(StackedWeight((*parts, weight("Q6_K", blocks("Q6_K"))))) is None
+    for names, group, shifted in (
+        (("Q4_0", "Q4_K", "Q5_0"), 32, True),
+        (("Q4_K", "Q6_K"), 16, True),
+        (("Q4_0", "Q6_K", "Q8_0"), 16, False),
+    ):
+        parts = tuple(weight(name, blocks(name)) for name in names)
+        found = as_levels(StackedWeight(parts))
+        assert found is not None
+        levels, shifts = found
+        assert (levels.format.bits, levels.format.group_size) == (8, group)
+        assert (shifts is not None) == shifted
+        expected = torch.cat([part.dequantize() for part in parts])
+        torch.testing.assert_close(level_values(levels, shifts), expected, rtol=1e-6, atol=1e-6)
+    plain = BlockWeight(GgmlType("F16", 1, 2), (6, 512), torch.zeros(6, 1024, dtype=torch.uint8))
+    assert as_levels(StackedWeight((*parts, plain))) is None
 
 
 def test_rows_that_are_no_whole_groups_have_no_levels() -> None:

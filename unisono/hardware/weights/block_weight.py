@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unisono.core.ggml import GgmlType
 from unisono.core.weight_format import WeightFormat
-from unisono.hardware.weights.ggml_blocks import FOUR_BIT_TYPES, GROUP, LEVELS, VALUES
+from unisono.hardware.weights.ggml_blocks import FOUR_BIT_TYPES, LEVELS, STEPS, VALUES
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight, join_levels
@@ -18,7 +18,8 @@ from unisono.hardware.weights.stacked_weight import StackedWeight, join_levels
 __all__ = ["BlockWeight", "as_levels"]
 
 ShiftedLevels = tuple[LevelWeight, Tensor | None]
-"""A weight [N, K] and what is added to all values of a group, float32 [N, K / 32]."""
+"""A weight [N, K], and what is added to the values of its groups, float32 [N, groups]; levels of a
+weight with shifts count from 0: a value is level * scale + shift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +62,59 @@ class BlockWeight(HeldWeight):
             shape, data = (self.shape[0], length), self.data.narrow(1, first, count)
         return replace(self, shape=shape, data=data)
 
-    def as_levels(self, bits: int = 4) -> ShiftedLevels | None:
-        """The same values as integer levels in groups of 32, of ``bits`` or of 8 where they need as
-        many; None where the type has no such form."""
-        find = LEVELS.get(self.type.name)
-        if find is None or self.shape[1] % GROUP:
-            return None
-        levels, scales, shifts = find(self.data.reshape(-1, self.type.block_bytes))
-        bits = max(bits, 4 if self.type.name in FOUR_BIT_TYPES else 8)
-        held = LevelWeight(
-            WeightFormat(bits=bits, group_size=GROUP),
-            self.shape,
-            levels.add_(1 << (bits - 1)).to(torch.uint8).view(self.shape),
-            scales.reshape(self.shape[0], -1).contiguous(),
-            None,
-        )
-        return held, None if shifts is None else shifts.reshape(self.shape[0], -1)
+    def as_levels(self) -> ShiftedLevels | None:
+        """The same values as integer levels of 4 or 8 bits in groups that share a scale; None where
+        the type has no such form."""
+        name, blocks = self.type.name, self.data.reshape(-1, self.type.block_bytes)
+        bits = 4 if name in FOUR_BIT_TYPES else 8
+        if name in LEVELS:
+            signed, scales = LEVELS[name](blocks)
+            return self._in_groups(bits, signed.add_(_middle(bits)).to(torch.uint8), scales), None
+        if name in STEPS:
+            codes, scales, shifts = STEPS[name](blocks)
+            return self._in_groups(bits, codes, scales), shifts.reshape(self.shape[0], -1)
+        return None
+
+    def _in_groups(self, bits: int, codes: Tensor, scales: Tensor) -> LevelWeight:
+        format = WeightFormat(bits=bits, group_size=codes.shape[1] // scales.shape[1])
+        scales = scales.reshape(self.shape[0], -1).contiguous()
+        return LevelWeight(format, self.shape, codes.view(self.shape), scales, None)
+
+
+def _middle(bits: int) -> int:
+    return 1 << (bits - 1)
 
 
 def as_levels(weight: HeldWeight) -> ShiftedLevels | None:
-    """The same of blocks, or of several types of them in one weight."""
+    """The same of blocks, or of several types of them in one weight: then all take the most bits
+    and the smallest groups among them, and shifts where one of them has any."""
     parts = weight.parts if isinstance(weight, StackedWeight) else (weight,)
     if not all(isinstance(part, BlockWeight) for part in parts):
         return None
-    bits = 4 if all(part.type.name in FOUR_BIT_TYPES for part in parts) else 8
-    found = [part.as_levels(bits) for part in parts]
-    pairs = [each for each in found if each is not None]
-    if len(pairs) < len(parts):
+    found = [pair for part in parts if (pair := part.as_levels()) is not None]
+    if len(found) < len(parts):
         return None
-    held, shifts = [each for each, _ in pairs], [each for _, each in pairs]
-    levels = join_levels(held)
-    if all(shift is None for shift in shifts):
-        return levels, None
-    whole = [
-        torch.zeros_like(each.scales) if shift is None else shift
-        for each, shift in zip(held, shifts, strict=True)
-    ]
-    return levels, torch.cat(whole)
+    formats = [levels.format for levels, _ in found]
+    common = WeightFormat(
+        bits=max(format.bits for format in formats),
+        group_size=min(format.group_size for format in formats),
+    )
+    shifted = any(shifts is not None for _, shifts in found)
+    pairs = [_in_format(common, levels, shifts, shifted) for levels, shifts in found]
+    all_shifts = [shifts for _, shifts in pairs if shifts is not None]
+    return join_levels([levels for levels, _ in pairs]), torch.cat(all_shifts) if shifted else None
+
+
+def _in_format(
+    format: WeightFormat, weight: LevelWeight, shifts: Tensor | None, shifted: bool
+) -> ShiftedLevels:
+    """The same values in smaller groups and more bits; ``shifted``: with levels from 0."""
+    times = weight.format.group_size // format.group_size
+    middle, levels = _middle(weight.format.bits), weight.levels
+    if shifted:
+        found = shifts if shifts is not None else weight.scales * -float(middle)
+        shifts = found.repeat_interleave(times, 1)
+    else:
+        levels = levels + (_middle(format.bits) - middle)
+    scales = weight.scales.repeat_interleave(times, 1)
+    return replace(weight, format=format, levels=levels, scales=scales), shifts

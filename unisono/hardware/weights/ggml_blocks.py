@@ -12,14 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["FOUR_BIT_TYPES", "GROUP", "LEVELS", "READABLE_TYPES", "VALUES", "Levels"]
+__all__ = ["FOUR_BIT_TYPES", "LEVELS", "READABLE_TYPES", "STEPS", "VALUES", "Levels", "Steps"]
 
-Levels = tuple[Tensor, Tensor, Tensor | None]
-"""int32 levels around 0 [blocks, size], float32 scales [blocks, groups], and shifts like these."""
+Levels = tuple[Tensor, Tensor]
+"""int32 levels around 0 [blocks, size] and float32 scales [blocks, groups]: the value is their
+product."""
 Steps = tuple[Tensor, Tensor, Tensor]
-"""Levels from 0, uint8 [blocks, size]; their scales and what is added behind, as above."""
-GROUP = 32
-"""Inputs that share a scale where values are levels."""
+"""Levels from 0, uint8 [blocks, size]; scales and shifts, float32 [blocks, groups]: the shift is
+added to the product."""
 
 
 # -- fields of a block ------------------------------------------------------------------------
@@ -62,26 +62,26 @@ _FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
 
 def _q4_0(b: Tensor) -> Levels:
-    return _signed(_fields(b[:, 2:], 16, 4), 8), _half(b[:, :2]), None
+    return _signed(_fields(b[:, 2:], 16, 4), 8), _half(b[:, :2])
 
 
 def _q5_0(b: Tensor) -> Levels:
-    return _signed(_five_bits(b[:, 6:], b[:, 2:6]), 16), _half(b[:, :2]), None
+    return _signed(_five_bits(b[:, 6:], b[:, 2:6]), 16), _half(b[:, :2])
 
 
 def _q8_0(b: Tensor) -> Levels:
-    return b[:, 2:].contiguous().view(torch.int8).int(), _half(b[:, :2]), None
+    return b[:, 2:].contiguous().view(torch.int8).int(), _half(b[:, :2])
 
 
 def _iq4_nl(b: Tensor) -> Levels:
-    return _from_table(_fields(b[:, 2:], 16, 4), _NL), _half(b[:, :2]), None
+    return _from_table(_fields(b[:, 2:], 16, 4), _NL), _half(b[:, :2])
 
 
 def _mxfp4(b: Tensor) -> Levels:
     """Scales are half of 2^(e - 127), because the levels are twice the numbers."""
     exponent = b[:, :1].int()
     bits = torch.where(exponent < 2, 0x200000 << exponent, exponent - 1 << 23)
-    return _from_table(_fields(b[:, 1:], 16, 4), _FP4), bits.view(torch.float32), None
+    return _from_table(_fields(b[:, 1:], 16, 4), _FP4), bits.view(torch.float32)
 
 
 def _q4_1(b: Tensor) -> Steps:
@@ -99,18 +99,17 @@ def _five_bits(low: Tensor, high: Tensor) -> Tensor:
 # -- blocks of 256 ----------------------------------------------------------------------------
 
 
-def _q2_k(b: Tensor) -> Tensor:
+def _q2_k(b: Tensor) -> Steps:
     scales, d = b[:, :16], _half(b[:, 80:])
-    steps, offsets = d[:, :1] * (scales & 15), d[:, 1:] * (scales >> 4)
-    return _scaled(_fields(b[:, 16:80], 32, 2), steps) - offsets.repeat_interleave(16, 1)
+    return _fields(b[:, 16:80], 32, 2), d[:, :1] * (scales & 15), -(d[:, 1:] * (scales >> 4))
 
 
-def _q3_k(b: Tensor) -> Tensor:
+def _q3_k(b: Tensor) -> Levels:
     packed = b[:, 96:108]
     scales = _fields(packed[:, :8], 8, 4) | _fields(packed[:, 8:], 4, 2) << 4
     steps = _half(b[:, 108:]) * _signed(scales, 32)
     levels = _fields(b[:, 32:96], 32, 2) | _fields(b[:, :32], 32, 1) << 2
-    return _scaled(_signed(levels, 4), steps)
+    return _signed(levels, 4), steps
 
 
 def _q4_k(b: Tensor) -> Steps:
@@ -130,57 +129,49 @@ def _six_bit_scales(b: Tensor) -> tuple[Tensor, Tensor]:
     return d[:, :1] * scales, -(d[:, 1:] * offsets)
 
 
-def _q6_k(b: Tensor) -> Tensor:
+def _q6_k(b: Tensor) -> Levels:
     steps = _half(b[:, 208:]) * b[:, 192:208].contiguous().view(torch.int8)
     levels = _fields(b[:, :128], 64, 4) | _fields(b[:, 128:192], 32, 2) << 4
-    return _scaled(_signed(levels, 32), steps)
+    return _signed(levels, 32), steps
 
 
 def _iq4_xs(b: Tensor) -> Levels:
     scales = _fields(b[:, 4:8], 1, 4) | _fields(b[:, 2:4], 1, 2) << 4
-    return _from_table(_fields(b[:, 8:], 16, 4), _NL), _half(b[:, :2]) * _signed(scales, 32), None
+    return _from_table(_fields(b[:, 8:], 16, 4), _NL), _half(b[:, :2]) * _signed(scales, 32)
 
 
-_EXACT: dict[str, Callable[[Tensor], Levels]] = {
+LEVELS: dict[str, Callable[[Tensor], Levels]] = {
+    "Q3_K": _q3_k,
     "Q4_0": _q4_0,
     "Q5_0": _q5_0,
+    "Q6_K": _q6_k,
     "Q8_0": _q8_0,
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
 }
-"""Types whose values are an integer times the scale of 32 of them."""
-_STEPS: dict[str, tuple[Callable[[Tensor], Steps], int]] = {
-    "Q4_1": (_q4_1, 8),
-    "Q4_K": (_q4_k, 8),
-    "Q5_1": (_q5_1, 16),
-    "Q5_K": (_q5_k, 16),
+"""Types whose values are an integer times a scale; of uint8 [blocks, bytes]."""
+STEPS: dict[str, Callable[[Tensor], Steps]] = {
+    "Q2_K": _q2_k,
+    "Q4_1": _q4_1,
+    "Q4_K": _q4_k,
+    "Q5_1": _q5_1,
+    "Q5_K": _q5_k,
 }
-"""Types to whose groups of 32 a number is added; and the level in the middle."""
+"""Types whose groups are shifted."""
 FOUR_BIT_TYPES = ("Q4_0", "Q4_1", "Q4_K")
-"""Types of either kind whose integers have 4 bits."""
-
-
-def _around(find: Callable[[Tensor], Steps], middle: int) -> Callable[[Tensor], Levels]:
-    def levels(blocks: Tensor) -> Levels:
-        codes, scales, offsets = find(blocks)
-        return _signed(codes, middle), scales, offsets + middle * scales
-
-    return levels
-
-
-LEVELS = {**_EXACT, **{name: _around(*steps) for name, steps in _STEPS.items()}}
-"""Levels of uint8 [blocks, bytes], for types that have them in groups of 32."""
+"""Types of either kind with integers of 4 bits in groups of 32."""
 
 
 def _from_levels(find: Callable[[Tensor], Levels]) -> Callable[[Tensor], Tensor]:
-    return lambda blocks: _scaled(*find(blocks)[:2])
+    return lambda blocks: _scaled(*find(blocks))
 
 
 def _from_steps(find: Callable[[Tensor], Steps]) -> Callable[[Tensor], Tensor]:
     def values(blocks: Tensor) -> Tensor:
-        codes, scales, offsets = find(blocks)
-        return _scaled(codes, scales) + offsets.repeat_interleave(GROUP, 1)
+        codes, scales, shifts = find(blocks)
+        shared = codes.shape[1] // shifts.shape[1]
+        return _scaled(codes, scales) + shifts.repeat_interleave(shared, 1)
 
     return values
 
@@ -189,11 +180,8 @@ VALUES: dict[str, Callable[[Tensor], Tensor]] = {
     "F32": lambda b: b.contiguous().view(torch.float32),
     "F16": _half,
     "BF16": lambda b: b.contiguous().view(torch.bfloat16).float(),
-    **{name: _from_levels(find) for name, find in _EXACT.items()},
-    **{name: _from_steps(find) for name, (find, _) in _STEPS.items()},
-    "Q2_K": _q2_k,
-    "Q3_K": _q3_k,
-    "Q6_K": _q6_k,
+    **{name: _from_levels(find) for name, find in LEVELS.items()},
+    **{name: _from_steps(find) for name, find in STEPS.items()},
 }
 """float32 [blocks, size] of uint8 [blocks, bytes]."""
 READABLE_TYPES = frozenset(VALUES)

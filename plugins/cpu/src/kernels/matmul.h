@@ -133,6 +133,8 @@ static void matmul(const MatmulJob& job, int64_t begin, int64_t end) {
     case kInt8: return int_panels<kInt8>(job, begin, end);
     case kInt4: return int_panels<kInt4>(job, begin, end);
     case kInt4Zero: return int_panels<kInt4Zero>(job, begin, end);
+    case kInt8Shift: return int_panels<kInt8Shift>(job, begin, end);
+    case kInt4Shift: return int_panels<kInt4Shift>(job, begin, end);
   }
 }
 
@@ -224,11 +226,12 @@ INLINE void put_bytes(const uint32_t* words, int64_t count, int64_t stride, uint
 // To int8: of kXGroup columns the largest becomes 127; what is not finite makes their scale NaN.
 static void tile_ints(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
-  const int parts = layout.format == kInt8 ? kInt8Parts : 1;
+  const int parts = is_byte(layout.format) ? kInt8Parts : 1;
   uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4 * parts) + place.inside;
   float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
   int32_t* to_sum = tiled.sums + place.first * layout.sums() + place.inside;
-  const int factor = layout.format == kInt4Zero ? 1 : -middle_level(layout.format);
+  const bool plain = layout.format == kInt4Zero || is_shifted(layout.format);
+  const int factor = plain ? 1 : -middle_level(layout.format);
   const int in_sum = layout.sum_cols / kLanes;
   F values[kXGroup / kLanes];
   uint32_t words[kXGroup / 4];

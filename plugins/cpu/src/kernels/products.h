@@ -15,6 +15,7 @@ INLINE RF r_from_int(RI x) { return f_from_int(x); }
 INLINE RF r_from_bits(RI x) { return f_from_bits(x); }
 INLINE RF r_from_u8(const uint8_t* p) { return f_from_int(i_load_u8(p)); }
 INLINE RF r_load_bf16(const uint16_t* p) { return f_load_bf16(p); }
+INLINE RF r_load_f16(const uint16_t* p) { return f_load_f16(p); }
 INLINE RI ri_set(int x) { return i_set(x); }
 INLINE RI ri_load(const void* p) { return i_load(p); }
 INLINE RI ri_add(RI a, RI b) { return i_add(a, b); }
@@ -26,10 +27,10 @@ template <int bits> INLINE RI ri_shift_right(RI a) { return i_shift_right<bits>(
 constexpr int kRegisterBytes = 4 * kRegisterLanes;
 constexpr int kPanelRegisters = kPanelRows / kRegisterLanes;
 
-// Scales are float32 or bfloat16.
 INLINE RF r_load_as(const void* p, int dtype, size_t index) {
-  return dtype == kFloat32 ? r_load(static_cast<const float*>(p) + index)
-                           : r_load_bf16(static_cast<const uint16_t*>(p) + index);
+  if (dtype == kFloat32) return r_load(static_cast<const float*>(p) + index);
+  const uint16_t* halves = static_cast<const uint16_t*>(p) + index;
+  return dtype == kBfloat16 ? r_load_bf16(halves) : r_load_f16(halves);
 }
 
 // -- float32 and bfloat16 -----------------------------------------------------------------------
@@ -65,14 +66,14 @@ constexpr int kInt8Parts = 2;  // Even and odd bytes: pairs of bytes would overf
 constexpr int kInt8Parts = 1;
 #endif
 
-template <int format> constexpr int int_parts() { return format == kInt8 ? kInt8Parts : 2; }
+template <int format> constexpr int int_parts() { return is_byte(format) ? kInt8Parts : 2; }
 
 // Sums of nibbles fit 16 bits over four steps: 32 products of at most 15 * 127, two a lane.
-template <int format> constexpr bool narrow_sums() { return format != kInt8 && kInt8Parts == 2; }
+template <int format> constexpr bool narrow_sums() { return !is_byte(format) && kInt8Parts == 2; }
 
 template <int format, int part>
 INLINE RI int_part(RI step) {
-  if (format != kInt8) {
+  if (!is_byte(format)) {
     return ri_and(part == 0 ? step : ri_shift_right<4>(step), ri_set(0x0f0f0f0f));
   }
 #if defined(UC_GENERIC_BYTES)
@@ -91,7 +92,7 @@ INLINE RI keep(RI x) {
 
 template <int format>
 INLINE RI multiply_add(RI sum, RI weights, RI x) {
-  return format == kInt8 ? keep(ri_add(sum, ri_pair_words(weights, x)))
+  return is_byte(format) ? keep(ri_add(sum, ri_pair_words(weights, x)))
                          : keep(ri_add16(sum, ri_pair_bytes(weights, x)));
 }
 INLINE RI add_narrow(RI sum, RI narrow) {

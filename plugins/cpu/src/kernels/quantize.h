@@ -220,7 +220,8 @@ INLINE Place place_of(const Layout& layout, int row, int64_t col) {
   switch (layout.format) {
     case kF32: return {lane, 0};
     case kBf16: return {lane + size_t(col % 2) * 2, 0};
-    case kInt8: return {lane + size_t(col % 4), 0};
+    case kInt8:
+    case kInt8Shift: return {lane + size_t(col % 4), 0};
     default: return {lane + size_t(col % 4), col % 8 < 4 ? 0 : 4};
   }
 }
@@ -231,11 +232,13 @@ static float unpack_one(const Layout& layout, const uint8_t* panel, int row, int
   if (layout.format == kF32) return load_one(at, kFloat32, 0);
   if (layout.format == kBf16) return load_one(at, kBfloat16, 0);
   const int64_t group = col / layout.group_cols;
-  const int level = layout.format == kInt8 ? *at : (*at >> place.shift) & 15;
+  const int level = is_byte(layout.format) ? *at : (*at >> place.shift) & 15;
   const int zero = layout.format == kInt4Zero ? panel[layout.zeros_of(group) + row]
                                               : middle_level(layout.format);
   const float scale = load_one(panel + layout.scales_of(group), layout.scale_dtype, row);
-  return float(level - zero) * scale;
+  const float value = float(level - zero) * scale;
+  if (!is_shifted(layout.format)) return value;
+  return value + load_one(panel + layout.zeros_of(group), layout.scale_dtype, row);
 }
 
 static void unpack_row(const Weight& weight, int64_t row, float* out) {

@@ -15,6 +15,15 @@
 constexpr int kLanes = 16;
 
 INLINE F f_load_bf16(const uint16_t* p) { return f_from_bits(i_shift_left<16>(i_load_u16(p))); }
+#if !defined(UC_FLOAT16)
+// Finite numbers: exponent and fraction where float32 has them, then 2^112 for the other bias.
+INLINE F f_load_f16(const uint16_t* p) {
+  const I bits = i_load_u16(p);
+  const F size = f_from_bits(i_shift_left<13>(i_and(bits, i_set(0x7fff))));
+  const I sign = i_shift_left<16>(i_and(bits, i_set(0x8000)));
+  return f_from_bits(i_or(i_from_bits(f_mul(size, f_set(0x1p112f))), sign));
+}
+#endif
 
 // bfloat16 numbers as integers: to nearest, to even at halves; NaN stays NaN. No number is too small,
 // unlike for the processor's own conversion.
@@ -88,8 +97,9 @@ INLINE void store_as(void* p, int dtype, size_t index, F x) {
   }
 }
 INLINE float load_one(const void* p, int dtype, size_t index) {
-  return dtype == kFloat32 ? static_cast<const float*>(p)[index]
-                           : bf16_to_float(static_cast<const uint16_t*>(p)[index]);
+  if (dtype == kFloat32) return static_cast<const float*>(p)[index];
+  const uint16_t bits = static_cast<const uint16_t*>(p)[index];
+  return dtype == kBfloat16 ? bf16_to_float(bits) : half_to_float(bits);
 }
 INLINE void store_one(void* p, int dtype, size_t index, float x) {
   if (dtype == kFloat32) {

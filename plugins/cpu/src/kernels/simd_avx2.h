@@ -125,6 +125,9 @@ INLINE RF r_load_bf16(const uint16_t* p) {
   const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return r_from_bits(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
+INLINE RF r_load_f16(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 INLINE RI ri_set(int x) { return _mm256_set1_epi32(x); }
 INLINE RI ri_load(const void* p) { return _mm256_loadu_si256(static_cast<const RI*>(p)); }
 INLINE RI ri_add(RI a, RI b) { return _mm256_add_epi32(a, b); }

@@ -62,6 +62,10 @@ INLINE void i_store_s8(int8_t* p, I x) {
 INLINE void i_store_u16(uint16_t* p, I x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
 }
+#define UC_FLOAT16
+INLINE F f_load_f16(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 INLINE I i_nearest(F x) { return _mm512_cvtps_epi32(x); }
 INLINE F f_from_int(I x) { return _mm512_cvtepi32_ps(x); }
 INLINE F f_from_bits(I x) { return _mm512_castsi512_ps(x); }

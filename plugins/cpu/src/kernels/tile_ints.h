@@ -18,6 +18,9 @@ struct IntPanel {
   INLINE_MEMBER RF zero(const uint8_t* scales, int r) const {
     return r_from_u8(scales + scale_bytes + first + r * kRegisterLanes);
   }
+  INLINE_MEMBER RF shift(const uint8_t* scales, int r) const {
+    return r_load_as(scales + scale_bytes, scale_dtype, first + r * kRegisterLanes);
+  }
 };
 
 // One word of each row of x with the registers' bytes for it. Row by row, so that few broadcasts
@@ -53,7 +56,7 @@ INLINE void four_steps(RI (&sums)[rows][registers], const uint32_t* a, const uin
 template <int format, int rows, int registers>
 INLINE void int_steps(RI (&dots)[rows][registers], const uint32_t* a, const uint8_t* w, int steps) {
   for (int s = 0; s < steps; s += 4) {
-    if (rows == 1 && format == kInt8 && s % 8 == 0) {
+    if (rows == 1 && is_byte(format) && s % 8 == 0) {
       UNROLL for (int i = 0; i < 16; ++i) __builtin_prefetch(w + i * 64 + 2048, 0, 2);
     }
     if constexpr (narrow_sums<format>()) {
@@ -76,7 +79,7 @@ INLINE void int_steps(RI (&dots)[rows][registers], const uint32_t* a, const uint
 template <int format, int rows, int registers>
 INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
                      const int32_t* x_sums, int64_t groups, int steps, const Sums& out) {
-  constexpr bool with_zeros = format == kInt4Zero;
+  constexpr bool with_zeros = format == kInt4Zero, shifted = is_shifted(format);
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int r = 0; r < registers; ++r) {
       r_store(out.data + m * out.stride + r * kRegisterLanes, r_zero());
@@ -101,7 +104,7 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
       RI dots[rows][registers];
       UNROLL for (int m = 0; m < rows; ++m) {
         UNROLL for (int r = 0; r < registers; ++r) {
-          dots[m][r] = ri_set(with_zeros ? 0 : x_sums[m]);
+          dots[m][r] = ri_set(with_zeros || shifted ? 0 : x_sums[m]);
         }
       }
       for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
@@ -112,6 +115,9 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
           RF dot = r_from_int(dots[m][r]);
           if (with_zeros) dot = r_fnma(panel.zero(scales, r), r_set(float(x_sums[m])), dot);
           part[m][r] = r_fma(dot, scale, part[m][r]);
+          if (shifted) {
+            part[m][r] = r_fma(panel.shift(scales, r), r_set(float(x_sums[m])), part[m][r]);
+          }
         }
       }
       a += words;
