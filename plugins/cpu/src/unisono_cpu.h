@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define UC_ABI_VERSION 5
+#define UC_ABI_VERSION 6
 
 enum {
   UC_OK = 0,

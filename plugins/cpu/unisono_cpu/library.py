@@ -32,7 +32,7 @@ __all__ = [
     "native",
 ]
 
-_ABI_VERSION = 5
+_ABI_VERSION = 6
 _NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib", "libunisono_cpu.dll")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"
 _INSTALL = "Install the package again: pip install --force-reinstall --no-deps unisono-cpu"
