@@ -1,0 +1,64 @@
+"""``scripts/wheels``: what it refuses, and that the extra takes the kernels of the same release."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import re
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheels() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("wheels_script", str(ROOT / "scripts" / "wheels"))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
+
+
+def wheel(folder: Path, library: bytes) -> Path:
+    path = folder / "unisono_cpu-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("unisono_cpu/libunisono_cpu.so", library)
+    return path
+
+
+def test_libraries_of_the_system_are_no_fault(wheels: ModuleType, tmp_path: Path) -> None:
+    library = b"\0libunisono_cpu.so\0libc.so.6\0ld-linux-x86-64.so.2\0GLIBC_2.2.5\0GLIBC_2.17\0"
+    wheels.check(wheel(tmp_path, library), wheels.PLATFORMS["linux-x86_64"])
+
+
+@pytest.mark.parametrize(
+    ("platform", "library", "needs"),
+    [
+        ("linux-x86_64", b"\0libc.so.6\0libstdc++.so.6\0", "libstdc++.so.6"),
+        ("linux-aarch64", b"\0libc.so.6\0GLIBC_2.2.5\0GLIBC_2.34\0", "glibc 2.34"),
+        ("macos-arm64", b"\0libSystem.B.dylib\0libc++.1.dylib\0", "libc++.1.dylib"),
+        ("windows-x86_64", b"\0KERNEL32.dll\0libgcc_s_seh-1.dll\0", "libgcc_s_seh-1.dll"),
+    ],
+)
+def test_what_a_system_may_lack_is_refused(
+    platform: str, library: bytes, needs: str, wheels: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=re.escape(needs)):
+        wheels.check(wheel(tmp_path, library), wheels.PLATFORMS[platform])
+
+
+def test_the_extra_takes_the_kernels_of_this_release() -> None:
+    version = r'^version = "(.+)"$'
+    own = re.search(version, (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    kernels = re.search(version, (ROOT / "plugins/cpu/pyproject.toml").read_text("utf-8"), re.M)
+    assert own is not None
+    assert kernels is not None
+    assert own[1] == kernels[1]
+    assert f'cpu = ["unisono-cpu=={own[1]}"]' in (ROOT / "pyproject.toml").read_text("utf-8")
