@@ -7,6 +7,7 @@ if(ZIG_TARGET MATCHES "macos")
 elseif(ZIG_TARGET MATCHES "windows")
   set(CMAKE_SYSTEM_NAME Windows)
   set(CMAKE_RC_COMPILER_INIT "${ZIG_PYTHON}")  # There are no resources.
+  set(CMAKE_CXX_STANDARD_LIBRARIES "" CACHE STRING "Those of windows with windows are not called")
 else()
   set(CMAKE_SYSTEM_NAME Linux)
 endif()
