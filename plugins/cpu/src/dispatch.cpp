@@ -17,6 +17,10 @@ UC_DECLARE(avx2)
 UC_DECLARE(avx512_base)
 UC_DECLARE(avx512_vnni)
 UC_DECLARE(avx512)
+UC_DECLARE(neon)
+UC_DECLARE(neon_dotprod)
+UC_DECLARE(neon_i8mm)
+UC_DECLARE(neon_bf16)
 
 namespace {
 
@@ -30,6 +34,11 @@ namespace {
 }
 [[maybe_unused]] bool has_avx512_vnni() { return has_avx512_base() && has_feature("avx512_vnni"); }
 [[maybe_unused]] bool has_avx512() { return has_avx512_vnni() && has_feature("avx512_bf16"); }
+#elif defined(__aarch64__)
+[[maybe_unused]] bool has_neon() { return has_feature("neon"); }
+[[maybe_unused]] bool has_neon_dotprod() { return has_neon() && has_feature("dotprod"); }
+[[maybe_unused]] bool has_neon_i8mm() { return has_neon_dotprod() && has_feature("i8mm"); }
+[[maybe_unused]] bool has_neon_bf16() { return has_neon_i8mm() && has_feature("bf16"); }
 #endif
 
 struct Choice {
@@ -52,6 +61,18 @@ const Choice kChoices[] = {
 #endif
 #if defined(UC_HAS_avx2)
     {UC_KERNELS(avx2, avx2), has_avx2},
+#endif
+#if defined(UC_HAS_neon_bf16)
+    {UC_KERNELS(neon_bf16, neon_bf16), has_neon_bf16},
+#endif
+#if defined(UC_HAS_neon_i8mm)
+    {UC_KERNELS(neon_i8mm, neon), has_neon_i8mm},
+#endif
+#if defined(UC_HAS_neon_dotprod)
+    {UC_KERNELS(neon_dotprod, neon), has_neon_dotprod},
+#endif
+#if defined(UC_HAS_neon)
+    {UC_KERNELS(neon, neon), has_neon},
 #endif
     {UC_KERNELS(portable, portable), [] { return true; }},
 };

@@ -187,7 +187,7 @@ static void tile_pairs(const Source& x, int64_t row, const Layout& layout, const
       f_store_bf16(halves + 16, load_some(x.data, x.dtype, at + 16,
                                           more > 0 ? int(more < 16 ? more : 16) : 0));
     }
-    for (int i = 0; i < kLanes; ++i, to += place.rows) *to = chunk[i];
+    put_words<kPairsTogether>(chunk, kLanes, place.rows, to);
   }
 }
 
@@ -195,17 +195,20 @@ static void tile_floats(const Source& x, int64_t row, const Layout& layout, cons
   const TilePlace place = find_tile(tiled, row);
   const bool pairs = layout.format == kBf16;
   const int64_t words = layout.padded_cols / (pairs && kPairParts == 1 ? 2 : 1);
-  uint32_t* to = tiled.steps + place.first * words + place.inside;
-  if (!pairs) return tile_singles<false>(x, row, layout, place, to);
-  if (kPairParts == 1) return tile_pairs(x, row, layout, place, to);
-  tile_singles<true>(x, row, layout, place, to);
+  uint32_t* to = tiled.steps + place.first * words;
+  if (pairs && kPairParts == 1) {
+    return tile_pairs(x, row, layout, place, to + place.inside * kPairsTogether);
+  }
+  to += place.inside;
+  pairs ? tile_singles<true>(x, row, layout, place, to)
+        : tile_singles<false>(x, row, layout, place, to);
 }
 
 // Words of four int8, or of the even and the odd ones as 16-bit values.
 template <int parts>
 INLINE void put_bytes(const uint32_t* words, int64_t count, int64_t stride, uint32_t*& to) {
   if constexpr (parts == 1) {
-    for (int64_t i = 0; i < count; ++i, to += stride) *to = words[i];
+    put_words<kBytesTogether>(words, count, stride, to);
   } else {
 #if defined(UC_GENERIC_BYTES)
     for (int64_t i = 0; i < count; i += kLanes) {
@@ -227,7 +230,8 @@ INLINE void put_bytes(const uint32_t* words, int64_t count, int64_t stride, uint
 static void tile_ints(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
   const int parts = is_byte(layout.format) ? kInt8Parts : 1;
-  uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4 * parts) + place.inside;
+  uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4 * parts);
+  to += place.inside * kBytesTogether;
   float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
   int32_t* to_sum = tiled.sums + place.first * layout.sums() + place.inside;
   const bool plain = layout.format == kInt4Zero || is_shifted(layout.format);

@@ -98,8 +98,30 @@ INLINE RI multiply_add(RI sum, RI weights, RI x) {
 INLINE RI add_narrow(RI sum, RI narrow) {
   return ri_add(sum, ri_pair_words(narrow, ri_set(0x00010001)));
 }
-#else
+#elif !defined(UC_INT_STEPS)
 template <int format>
 INLINE RI multiply_add(RI sum, RI weights, RI x) { return dot_bytes(sum, weights, x); }
 INLINE RI add_narrow(RI sum, RI) { return sum; }
 #endif
+
+// -- words of x in a tile -----------------------------------------------------------------------
+
+// So many words of a row lie side by side, then as many of the next: two where the processor
+// multiplies matrices of them.
+#if defined(UC_MATRIX_BYTES)
+constexpr int kBytesTogether = 2;
+#else
+constexpr int kBytesTogether = 1;
+#endif
+#if defined(UC_MATRIX_PAIRS)
+constexpr int kPairsTogether = 2;
+#else
+constexpr int kPairsTogether = 1;
+#endif
+
+template <int together>
+INLINE void put_words(const uint32_t* words, int64_t count, int64_t stride, uint32_t*& to) {
+  for (int64_t i = 0; i < count; i += together, to += together * stride) {
+    UNROLL for (int j = 0; j < together; ++j) to[j] = words[i + j];
+  }
+}

@@ -8,6 +8,8 @@
 #include "kernels/simd_avx512.h"
 #elif defined(__AVX2__)
 #include "kernels/simd_avx2.h"
+#elif defined(UC_NEON)
+#include "kernels/simd_neon.h"
 #else
 #include "kernels/simd_portable.h"
 #endif

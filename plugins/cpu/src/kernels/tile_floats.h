@@ -26,11 +26,18 @@ INLINE void float_part(RF (&sums)[rows][registers], const uint32_t* a, const uin
   }
 }
 
+#if defined(UC_MATRIX_PAIRS)
+#include "kernels/pair_tile_neon.h"
+#endif
+
 // a: [steps][parts][rows]; w: the first register's first step. `ahead`: whether to bring what lies
 // ahead to the cache.
 template <FloatKind kind, int rows, int registers>
 INLINE void float_tile(const uint32_t* a, const uint8_t* w, size_t pitch, int64_t steps,
                        const Sums& out, bool ahead) {
+#if defined(UC_MATRIX_PAIRS)
+  if (kind == kPairs) return pair_tile<rows, registers>(a, w, pitch, steps, out, ahead);
+#endif
   RF sums[rows][registers];
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int r = 0; r < registers; ++r) sums[m][r] = r_zero();

@@ -23,6 +23,11 @@ struct IntPanel {
   }
 };
 
+#if defined(UC_INT_STEPS)
+#include "kernels/int_steps_neon.h"
+#else
+constexpr bool kCenteredBytes = false;
+
 // One word of each row of x with the registers' bytes for it. Row by row, so that few broadcasts
 // are alive at a time.
 template <int format, int part, int rows, int registers>
@@ -75,6 +80,16 @@ INLINE void int_steps(RI (&dots)[rows][registers], const uint32_t* a, const uint
     w += 4 * kBytesPerStep;
   }
 }
+#endif
+
+// Where a group's sum of products begins, of x_sum as tile_ints has it: so that weights count from
+// their middle, unless zeros or shifts see to that. kCenteredBytes: products are of levels less 128.
+template <int format>
+INLINE int first_dot(int32_t x_sum) {
+  constexpr bool plain = format == kInt4Zero || is_shifted(format);
+  if (kCenteredBytes && is_byte(format)) return plain ? int(128u * uint32_t(x_sum)) : 0;
+  return plain ? 0 : x_sum;
+}
 
 template <int format, int rows, int registers>
 INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
@@ -104,7 +119,7 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
       RI dots[rows][registers];
       UNROLL for (int m = 0; m < rows; ++m) {
         UNROLL for (int r = 0; r < registers; ++r) {
-          dots[m][r] = ri_set(with_zeros || shifted ? 0 : x_sums[m]);
+          dots[m][r] = ri_set(first_dot<format>(x_sums[m]));
         }
       }
       for (int i = 0; i < panel.lines_ahead; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
