@@ -3,6 +3,8 @@
     python benchmarks/compare_cpu.py /tmp/compare --prepare    # once
     python benchmarks/compare_cpu.py /tmp/compare
     python benchmarks/compare_cpu.py /tmp/compare --quick --engines unisono-int4,llama-q4_0
+    python benchmarks/compare_cpu.py /tmp/compare --isa avx2        # all forced to AVX2
+    python benchmarks/compare_cpu.py /tmp/compare --gguf MODEL.gguf # a real model, both read it
 
 ``--prepare`` makes the model and the peers' environments (a C++ compiler, 10 GB of disk, minutes;
 pip's variables count, such as ``PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu``).
@@ -34,11 +36,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from peers.prepare import prepare
+from peers.prepare import llama_folder, prepare
 from peers.process import WorkerProcess
 from peers.report import FIGURES, ratios, show, summary
 from peers.rounds import QUICK, Comparison, Workload
 
+ISAS = {
+    "avx2": {
+        "UNISONO_CPU_ISA": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+    },
+}
+"""What keeps the workers to an instruction set; llama.cpp is built for it, in llama-NAME/."""
+GGUF_ENGINES = {
+    "unisono-gguf": ("unisono", "unisono_worker.py", "auto"),
+    "llama-gguf": ("llama", "llama_worker.py"),
+}
 ENGINES = {
     "unisono-bf16": ("unisono", "unisono_worker.py", "model", "auto"),
     "unisono-int8": ("unisono", "unisono_worker.py", "model", "int8"),
@@ -54,8 +68,11 @@ ENGINES = {
 
 
 def engine_command(
-    name: str, home: Path, pythons: dict[str, Path], threads: int
+    name: str, home: Path, pythons: dict[str, Path], threads: int, gguf: Path | None = None
 ) -> list[str | Path]:
+    if gguf is not None:
+        python, script, *further = GGUF_ENGINES[name]
+        return [pythons[python], script, gguf, *further, str(threads)]
     python, script, model, *further = ENGINES[name]
     return [pythons[python], script, home / model, *further, str(threads)]
 
@@ -78,7 +95,8 @@ def flops_per_prompt_token(checkpoint: Path) -> float:
 def compare(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
     """Load one worker after the other, then measure."""
     commands = {
-        name: engine_command(name, args.home, pythons, args.threads) for name in args.engines
+        name: engine_command(name, args.home, pythons, args.threads, args.gguf)
+        for name in args.engines
     }
     missing = {name: what_is_missing(commands[name]) for name in args.engines}
     logs = args.home / "logs"
@@ -101,7 +119,9 @@ def compare(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any
             "threads": args.threads,
             "workload": asdict(args.workload),
             "roofs": comparison.roofs,
-            "engines": engines(comparison, flops_per_prompt_token(args.home / "model")),
+            "engines": engines(
+                comparison, 0.0 if args.gguf else flops_per_prompt_token(args.home / "model")
+            ),
             "ratios": ratios(comparison.rows),
             "left_out": {name: reason for name, reason in missing.items() if reason},
         }
@@ -131,6 +151,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("home", type=Path, help="folder of environments and models")
     parser.add_argument("--prepare", action="store_true", help="make what is missing there, only")
     parser.add_argument("--engines", type=names_among(ENGINES), default=list(ENGINES))
+    parser.add_argument("--isa", choices=list(ISAS), help="keep all engines to an instruction set")
+    parser.add_argument("--gguf", type=Path, help="a model that unisono and llama.cpp both read")
     parser.add_argument("--figures", type=names_among(FIGURES), default=list(FIGURES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int)
@@ -142,6 +164,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}-python", type=Path)
     args = parser.parse_args()
     args.home = args.home.absolute()
+    if args.gguf is not None:
+        args.gguf, args.engines = args.gguf.absolute(), list(GGUF_ENGINES)
     args.workload = QUICK if args.quick else Workload()
     if args.rounds:
         args.workload = replace(args.workload, rounds=args.rounds)
@@ -165,7 +189,7 @@ def interpreters(args: argparse.Namespace) -> dict[str, Path]:
     """Option, else environment variable, else what --prepare makes."""
     usual = {
         "unisono": Path(sys.executable),
-        "llama": args.home / "llama" / "bin" / "python",
+        "llama": args.home / llama_folder(args.isa) / "bin" / "python",
         "openvino": args.home / "openvino" / "bin" / "python",
     }
     chosen = {
@@ -180,9 +204,10 @@ def main() -> None:
     args = parse_arguments()
     pythons = interpreters(args)
     if args.prepare:
-        prepare(args.home, pythons["llama"], pythons["openvino"], pythons["unisono"])
+        prepare(args.home, pythons, args.isa)
         return
-    if not (args.home / "model").exists():
+    os.environ.update(ISAS.get(args.isa, {}))
+    if args.gguf is None and not (args.home / "model").exists():
         sys.exit(f"{args.home} holds no model yet: run this with --prepare first.")
     result = compare(args, pythons)
     if args.json:

@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["prepare"]
+__all__ = ["llama_folder", "prepare"]
 
 FOLDER = Path(__file__).parent
 LLAMA_PACKAGES = ["--no-binary=llama-cpp-python", "llama-cpp-python", "gguf"]
-LLAMA_BUILD = {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
+LLAMA_BUILDS = {
+    None: "-DGGML_NATIVE=ON",
+    "avx2": "-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON",
+}
 OPENVINO_PACKAGES = ["openvino-genai", "optimum-intel", "nncf"]
 USELESS = ["torchvision"]
 """Comes along, and breaks transformers where it was built for another torch."""
@@ -23,15 +26,21 @@ INT4 = ["--weight-format", "int4", "--sym", "--group-size", "128", "--ratio", "1
 """The int4 settings that OpenVINO's documentation recommends; embedding and head become int8."""
 
 
-def prepare(home: Path, llama_python: Path, openvino_python: Path, unisono_python: Path) -> None:
+def llama_folder(isa: str | None) -> str:
+    """Name of the environment with llama.cpp for an instruction set; None: this processor's."""
+    return "llama" if isa is None else f"llama-{isa}"
+
+
+def prepare(home: Path, pythons: dict[str, Path], isa: str | None) -> None:
     """Raises:
     subprocess.CalledProcessError: a step failed; its own output says why.
     """
+    llama_python, openvino_python = pythons["llama"], pythons["openvino"]
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "model").exists():
-        run(unisono_python, FOLDER.parent / "random_checkpoint.py", home / "model")
+        run(pythons["unisono"], FOLDER.parent / "random_checkpoint.py", home / "model")
     if not imports(llama_python, "llama_cpp, gguf"):
-        install(llama_python, LLAMA_PACKAGES, LLAMA_BUILD)
+        install(llama_python, LLAMA_PACKAGES, {"CMAKE_ARGS": LLAMA_BUILDS[isa]})
     run(llama_python, FOLDER / "make_gguf.py", home / "model", home / "gguf")
     if not imports(openvino_python, "openvino_genai, optimum.intel"):
         install(openvino_python, [*OPENVINO_PACKAGES, tested_torch()])

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 __all__ = ["FIGURES", "RATIOS", "ratios", "show", "summary"]
 
-FIGURES = ("prefill", "decode", "batch_decode", "long_decode")
+FIGURES = ("prefill", "decode", "batch_decode", "wide_decode", "long_decode")
 RATIOS = (
     ("decode", "unisono-int4", "llama-q4_0"),
     ("decode", "unisono-int8", "llama-q8_0"),
@@ -20,10 +20,13 @@ RATIOS = (
     ("prefill", "unisono-int4-g128", "openvino-int4"),
     ("prefill", "unisono-int8", "openvino-int4"),
     ("prefill", "unisono-int4", "llama-q4_0"),
+    ("prefill", "unisono-int8", "llama-q8_0"),
     ("prefill", "unisono-bf16", "llama-bf16"),
     ("prefill", "unisono-bf16", "transformers-bf16"),
     ("batch_decode", "unisono-int4", "llama-q4_0"),
     ("batch_decode", "unisono-int4", "openvino-int4"),
+    ("wide_decode", "unisono-int4", "llama-q4_0"),
+    *((figure, "unisono-gguf", "llama-gguf") for figure in FIGURES),
     ("long_decode", "unisono-int4", "llama-q4_0"),
     ("long_decode", "unisono-int4", "openvino-int4"),
 )
@@ -80,6 +83,7 @@ def table(result: dict[str, Any]) -> Iterator[str]:
         f"decode at {work['short']} tok/s": ("decode", ".2f"),
         "weights of the read rate": ("decode_share", ".0%"),
         f"batch-{work['batch']} decode tok/s": ("batch_decode", ".1f"),
+        f"batch-{work['wide']} decode tok/s": ("wide_decode", ".1f"),
         f"decode at {work['long']} tok/s": ("long_decode", ".2f"),
     }
     yield f"| engine and weights | {' | '.join(columns)} | weights a step, GB | peak RSS, GB |"

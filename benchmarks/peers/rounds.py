@@ -22,6 +22,8 @@ class Workload:
     batch: int = 8
     batch_prompt: int = 128
     batch_generate: int = 16
+    wide: int = 32
+    wide_generate: int = 8
     long: int = 8192
     long_generate: int = 8
     rounds: int = 5
@@ -31,11 +33,14 @@ class Workload:
         return {
             "decode": (1, self.short, self.generate),
             "batch_decode": (self.batch, self.batch_prompt, self.batch_generate),
+            "wide_decode": (self.wide, self.batch_prompt, self.wide_generate),
             "long_decode": (1, self.long, self.long_generate),
         }
 
 
-QUICK = Workload(generate=8, batch_generate=4, long=1024, long_generate=4, rounds=1)
+QUICK = Workload(
+    generate=8, batch_generate=4, wide_generate=2, long=1024, long_generate=4, rounds=1
+)
 
 
 class Comparison:
