@@ -10,7 +10,7 @@ set(built_from
   "flags ${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${build_type}} ${CMAKE_OSX_ARCHITECTURES}"
   "linking ${CMAKE_SHARED_LINKER_FLAGS} ${CMAKE_SHARED_LINKER_FLAGS_${build_type}}"
   "sanitizers ${UNISONO_CPU_SANITIZE}"
-  "sets ${UNISONO_CPU_ISAS}")
+  "sets ${UNISONO_CPU_ISAS} ${UNISONO_CPU_EVEX_VNNI}")
 
 function(take_from_cache taken)
   set(${taken} FALSE PARENT_SCOPE)

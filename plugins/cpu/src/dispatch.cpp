@@ -14,6 +14,7 @@ namespace uc {
   }
 UC_DECLARE(portable)
 UC_DECLARE(avx2)
+UC_DECLARE(avx_vnni)
 UC_DECLARE(avx512_base)
 UC_DECLARE(avx512_vnni)
 UC_DECLARE(avx512)
@@ -25,9 +26,13 @@ UC_DECLARE(neon_bf16)
 namespace {
 
 #if defined(__x86_64__)
+#if !defined(UC_AVX_VNNI_FEATURE)
+#define UC_AVX_VNNI_FEATURE "avx_vnni"
+#endif
 [[maybe_unused]] bool has_avx2() {
   return has_feature("avx2") && has_feature("fma") && has_feature("f16c");
 }
+[[maybe_unused]] bool has_avx_vnni() { return has_avx2() && has_feature(UC_AVX_VNNI_FEATURE); }
 [[maybe_unused]] bool has_avx512_base() {
   return has_avx2() && has_feature("avx512f") && has_feature("avx512bw") &&
          has_feature("avx512vl") && has_feature("avx512dq");
@@ -58,6 +63,9 @@ const Choice kChoices[] = {
 #endif
 #if defined(UC_HAS_avx512_base)
     {UC_KERNELS(avx512_base, avx512_base), has_avx512_base},
+#endif
+#if defined(UC_HAS_avx_vnni)
+    {UC_KERNELS(avx_vnni, avx2), has_avx_vnni},
 #endif
 #if defined(UC_HAS_avx2)
     {UC_KERNELS(avx2, avx2), has_avx2},

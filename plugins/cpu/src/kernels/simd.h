@@ -4,7 +4,7 @@
 #define INLINE_MEMBER inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(UC_EVEX_VNNI)
 #include "kernels/simd_avx512.h"
 #elif defined(__AVX2__)
 #include "kernels/simd_avx2.h"

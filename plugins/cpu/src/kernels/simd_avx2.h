@@ -135,6 +135,12 @@ INLINE RI ri_and(RI a, RI b) { return _mm256_and_si256(a, b); }
 template <int bits> INLINE RI ri_shift_left(RI a) { return _mm256_slli_epi32(a, bits); }
 template <int bits> INLINE RI ri_shift_right(RI a) { return _mm256_srli_epi32(a, bits); }
 
+#if defined(__AVXVNNI__)
+// Sums of four products of bytes a lane: weights unsigned, activations signed.
+INLINE RI dot_bytes(RI sum, RI weights, RI x) { return _mm256_dpbusd_avx_epi32(sum, weights, x); }
+#elif defined(UC_EVEX_VNNI)  // The same instruction in the encoding of AVX-512, for tests.
+INLINE RI dot_bytes(RI sum, RI weights, RI x) { return _mm256_dpbusd_epi32(sum, weights, x); }
+#else
 #define UC_GENERIC_BYTES
 INLINE RI ri_add16(RI a, RI b) { return _mm256_add_epi16(a, b); }
 INLINE RI ri_high_bytes(RI a) { return _mm256_srli_epi16(a, 8); }
@@ -146,6 +152,7 @@ INLINE void widen_bytes(I x, I* even, I* odd) {
   *even = {_mm256_srai_epi16(_mm256_slli_epi16(x.a, 8), 8),
            _mm256_srai_epi16(_mm256_slli_epi16(x.b, 8), 8)};
 }
+#endif
 
 #define UC_GENERIC_BF16
 
