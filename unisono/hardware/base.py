@@ -114,6 +114,12 @@ class Hardware(Runtime):
         instruction set; ``variant_variable`` set to one chooses it. `unisono check` runs each."""
         return ()
 
+    def products_per_s(self, weights: str, dtype: str) -> float | None:
+        """Operations per second of its own kernels' products with operands in registers, for
+        weights in a held format ("auto": in ``dtype``); None where there is no such measure, and
+        bench compares with a matrix product of torch."""
+        return None
+
     # -- in the life of an engine -----------------------------------------------------------
 
     def use_threads(self, count: int) -> None:

@@ -117,6 +117,23 @@ API int uc_read(const void* data, size_t bytes, uint64_t* sum) {
   return status;
 }
 
+API int uc_products(int format, int64_t rounds, double* operations) {
+  if (Status status = check(format >= 0 && format < kNumFormats && rounds >= 0 && operations,
+                            "no such format, fewer than 0 rounds or no result")) {
+    return status;
+  }
+  double* found = nullptr;
+  PoolLock lock;
+  Workspace workspace;
+  workspace.want(&found, size_t(num_threads()));
+  if (Status status = workspace.place()) return status;
+  const Status status = parallel(
+      [&](const Team& team) { found[team.id] = kernels().products_alone(format, rounds); });
+  *operations = 0;
+  for (int i = 0; i < num_threads(); ++i) *operations += found[i];
+  return status;
+}
+
 // -- packed weights -----------------------------------------------------------------------------
 
 API int uc_describe(int format, int group, int scale_dtype, int64_t rows, int64_t cols,

@@ -66,6 +66,7 @@ struct ProductKernels {
   void (*tile_floats)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*tile_ints)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*matmul)(const MatmulJob& job, int64_t panel_begin, int64_t panel_end);
+  double (*products_alone)(int format, int64_t rounds);
 };
 
 struct AttentionKernels {

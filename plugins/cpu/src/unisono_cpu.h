@@ -38,6 +38,8 @@ size_t uc_workspace_bytes(void);
 void uc_release_workspace(void);
 void uc_test_fail_allocation(int after); /* For tests; -1 ends it. */
 int uc_read(const void* data, size_t bytes, uint64_t* sum); /* A plain read, all threads. */
+/* Products of a format without memory, `rounds` on each thread; how many operations these were. */
+int uc_products(int format, int64_t rounds, double* operations);
 
 /* -- packed weights ------------------------------------------------------------------------- */
 typedef struct {

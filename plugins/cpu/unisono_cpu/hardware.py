@@ -264,6 +264,12 @@ class NativeCpuHardware(CpuHardware):
         native_alone = self.ops.packs and not self.ops.decodes
         return _one_torch_thread() if native_alone else nullcontext()
 
+    def products_per_s(self, weights: str, dtype: str) -> float | None:
+        names = {"auto": {"bfloat16": "bf16", "float32": "f32"}.get(dtype)}
+        names |= {type: "int4" if bits <= 6.0 else "int8" for type, bits in _BLOCK_BITS.items()}
+        name = names.get(weights, weights.partition("-")[0])
+        return native.products_per_s(name) if name in native.FORMATS else None
+
     @classmethod
     def kernels(cls) -> str:
         found = " ".join(features()) or "nothing that kernels ask for"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "uc_release_workspace": (None, ()),
     "uc_test_fail_allocation": (None, (_I,)),
     "uc_read": (_I, (_P, c_size_t, _P)),
+    "uc_products": (_I, (_I, c_int64, POINTER(c_double))),
     "uc_describe": (_I, (_I, _I, _I, _L, _L, POINTER(WeightInfo))),
     "uc_inspect": (_I, (_P, c_size_t, POINTER(WeightInfo))),
     "uc_verify": (_I, (_P, c_size_t)),

@@ -7,6 +7,7 @@ A wrong dtype, shape or stride is a ValueError.
 from __future__ import annotations
 
 import ctypes
+import time
 from array import array
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unisono_cpu.library import Cache, Linear, Step, call, native
-from unisono_cpu.weights import PackedWeight
+from unisono_cpu.weights import FORMATS, PackedWeight
 
 __all__ = [
     "PagedStep",
@@ -29,6 +30,7 @@ __all__ = [
     "kv_write",
     "linear",
     "mlp",
+    "products_per_s",
     "read",
     "rotary_heads",
     "set_isa",
@@ -53,6 +55,9 @@ def set_isa(name: str | None) -> None:
     call("uc_set_isa", (name or "").encode())
 
 
+_LONG_ENOUGH_S = 0.02
+
+
 def threads() -> int:
     """Threads of the pool, the caller's included."""
     return native.uc_threads()
@@ -61,6 +66,20 @@ def threads() -> int:
 def set_threads(count: int) -> None:
     """Size of the pool from the next call on."""
     call("uc_set_threads", count)
+
+
+def products_per_s(format: str) -> float:
+    """Operations per second (a multiplication or an addition) of a format's products on all threads
+    with everything in registers: the most that this instruction set can do."""
+    operations, rounds, best = ctypes.c_double(), 1 << 14, 0.0
+    for _ in range(8):
+        began = time.perf_counter()
+        call("uc_products", FORMATS[format], rounds, ctypes.byref(operations))
+        seconds = time.perf_counter() - began
+        best = max(best, operations.value / seconds)
+        if seconds < _LONG_ENOUGH_S:
+            rounds *= 4
+    return best
 
 
 def read(data: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from unisono.engine.model_runner import ModelRunner
+from unisono.engine.stats import EngineInfo
 from unisono.hardware.base import Hardware
 from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
@@ -24,6 +25,7 @@ __all__ = [
     "count_weight_bytes",
     "matmul_flops_per_s",
     "memory_read_bytes_per_s",
+    "products_per_s",
 ]
 
 _READ_BYTES = 512 << 20
@@ -38,6 +40,13 @@ def memory_read_bytes_per_s(hardware: Hardware) -> dict[str, float]:
     data = torch.ones(size // 8, dtype=torch.int64, device=hardware.device)
     times = [_seconds(hardware, read) for read in (data.sum, data.amax) for _ in range(_READS)]
     return {"best": size / min(times), "median": size / median(times)}
+
+
+def products_per_s(hardware: Hardware, info: EngineInfo) -> float:
+    """Best rate of the products of a prefill: what the device's kernels can do with weights in this
+    format, or a matrix product of torch in the activations' dtype."""
+    rate = hardware.products_per_s(info.weight_format, info.dtype)
+    return matmul_flops_per_s(hardware, info.dtype) if rate is None else rate
 
 
 def matmul_flops_per_s(hardware: Hardware, dtype: str) -> float:

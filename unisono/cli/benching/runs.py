@@ -17,8 +17,8 @@ from unisono.cli.benching.limits import (
     count_kv_bytes,
     count_prefill_flops,
     count_weight_bytes,
-    matmul_flops_per_s,
     memory_read_bytes_per_s,
+    products_per_s,
 )
 from unisono.cli.benching.progress import progress_bar
 from unisono.core.config import EngineConfig, format_bytes
@@ -79,7 +79,7 @@ def measure(
         for batch in batches:
             _check_fits(engine, batch, workload)
         advance("device limits")
-        matmul = matmul_flops_per_s(hardware, engine.info.dtype)
+        products = products_per_s(hardware, engine.info)
         reads: list[dict[str, float]] = []
         advance("warm-up")
         _run_batch(engine, _prompts(engine, 1, _WARM_UP[0], seed=-1), _WARM_UP[1])
@@ -107,9 +107,11 @@ def measure(
         "roofs": {
             "memory_read_bytes_per_s": roof,
             "memory_reads": reads,
-            "matmul_flops_per_s": matmul,
+            "products_per_s": products,
         },
-        "batches": [_summary(engine, batch, runs[batch], workload, roof, matmul) for batch in runs],
+        "batches": [
+            _summary(engine, batch, runs[batch], workload, roof, products) for batch in runs
+        ],
     }
 
 
@@ -194,7 +196,7 @@ def _summary(
     runs: list[Run],
     workload: Workload,
     roof: float,
-    matmul: float,
+    products: float,
 ) -> dict[str, Any]:
     prefill_s = median(run.prefill_s for run in runs)
     prefill_flops = count_prefill_flops(engine.runner, workload.num_prompt_tokens)
@@ -202,7 +204,7 @@ def _summary(
         "batch": batch,
         "first_token_s": median(run.first_token_s for run in runs),
         "prefill_tokens_per_s": batch * workload.num_prompt_tokens / prefill_s,
-        "compute_roof_share": batch * prefill_flops / prefill_s / matmul,
+        "compute_roof_share": batch * prefill_flops / prefill_s / products,
         "runs": [asdict(run) for run in runs],
     }
     if all(run.decode_steps for run in runs):

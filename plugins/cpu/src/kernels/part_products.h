@@ -3,5 +3,7 @@
 
 #include "kernels/matmul.h"
 
+#include "kernels/rates.h"
+
 extern const ProductKernels products;
-const ProductKernels products = {kFloatRows, kIntRows, tile_floats, tile_ints, matmul};
+const ProductKernels products = {kFloatRows, kIntRows, tile_floats, tile_ints, matmul, products_alone};
