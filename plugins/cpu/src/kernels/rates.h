@@ -10,6 +10,24 @@ INLINE void use(const Register (&sums)[count]) {
   UNROLL for (int i = 0; i < count; ++i) __asm__ volatile("" : : "m"(sums[i]));
 }
 
+// Bytes of weights that a product takes.
+#if defined(UC_INT_STEPS)
+template <int format> constexpr int product_bytes() { return kBytesTogether * kRegisterBytes; }
+template <int format>
+INLINE RI one_product(RI sum, RI weights, uint32_t x) {
+  if (kBytesTogether == 2) return multiply_blocks(sum, weights, ri_set(int(x)));
+  return dot_word(sum, weights, ri_set(int(x)), 0);
+}
+#else
+template <int format> constexpr int product_bytes() {
+  return is_byte(format) ? kRegisterBytes / kInt8Parts : kRegisterBytes;
+}
+template <int format>
+INLINE RI one_product(RI sum, RI weights, uint32_t x) {
+  return multiply_add<format>(sum, weights, ri_set(int(x)));
+}
+#endif
+
 template <int format>
 static double int_products(const uint32_t* x, uint64_t rounds) {
   RI sums[kRateSums];
@@ -18,12 +36,11 @@ static double int_products(const uint32_t* x, uint64_t rounds) {
   for (uint64_t i = 0; i < rounds; ++i) {
     const uint32_t* words = x + i * 16 % kRateWords;
     UNROLL for (int m = 0; m < kRateSums; ++m) {
-      sums[m] = multiply_add<format>(sums[m], weights, ri_set(int(words[m])));
+      sums[m] = one_product<format>(sums[m], weights, words[m]);
     }
   }
   use(sums);
-  constexpr int bytes = is_byte(format) ? kRegisterBytes / kInt8Parts : kRegisterBytes;
-  return 2.0 * bytes * kRateSums * double(rounds);
+  return 2.0 * product_bytes<format>() * kRateSums * double(rounds);
 }
 
 template <FloatKind kind>
