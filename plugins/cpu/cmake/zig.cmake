@@ -11,7 +11,6 @@ elseif(ZIG_TARGET MATCHES "windows")
 else()
   set(CMAKE_SYSTEM_NAME Linux)
 endif()
-set(CMAKE_CXX_COMPILER "${ZIG_PYTHON}" -m ziglang c++ -target ${ZIG_TARGET})
-set(CMAKE_TRY_COMPILE_CONFIGURATION Release)  # Its C++ library is compiled once for each kind.
-set(CMAKE_CXX_FLAGS_RELEASE_INIT "-DNDEBUG -g0")
-set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
+# Every run of it has the same kind of C++ library, which is compiled at the first.
+set(CMAKE_CXX_COMPILER "${ZIG_PYTHON}" -m ziglang c++ -target ${ZIG_TARGET} -O3 -g0 -s)
+set(CMAKE_CXX_FLAGS_RELEASE_INIT "-DNDEBUG")
