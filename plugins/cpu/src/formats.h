@@ -22,7 +22,9 @@ enum Format {
 
 constexpr int kPanelRows = 32;
 constexpr int kBytesPerStep = 128;  // Both vectors of a panel at one step along the columns.
-constexpr int kXGroup = 128;  // Columns of int8 activations that share a scale.
+// Columns of int8 activations that share a scale, at most. Where shifts magnify what is rounded they
+// are those of the weight's group, at least kSmallXGroup.
+constexpr int kXGroup = 128, kSmallXGroup = 32;
 constexpr int64_t kMaxRows = int64_t(1) << 31, kMaxCols = 1 << 24;
 
 constexpr bool is_integer(int format) { return format >= kInt8; }
@@ -37,6 +39,10 @@ constexpr int num_levels(int format) { return is_byte(format) ? 256 : 16; }
 constexpr int middle_level(int format) {
   return is_shifted(format) ? 0 : is_byte(format) ? 128 : 8;
 }
+// What levels are multiplied less of: the middle of all levels.
+constexpr int center_level(int format) { return is_byte(format) ? 128 : 8; }
+// Sums of a group of x that a product takes: of int8; with shifts also of x itself.
+constexpr int sums_a_group(int format) { return is_shifted(format) ? 2 : 1; }
 constexpr int scale_size(int scale_dtype) { return scale_dtype == kFloat32 ? 4 : 2; }
 
 // Lies at a multiple of 64 bytes at least: blobs come from torch and from mapped files.
@@ -70,7 +76,12 @@ struct Layout {
   size_t panel_bytes;
 
   int64_t sums() const { return padded_cols / sum_cols; }  // Per row, of integer formats.
-  int64_t x_groups() const { return (padded_cols + kXGroup - 1) / kXGroup; }
+  // Columns of activations that share a scale.
+  int x_cols() const {
+    const int least = sum_cols < kSmallXGroup ? kSmallXGroup : sum_cols;
+    return is_shifted(format) ? least : kXGroup;
+  }
+  int64_t x_groups() const { return (padded_cols + x_cols() - 1) / x_cols(); }
   size_t scales_of(int64_t group) const { return size_t(group) * group_bytes; }
   size_t zeros_of(int64_t group) const { return scales_of(group) + scale_bytes; }
   size_t step_of(int64_t col) const {

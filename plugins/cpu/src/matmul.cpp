@@ -16,7 +16,7 @@ void XBuffer::fit(const Layout& layout, int64_t rows) {
   row_words_ = std::max(row_words_, size_t(layout.padded_cols));
   if (is_integer(layout.format)) {
     row_scales_ = std::max(row_scales_, round_up(layout.x_groups(), 16));
-    row_sums_ = std::max(row_sums_, round_up(layout.sums(), 16));
+    row_sums_ = std::max(row_sums_, round_up(layout.sums() * sums_a_group(layout.format), 16));
   }
 }
 

@@ -108,7 +108,8 @@ static void int_panel(const MatmulJob& job, int64_t p) {
         panel.first = first + lane;
         int_tile_of<format, max_rows, registers>(
             rows, panel, job.x.steps + row * words, job.x.scales + row * x_groups,
-            job.x.sums + row * groups, groups, steps, out.target(lane));
+            job.x.sums + row * groups * sums_a_group(format), groups, steps,
+            layout.x_cols() / layout.sum_cols, out.target(lane));
       }
       out.finish(rows);
     }
@@ -226,22 +227,34 @@ INLINE void put_bytes(const uint32_t* words, int64_t count, int64_t stride, uint
   }
 }
 
-// To int8: of kXGroup columns the largest becomes 127; what is not finite makes their scale NaN.
+// The lanes in an order that is the same on every instruction set: halves onto halves.
+INLINE float ordered_sum(F x) {
+  float lanes[kLanes];
+  f_store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+// To int8: of x_cols columns the largest becomes 127; what is not finite makes their scale NaN.
 static void tile_ints(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled) {
   const TilePlace place = find_tile(tiled, row);
   const int parts = is_byte(layout.format) ? kInt8Parts : 1;
   uint32_t* to = tiled.steps + place.first * (layout.padded_cols / 4 * parts);
   to += place.inside * kBytesTogether;
   float* scale = tiled.scales + place.first * layout.x_groups() + place.inside;
-  int32_t* to_sum = tiled.sums + place.first * layout.sums() + place.inside;
-  const bool plain = layout.format == kInt4Zero || is_shifted(layout.format);
-  const int factor = plain ? 1 : -middle_level(layout.format);
+  const bool shifted = is_shifted(layout.format);
+  int32_t* to_sum = tiled.sums + place.inside;
+  to_sum += place.first * layout.sums() * sums_a_group(layout.format);
+  const int factor = layout.format == kInt4Zero ? 1 : -center_level(layout.format);
+  const int x_cols = layout.x_cols();
   const int in_sum = layout.sum_cols / kLanes;
   F values[kXGroup / kLanes];
   uint32_t words[kXGroup / 4];
-  for (int64_t first = 0; first < layout.padded_cols; first += kXGroup) {
+  for (int64_t first = 0; first < layout.padded_cols; first += x_cols) {
     const int64_t cols = layout.padded_cols - first;
-    const int vectors = int(cols < kXGroup ? cols : kXGroup) / kLanes;
+    const int vectors = int(cols < x_cols ? cols : x_cols) / kLanes;
     F largest = f_zero(), poison = f_zero();
     for (int i = 0; i < vectors; ++i) {
       const int64_t k = first + i * kLanes, left = layout.cols - k;
@@ -256,13 +269,21 @@ static void tile_ints(const Source& x, int64_t row, const Layout& layout, const 
     scale += place.rows;
     for (int i = 0; i < vectors;) {
       I sum = i_zero();
+      F exact = f_zero();
       for (const int end = i + in_sum; i < end; ++i) {
-        const I q = i_nearest(f_mul(values[i], f_set(inverse)));
+        const F scaled = f_mul(values[i], f_set(inverse));
+        const I q = i_nearest(scaled);
         sum = i_add(sum, q);
+        exact = f_add(exact, scaled);
         i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
       }
       *to_sum = int32_t(uint32_t(factor) * uint32_t(i_sum(sum)));
       to_sum += place.rows;
+      if (shifted) {
+        const float of_x = ordered_sum(exact);
+        __builtin_memcpy(to_sum, &of_x, 4);
+        to_sum += place.rows;
+      }
     }
     if (parts == 1) {
       put_bytes<1>(words, vectors * kLanes / 4, place.rows, to);

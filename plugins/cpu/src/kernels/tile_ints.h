@@ -1,5 +1,5 @@
 // The product of a tile of int8 activations with registers of a panel of int8 or int4 weights.
-// Within a group the sums are integers and exact. In float32 the groups of kXGroup columns are
+// Within a group the sums are integers and exact. In float32 the groups of x_cols columns are
 // added one after the other, then these, so an output does not depend on the size of the tile. The
 // sums wait in memory: the registers are for the groups.
 
@@ -83,17 +83,18 @@ INLINE void int_steps(RI (&dots)[rows][registers], const uint32_t* a, const uint
 #endif
 
 // Where a group's sum of products begins, of x_sum as tile_ints has it: so that weights count from
-// their middle, unless zeros or shifts see to that. kCenteredBytes: products are of levels less 128.
+// their middle, unless zeros see to that. kCenteredBytes: products are of levels less 128.
 template <int format>
 INLINE int first_dot(int32_t x_sum) {
-  constexpr bool plain = format == kInt4Zero || is_shifted(format);
+  constexpr bool plain = format == kInt4Zero;
   if (kCenteredBytes && is_byte(format)) return plain ? int(128u * uint32_t(x_sum)) : 0;
   return plain ? 0 : x_sum;
 }
 
 template <int format, int rows, int registers>
 INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_scales,
-                     const int32_t* x_sums, int64_t groups, int steps, const Sums& out) {
+                     const int32_t* x_sums, int64_t groups, int steps, int together,
+                     const Sums& out) {
   constexpr bool with_zeros = format == kInt4Zero, shifted = is_shifted(format);
   UNROLL for (int m = 0; m < rows; ++m) {
     UNROLL for (int r = 0; r < registers; ++r) {
@@ -104,7 +105,6 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
   const uint8_t* scales = w;
   const uint8_t* ahead = panel.ahead;
   const int words = steps * int_parts<format>() * rows;
-  const int together = kXGroup / step_cols(format) / steps;
   for (int64_t g = 0, next = 0; g < groups;) {
     RF part[rows][registers];
     UNROLL for (int m = 0; m < rows; ++m) {
@@ -131,13 +131,16 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
           if (with_zeros) dot = r_fnma(panel.zero(scales, r), r_set(float(x_sums[m])), dot);
           part[m][r] = r_fma(dot, scale, part[m][r]);
           if (shifted) {
-            part[m][r] = r_fma(panel.shift(scales, r), r_set(float(x_sums[m])), part[m][r]);
+            float sum;  // Of x itself: its rounding is not magnified.
+            __builtin_memcpy(&sum, x_sums + rows + m, 4);
+            const RF shift = r_fma(scale, r_set(center_level(format)), panel.shift(scales, r));
+            part[m][r] = r_fma(shift, r_set(sum), part[m][r]);
           }
         }
       }
       a += words;
       w += size_t(steps) * kBytesPerStep;
-      x_sums += rows;
+      x_sums += sums_a_group(format) * rows;
     }
     __asm__ volatile("" : : : "memory");  // Or the compiler keeps the sums in registers all along.
     UNROLL for (int m = 0; m < rows; ++m) {
@@ -153,12 +156,13 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
 template <int format, int rows, int registers>
 static void int_tile_of(int64_t num_rows, const IntPanel& panel, const uint32_t* a,
                         const float* x_scales, const int32_t* x_sums, int64_t groups, int steps,
-                        const Sums& out) {
+                        int together, const Sums& out) {
   if constexpr (rows > 0) {
     if (num_rows == rows) {
-      return int_tile<format, rows, registers>(panel, a, x_scales, x_sums, groups, steps, out);
+      return int_tile<format, rows, registers>(panel, a, x_scales, x_sums, groups, steps,
+                                               together, out);
     }
     int_tile_of<format, rows - 1, registers>(num_rows, panel, a, x_scales, x_sums, groups, steps,
-                                             out);
+                                             together, out);
   }
 }
