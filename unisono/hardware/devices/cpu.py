@@ -115,16 +115,13 @@ class CpuHardware(HostHardware):
                 "note",
                 cls.facts.name,
                 "runs on plain torch; unisono-cpu, which has faster native kernels, is not in use",
-                "pip install ./plugins/cpu, from unisono's sources.",
+                "pip install ./plugins/cpu, from unisono's sources, or a wheel (docs/installing.md).",
             ),
         )
 
     def memory(self) -> MemoryInfo:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total = page * os.sysconf("SC_PHYS_PAGES")
-        return MemoryInfo(
-            free=_available_bytes() or page * os.sysconf("SC_AVPHYS_PAGES"), total=total
-        )
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return MemoryInfo(free=_available_bytes() or total, total=total)
 
 
 def _keep_freed_memory() -> None:
@@ -148,7 +145,7 @@ def _processor_name() -> str:
 
 
 def _available_bytes() -> int | None:
-    """Bytes that Linux could hand out without swapping, page cache included."""
+    """Bytes that Linux could hand out without swapping, page cache included; elsewhere unknown."""
     try:
         with open("/proc/meminfo", encoding="utf-8") as file:
             for line in file:
