@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import re
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -33,7 +34,20 @@ def wheel(folder: Path, library: bytes) -> Path:
     return path
 
 
+def mach_o(*names: str) -> bytes:
+    """A library of a Mac that loads others, and names one that it does not load."""
+    commands = b""
+    for name in names:
+        path = f"/usr/lib/{name}\0".encode()
+        path += bytes(-len(path) % 8)
+        commands += struct.pack("<6I", 0x0C, 24 + len(path), 24, 0, 0, 0) + path
+    head = struct.pack("<8I", 0xFEEDFACF, 0x0100000C, 0, 6, len(names), len(commands), 0, 0)
+    return head + commands + b"/usr/lib/libstdc++.6.dylib\0"
+
+
 def test_libraries_of_the_system_are_no_fault(wheels: ModuleType, tmp_path: Path) -> None:
+    library = mach_o("libSystem.B.dylib")
+    wheels.check(wheel(tmp_path, library), wheels.PLATFORMS["macos-arm64"])
     library = b"\0libunisono_cpu.so\0libc.so.6\0ld-linux-x86-64.so.2\0GLIBC_2.2.5\0GLIBC_2.17\0"
     wheels.check(wheel(tmp_path, library), wheels.PLATFORMS["linux-x86_64"])
 
@@ -43,7 +57,7 @@ def test_libraries_of_the_system_are_no_fault(wheels: ModuleType, tmp_path: Path
     [
         ("linux-x86_64", b"\0libc.so.6\0libstdc++.so.6\0", "libstdc++.so.6"),
         ("linux-aarch64", b"\0libc.so.6\0GLIBC_2.2.5\0GLIBC_2.34\0", "glibc 2.34"),
-        ("macos-arm64", b"\0libSystem.B.dylib\0libc++.1.dylib\0", "libc++.1.dylib"),
+        ("macos-arm64", mach_o("libSystem.B.dylib", "libc++.1.dylib"), "libc++.1.dylib"),
         ("windows-x86_64", b"\0KERNEL32.dll\0libgcc_s_seh-1.dll\0", "libgcc_s_seh-1.dll"),
     ],
 )
