@@ -59,9 +59,11 @@ def parts(compiler: str, *options: str) -> Iterator[bytes]:
         if source.is_file():
             yield source.relative_to(HERE).as_posix().encode()
             yield source.read_bytes()
-    yield subprocess.run(
-        [*shlex.split(compiler), "--version"], capture_output=True, check=False
-    ).stdout
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # Some compilers leave a file where they are asked.
+        command = [*shlex.split(compiler), "--version"]
+        yield subprocess.run(command, cwd=folder, capture_output=True, check=False).stdout
     for word in (compiler, platform.machine(), *options):
         yield word.encode()
 
