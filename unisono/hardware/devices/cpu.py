@@ -115,7 +115,7 @@ class CpuHardware(HostHardware):
                 "note",
                 cls.facts.name,
                 "runs on plain torch; unisono-cpu, which has faster native kernels, is not in use",
-                "pip install ./plugins/cpu, from unisono's sources, or a wheel (docs/installing.md).",
+                "pip install ./plugins/cpu from unisono's sources, or a wheel: docs/installing.md.",
             ),
         )
 
