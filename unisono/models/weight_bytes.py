@@ -43,7 +43,8 @@ def _is_one_memory(table: Any, head: Any) -> bool:
     own, others = (w.data if isinstance(w, BlockWeight) else w for w in (table, head))
     if not isinstance(own, torch.Tensor) or not isinstance(others, torch.Tensor):
         return False
-    return own.untyped_storage().data_ptr() == others.untyped_storage().data_ptr()
+    # Not its address: a device written in Python has none.
+    return own.untyped_storage()._cdata == others.untyped_storage()._cdata
 
 
 def are_looked_up(model: Decoder) -> bool:

@@ -39,8 +39,10 @@ constexpr int num_levels(int format) { return is_byte(format) ? 256 : 16; }
 constexpr int middle_level(int format) {
   return is_shifted(format) ? 0 : is_byte(format) ? 128 : 8;
 }
-// What levels are multiplied less of: the middle of all levels.
-constexpr int center_level(int format) { return is_byte(format) ? 128 : 8; }
+// What levels are multiplied less of: the middle of those in use, which bytes with shifts do not say.
+constexpr int center_level(int format) {
+  return format == kInt4Zero || format == kInt8Shift ? 0 : is_byte(format) ? 128 : 8;
+}
 // Sums of a group of x that a product takes: of int8; with shifts also of x itself.
 constexpr int sums_a_group(int format) { return is_shifted(format) ? 2 : 1; }
 constexpr int scale_size(int scale_dtype) { return scale_dtype == kFloat32 ? 4 : 2; }

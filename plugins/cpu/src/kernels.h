@@ -30,7 +30,7 @@ struct TiledX {
   int max_tile_rows;
   uint32_t* steps;  // [tile][step][row]: a float32, two bfloat16, or four int8.
   float* scales;    // Integer formats: [tile][x_cols columns][row].
-  // [tile][sum_cols columns][sums_a_group][row]: of int8, times minus the middle without zeros; then
+  // [tile][sum_cols columns][sums_a_group][row]: of int8, times minus center_level unless that is 0; then
   // of x itself in units of its scale, the bits of a float32.
   int32_t* sums;
 };

@@ -72,6 +72,18 @@ def test_linear_of_levels(
     check_product(packed_levels(shape, format, group, scale_dtype), torch.bfloat16)
 
 
+@pytest.mark.parametrize("group", [16, 32])
+def test_bytes_with_few_levels_are_as_exact(isa: str, group: int) -> None:
+    """As of types with 2 bits: no middle far away may magnify what activations are rounded by."""
+    levels = torch.randint(4, (48, 256), dtype=torch.uint8)
+    scales = torch.rand(48, 256 // group).bfloat16().float()
+    check_product(
+        uc.pack_levels(levels, scales, "int8s", group, shifts=-1.5 * scales,
+                       scale_dtype=torch.float32),
+        torch.float32,
+    )  # fmt: skip
+
+
 def check_product(packed: uc.PackedWeight, dtype: torch.dtype) -> None:
     """Compare all numbers of rows with float64."""
     shape, format = packed.shape, packed.format

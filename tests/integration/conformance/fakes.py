@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 from unisono.core.errors import HardwareError
-from unisono.hardware import Facts, HostHardware, MemoryInfo, PortableOps
+from unisono.hardware import OP_TABLE_VERSION, Facts, HostHardware, MemoryInfo, PortableOps
 
 print("a plugin may print what it likes", flush=True)
 
 
 class Good(HostHardware):
-    facts = Facts(name="good", device_type="cpu", dtypes=("float32",), distributed_backend="gloo")
+    facts = Facts(
+        name="good",
+        device_type="cpu",
+        dtypes=("float32",),
+        distributed_backend="gloo",
+        op_table=OP_TABLE_VERSION,
+    )
 
     def memory(self) -> MemoryInfo:
         return MemoryInfo(4 << 30, 8 << 30)

@@ -37,5 +37,5 @@ def test_a_command(server: RunningServer, command: str) -> None:
 
 def test_every_field_is_on_the_page() -> None:
     named = set(re.findall(r"`([a-z_]+)`", PAGE))
-    own = (ChatRequest.names | CompletionRequest.names) - OPENAI
+    own = (ChatRequest.model_fields.keys() | CompletionRequest.model_fields.keys()) - OPENAI
     assert not (own | FEATURES.keys() | NO_EFFECT | MESSAGE_FEATURES.keys()) - named

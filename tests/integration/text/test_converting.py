@@ -498,10 +498,10 @@ def test_a_table_of_characters_that_breaks_the_native_package(tmp_path: Path) ->
 
 
 def _messages(content: bytes) -> list[bytes]:
-    from unisono.text.vocabulary.sentencepiece_model import read_fields
+    from unisono.text.vocabulary.sentencepiece_model import _read_fields
 
-    inner = [value for number, value in read_fields(content) if number == 3]
-    return [value for part in inner for _, value in read_fields(part) if isinstance(value, bytes)]
+    inner = [value for number, value in _read_fields(content) if number == 3]
+    return [value for part in inner for _, value in _read_fields(part) if isinstance(value, bytes)]
 
 
 def test_corrupt_tiktoken_files(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ static void tile_ints(const Source& x, int64_t row, const Layout& layout, const 
   const bool shifted = is_shifted(layout.format);
   int32_t* to_sum = tiled.sums + place.inside;
   to_sum += place.first * layout.sums() * sums_a_group(layout.format);
-  const int factor = layout.format == kInt4Zero ? 1 : -center_level(layout.format);
+  const int center = center_level(layout.format), factor = center ? -center : 1;
   const int x_cols = layout.x_cols();
   const int in_sum = layout.sum_cols / kLanes;
   F values[kXGroup / kLanes];

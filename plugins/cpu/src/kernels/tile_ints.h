@@ -83,10 +83,10 @@ INLINE void int_steps(RI (&dots)[rows][registers], const uint32_t* a, const uint
 #endif
 
 // Where a group's sum of products begins, of x_sum as tile_ints has it: so that weights count from
-// their middle, unless zeros see to that. kCenteredBytes: products are of levels less 128.
+// their middle, where it is known. kCenteredBytes: products are of levels less 128.
 template <int format>
 INLINE int first_dot(int32_t x_sum) {
-  constexpr bool plain = format == kInt4Zero;
+  constexpr bool plain = center_level(format) == 0;
   if (kCenteredBytes && is_byte(format)) return plain ? int(128u * uint32_t(x_sum)) : 0;
   return plain ? 0 : x_sum;
 }
