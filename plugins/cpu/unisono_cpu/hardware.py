@@ -272,7 +272,10 @@ class NativeCpuHardware(CpuHardware):
 
     @classmethod
     def kernels(cls) -> str:
-        found = " ".join(features()) or "nothing that kernels ask for"
+        found = (
+            " ".join(one for one in features() if one != "hypervisor")
+            or "nothing that kernels ask for"
+        )
         return f"native kernels ({native.isa()}; the processor has {found})"
 
     @classmethod
