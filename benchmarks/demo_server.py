@@ -8,8 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-__all__ = ["demo_server"]
-
 
 @contextlib.contextmanager
 def demo_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-__all__ = ["write_byte_tokenizer"]
-
 
 def write_byte_tokenizer(folder: Path, chat_template: str) -> int:
     """Three tokens are special, the last ends an answer. Returns the vocabulary's size."""

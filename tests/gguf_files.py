@@ -17,8 +17,6 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 from transformers import PreTrainedModel
 
-__all__ = ["ARCHITECTURES", "encoded", "write_gguf"]
-
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,

@@ -9,8 +9,6 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 from tokenizers import Tokenizer as Backend
 
-__all__ = ["add_byte_level", "add_sentencepiece", "write_tokenizer"]
-
 
 def write_tokenizer(path: Path, add: Any, backend: Backend, **fields: Any) -> Path:
     """A GGUF file without tensors."""

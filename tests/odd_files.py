@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ODD_FILES", "Odd", "odd_versions"]
-
 _TAKEN_OUT = "taken out"
 _ODD_VALUES: tuple[str, ...] = (
     *("null", "true", "false", "0", "-1", "1", "7", "-0.0", "0.5", "1e308", "1e999", "-1e999"),

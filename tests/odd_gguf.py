@@ -11,8 +11,6 @@ import gguf
 
 from tests.odd_files import Odd
 
-__all__ = ["odd_gguf_files"]
-
 
 def _text(content: bytes) -> bytes:
     return struct.pack("<Q", len(content)) + content

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-__all__ = ["once"]
-
 
 def once(folders: pytest.TempPathFactory, name: str, make: Callable[[], Any]) -> Any:
     """The result of ``make``, as JSON keeps it; the other workers wait for it."""

@@ -13,8 +13,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["WaitsForDevice", "counted"]
-
 _WAITING_CALLS = ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__")
 _WAITING_OPS = (
     *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero"),

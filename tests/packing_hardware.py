@@ -14,8 +14,6 @@ from unisono.hardware import PackedForm
 from unisono.hardware.devices.cpu import CpuHardware, CpuOps
 from unisono.hardware.weights.level_weight import LevelWeight
 
-__all__ = ["PackingHardware"]
-
 _DIGEST_BYTES = 32
 
 

@@ -6,8 +6,6 @@ from collections import Counter
 
 from unisono.engine.block_pool import NULL_BLOCK, BlockPool
 
-__all__ = ["check_pool"]
-
 
 def check_pool(pool: BlockPool) -> None:
     """Assert that holders, owners, free blocks and published content agree."""

@@ -21,8 +21,6 @@ from unisono.hardware.ops.standard import (
 from unisono.models import Decoder, StepContext
 from unisono.models.layers.described import standard_of
 
-__all__ = ["check_records", "records_in"]
-
 Angles = tuple[Tensor, Tensor]
 
 

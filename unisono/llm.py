@@ -21,8 +21,6 @@ from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["LLM", "Completion"]
-
 Prompt = str | Sequence[int]
 Message = dict[str, Any]
 _NO_LIMIT = 1 << 31

@@ -11,8 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["llama_folder", "prepare"]
-
 FOLDER = Path(__file__).parent
 LLAMA_PACKAGES = ["--no-binary=llama-cpp-python", "llama-cpp-python", "gguf"]
 LLAMA_BUILDS = {

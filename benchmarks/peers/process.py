@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WorkerProcess"]
-
 FOLDER = Path(__file__).parent
 LINES_OF_LOG = 15
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

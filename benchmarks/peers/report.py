@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-__all__ = ["FIGURES", "RATIOS", "ratios", "show", "summary"]
-
 FIGURES = ("prefill", "decode", "batch_decode", "wide_decode", "long_decode")
 RATIOS = (
     ("decode", "unisono-int4", "llama-q4_0"),

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from .process import WorkerProcess
 from .report import FIGURES, Rows
 
-__all__ = ["QUICK", "Comparison", "Workload"]
-
 
 @dataclass(frozen=True)
 class Workload:

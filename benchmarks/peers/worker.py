@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Session", "serve"]
-
 
 class Session(Protocol):
     """One loaded model, and the sequences it is working on."""

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from unisono.hardware import Facts, HostHardware, MemoryInfo, PortableOps
 
-__all__ = ["AbacusHardware", "AbacusOps"]
-
 
 class AbacusOps(PortableOps):
     """The portable ops, but for two. Whatever an op does, its result must stay within the bound

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Case", "family", "variant"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:

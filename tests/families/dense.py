@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.families.case import Case, family, variant
 
-__all__ = ["CASES"]
-
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,

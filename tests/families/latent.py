@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.families.case import Case, family, variant
 
-__all__ = ["CASES"]
-
 SHAPE: dict[str, Any] = {
     "num_key_value_heads": 4,
     "q_lora_rank": 24,

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.families.case import Case, family, variant
 
-__all__ = ["CASES"]
-
 GRANITE: dict[str, Any] = {
     "embedding_multiplier": 3.0,
     "attention_multiplier": 0.2,

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.families.case import Case, family, variant
 
-__all__ = ["CASES"]
-
 DELTA_NET: dict[str, Any] = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,

@@ -27,8 +27,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["FOLDER", "WITHOUT", "Package", "fetch", "find_package", "packages"]
-
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".real"
 WITHOUT = "UNISONO_REAL_WITHOUT"

@@ -8,8 +8,6 @@ from typing import Any
 
 from unisono.core.errors import InvalidRequestError
 
-__all__ = ["REFUSED", "ours", "theirs"]
-
 REFUSED = "refused"
 
 

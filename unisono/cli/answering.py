@@ -30,16 +30,6 @@ from unisono.text.answer import Answer
 if TYPE_CHECKING:
     from unisono.llm import LLM
 
-__all__ = [
-    "Loaded",
-    "TimedAnswer",
-    "print_json",
-    "print_note",
-    "print_statistics",
-    "show",
-    "start_model",
-]
-
 _DEMO = "built-in demo model"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

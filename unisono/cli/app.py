@@ -23,8 +23,6 @@ from unisono.cli.run import run
 from unisono.cli.serve import serve
 from unisono.cli.specs import specs
 
-__all__ = ["app"]
-
 
 class _Program(TyperGroup):
     """Tells what is wrong with a command line as what goes wrong in a verb is told."""

@@ -13,8 +13,6 @@ from unisono.cli.options import BENCHED_ENGINE, JsonOption, ModelArgument, Revis
 from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
 
-__all__ = ["bench"]
-
 
 @takes(engine=BENCHED_ENGINE)
 def bench(

@@ -17,8 +17,6 @@ from unisono.core.config import EngineConfig
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 
-__all__ = ["chat"]
-
 
 @takes(engine=ENGINE, params=SAMPLING)
 def chat(

@@ -15,8 +15,6 @@ from unisono.cli.options import ThreadsOption
 if TYPE_CHECKING:
     from unisono.conformance.processes.supervising import Run
 
-__all__ = ["check"]
-
 
 def check(
     device: Annotated[

@@ -17,8 +17,6 @@ from unisono.cli.shown_text import tell, tell_what_was_escaped
 from unisono.core.errors import ContextLengthError, RequestError
 from unisono.core.sampling import SamplingParams
 
-__all__ = ["Conversation", "talk"]
-
 _HELP = """/clear: forget the conversation.
 /system TEXT: set the system message and start over; without TEXT, remove it.
 /exit: leave (also Ctrl-D).

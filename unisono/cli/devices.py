@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from unisono.hardware.base import DeviceReport
     from unisono.hardware.discovery import HardwareReport
 
-__all__ = ["devices"]
-
 
 def devices(as_json: JsonOption = False) -> None:
     """List every hardware unisono knows: what is here, and why the rest is not.

@@ -15,8 +15,6 @@ from unisono.cli.options import JsonOption
 if TYPE_CHECKING:
     from unisono.hardware.findings import Finding
 
-__all__ = ["doctor"]
-
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "red"}
 
 

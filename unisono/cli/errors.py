@@ -24,8 +24,6 @@ from unisono.core.errors import (
     UnisonoError,
 )
 
-__all__ = ["DEBUG_VARIABLE", "clear_errors", "exit_code", "show_error"]
-
 DEBUG_VARIABLE = "UNISONO_DEBUG"
 _WRONG_FROM_THE_START = (ConfigError, ModelError, HardwareError, InvalidRequestError)
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-__all__ = ["Editor", "PlainLines", "TerminalEditor", "history_file", "open_editor"]
-
 _PROMPT, _CONTINUATION = "> ", "  "
 _PASTE_IS_MARKED, _PASTE_IS_TYPED = "\x1b[?2004h", "\x1b[?2004l"
 """To the terminal: whether it puts marks around text that is pasted."""

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-__all__ = ["OptionGroup", "takes"]
-
 Verb = Callable[..., None]
 
 

@@ -13,21 +13,6 @@ from unisono.core.cache import KV_DTYPES
 from unisono.core.config import DTYPES, MAX_THREADS, EngineConfig
 from unisono.core.sampling import SamplingParams
 
-__all__ = [
-    "ENGINE",
-    "MOST_TOKENS",
-    "SAMPLING",
-    "BENCHED_ENGINE",
-    "SERVED_ENGINE",
-    "GenerationConfigOption",
-    "JsonOption",
-    "ModelArgument",
-    "RevisionOption",
-    "SystemOption",
-    "ThreadsOption",
-    "option",
-]
-
 MOST_TOKENS = 1024
 
 

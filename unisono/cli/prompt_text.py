@@ -12,8 +12,6 @@ import typer
 
 from unisono.core.errors import ConfigError
 
-__all__ = ["read_prompt", "whole_text"]
-
 STANDARD_INPUT = "-"
 _MAX_BYTES = 64 * 2**20
 _PATIENCE_S = 2.0

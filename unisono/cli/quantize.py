@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from unisono.core.weight_format import WeightFormat
     from unisono.models.checkpoint.model_card import QuantizedFolder
 
-__all__ = ["quantize"]
-
 _LICENCES = ("LICENSE", "LICENCE", "NOTICE")
 _DEMO = "built-in demo model"
 

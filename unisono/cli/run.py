@@ -21,8 +21,6 @@ from unisono.core.errors import ConfigError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 
-__all__ = ["EXAMPLE_MESSAGE", "run"]
-
 EXAMPLE_MESSAGE = (
     "Dear customer, your account 6222-8043-1975 was charged 1,250.00 USD at a merchant in Oslo on"
     " 14 March. I did not make this payment. Please stop it and call me back today."

@@ -19,8 +19,6 @@ from unisono.cli.options import (
 from unisono.core.config import EngineConfig
 from unisono.server.settings import ServerSettings, read_keys
 
-__all__ = ["serve"]
-
 _DEMO_NAME = "unisono-demo"
 
 

@@ -10,8 +10,6 @@ from typing import TextIO
 
 import typer
 
-__all__ = ["middle_dot", "prepare_streams", "tell", "tell_what_was_escaped"]
-
 _HANDLER = "unisono.escape"
 _escaped_by: set[str] = set()
 """Encodings that lacked a character, until the user is told."""

@@ -15,8 +15,6 @@ from unisono.cli.options import JsonOption
 if TYPE_CHECKING:
     from unisono.hardware.specs.figures import ChipSpec, Evidence, Figure, Quantity
 
-__all__ = ["specs"]
-
 ChipArgument = Annotated[
     str | None,
     typer.Argument(

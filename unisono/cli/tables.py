@@ -12,8 +12,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["new_console", "new_table", "print_line", "print_table"]
-
 _LONGEST_WORD = 36
 """In cells: what is longer, such as an address, may be broken."""
 _NARROW = 60

@@ -9,8 +9,6 @@ from typing import Any
 from unisono.conformance.processes.supervising import Run
 from unisono.hardware.cards.status import CARD_SCHEMA
 
-__all__ = ["make_card"]
-
 
 def make_card(run: Run) -> dict[str, Any]:
     """A JSON object of schema ``CARD_SCHEMA``. A run of some checks alone passes nothing."""

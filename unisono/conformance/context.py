@@ -17,8 +17,6 @@ from unisono.conformance.results import Failure, Figure
 from unisono.conformance.watching import WatchedOps
 from unisono.hardware.base import Hardware
 
-__all__ = ["Context", "NotApplicable", "Refused", "TooManyFailures", "first_line", "is_refusal"]
-
 _MOST_FAILURES = 4
 """Failures of one check; further cases would say the same."""
 _REFUSALS = (

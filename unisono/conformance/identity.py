@@ -17,8 +17,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.math_precision import MATH_APIS
 from unisono.hardware.ops.portable import OP_TABLE_VERSION
 
-__all__ = ["describe"]
-
 
 def describe(hardware: Hardware) -> dict[str, Any]:
     """Plain data for cards and reports."""

@@ -8,8 +8,6 @@ from typing import Any
 
 from unisono.hardware.ops.portable import PortableOps
 
-__all__ = ["overridden_ops", "strangers", "table_ops"]
-
 
 def table_ops() -> set[str]:
     """Public methods of the op table."""

@@ -9,8 +9,6 @@ import torch
 
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["make_step"]
-
 
 def make_step(
     lens: Sequence[tuple[int, int]],

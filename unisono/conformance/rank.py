@@ -27,8 +27,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 
-__all__ = ["main"]
-
 SIZE = 2
 distributed: Any = torch.distributed
 

@@ -18,8 +18,6 @@ from unisono.core.errors import ConfigError
 if TYPE_CHECKING:
     from unisono.conformance.context import Context
 
-__all__ = ["GROUPS", "Check", "all_checks", "check", "check_names", "covered_ops", "select"]
-
 GROUPS = {
     "runtime": "memory, streams, copies, modules, random numbers, arithmetic",
     "ops": "every op of the table, over dtypes, shapes and extreme values",

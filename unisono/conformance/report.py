@@ -7,8 +7,6 @@ from unisono.conformance.processes.supervising import Run
 from unisono.conformance.results import Failure, Figure, Result
 from unisono.core.config import format_bytes
 
-__all__ = ["render_report"]
-
 
 def render_report(run: Run) -> str:
     """Verdict, versions, results by group, failures with their programs, figures."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["BAD", "Failure", "Figure", "Outcome", "Result"]
-
 Outcome = Literal[
     "passed", "failed", "refused", "error", "hang", "crashed", "not applicable", "not run"
 ]

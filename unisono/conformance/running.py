@@ -19,8 +19,6 @@ from unisono.conformance.reproductions.rerun import rerun_script
 from unisono.conformance.results import Failure, Outcome, Result
 from unisono.conformance.variants import chosen_variant
 
-__all__ = ["run_check"]
-
 
 def run_check(check: Check, context: Context) -> Result:
     """Never raises: what goes wrong is the result."""

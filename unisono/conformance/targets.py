@@ -16,8 +16,6 @@ from pathlib import Path
 
 from unisono.core.errors import DeviceNotFoundError
 
-__all__ = ["environment_for"]
-
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _GROUP = "unisono.hardware"
 _NAME = "under-development"

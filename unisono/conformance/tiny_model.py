@@ -11,8 +11,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["SMALL", "WINDOWED", "Shape", "random_weights", "write_checkpoint"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:

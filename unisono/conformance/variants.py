@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unisono.hardware.base import Hardware
 
-__all__ = ["chosen_variant", "untold_variants", "variant_checks"]
-
 _GROUPS = ("ops", "model")
 """Groups that compute. Memory, streams and processes are the same whatever the kernels."""
 

@@ -15,8 +15,6 @@ from rich.text import Text
 from unisono.conformance.processes.supervising import Listener, Run
 from unisono.conformance.results import Failure, Result
 
-__all__ = ["CheckView", "print_summary"]
-
 _STYLES = {
     "passed": "green",
     "refused": "yellow",

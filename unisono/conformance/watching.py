@@ -14,8 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 from unisono.conformance.expected.comparing import Mismatch
 
-__all__ = ["WatchedOps"]
-
 _MAY_CHANGE = frozenset(
     ("kv_write", "latent_write", "causal_conv", "gated_delta_rule", "state_space", "all_reduce")
 )

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from unisono.core.request import TokenLogprob
 from unisono.core.sampling import SamplingParams
 
-__all__ = ["Batch", "BatchRow", "RowResult"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchRow:

@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["KV_DTYPES", "CacheGroup", "CacheKind", "CacheTensor", "LayerCache", "group_layers"]
-
 KV_DTYPES = {"auto": None, "int8": "int8", "fp8": "float8_e4m3fn"}
 """Dtypes of a KV cache as users and as torch name them; ``auto`` is the model's dtype."""
 

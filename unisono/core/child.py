@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
-__all__ = ["Child", "status_in_words"]
-
 
 class Child:
     """Starts ``command`` in a session of its own, deaf to the terminal's Ctrl-C. In a fork of this

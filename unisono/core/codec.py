@@ -31,8 +31,6 @@ from typing import (
 
 from unisono.core import errors
 
-__all__ = ["ProtocolError", "as_plain", "decode"]
-
 T = TypeVar("T")
 _PLAIN: dict[Any, frozenset[type]] = {
     None: frozenset({NoneType}),
@@ -41,7 +39,9 @@ _PLAIN: dict[Any, frozenset[type]] = {
 }
 _LIST, _DICT, _TEXT = frozenset({list}), frozenset({dict}), frozenset({str})
 _ERROR_KINDS: dict[str, type[errors.UnisonoError]] = {
-    name: getattr(errors, name) for name in errors.__all__
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.UnisonoError)
 }
 
 

@@ -10,8 +10,6 @@ from unisono.core.cache import KV_DTYPES
 from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["DTYPES", "EngineConfig", "format_bytes", "parse_bytes", "parse_kv_memory"]
-
 MAX_THREADS = 1024
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KINDS = {"str": "a text", "int": "a whole number", "bool": "True or False"}

@@ -24,27 +24,6 @@ The message says what is wrong; ``hint`` says what to do next. Both are meant fo
 
 from __future__ import annotations
 
-__all__ = [
-    "CheckpointError",
-    "ConfigError",
-    "ContextLengthError",
-    "DeviceNotFoundError",
-    "EngineDeadError",
-    "HardwareError",
-    "HelperFailedError",
-    "InsufficientMemoryError",
-    "InvalidRequestError",
-    "LayerListError",
-    "ModelError",
-    "ModelNotFoundError",
-    "QueueFullError",
-    "RequestError",
-    "RequestFailedError",
-    "SpecError",
-    "UnisonoError",
-    "UnsupportedModelError",
-]
-
 
 class UnisonoError(Exception):
     """Base of every error that unisono raises on purpose."""

@@ -12,15 +12,6 @@ from typing import Any
 
 from unisono.core.errors import CheckpointError
 
-__all__ = [
-    "LFS_POINTER",
-    "lfs_pointer_error",
-    "parse_json",
-    "read_bytes",
-    "read_json_object",
-    "read_text",
-]
-
 LFS_POINTER = b"version https://git-lfs"
 """First bytes of the file that git keeps in the place of a large one."""
 _FETCH_AGAIN = "Fetch the model again, or ask its publisher for a complete folder."

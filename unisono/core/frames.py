@@ -17,8 +17,6 @@ import msgpack
 
 from unisono.core.codec import ProtocolError, as_plain, decode
 
-__all__ = ["MAX_FRAME_BYTES", "FrameBuffer", "Link", "encode_frame"]
-
 MAX_FRAME_BYTES = 256 * 2**20
 _READ_BYTES = 1 << 18
 _LENGTH = struct.Struct("<I")

@@ -17,8 +17,6 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["end_with_parent", "has_hung_up", "serve_parent"]
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

@@ -6,8 +6,6 @@ batch, after preemption and when a stream resumes on another machine.
 
 from __future__ import annotations
 
-__all__ = ["derive_seed", "uniform"]
-
 _MASK = (1 << 64) - 1
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 

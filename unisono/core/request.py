@@ -7,8 +7,6 @@ from typing import Literal
 
 from unisono.core.sampling import SamplingParams
 
-__all__ = ["FinishReason", "Request", "RequestOutput", "TokenLogprob"]
-
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 

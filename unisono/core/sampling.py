@@ -20,8 +20,6 @@ from unisono.core.sampling_limits import (
     check_limits,
 )
 
-__all__ = ["SamplingParams"]
-
 _CHOICE = tuple(each.name for each in fields(SamplingDefaults))
 _FLAGS = ("include_stop_str_in_output", "skip_special_tokens", "ignore_eos")
 

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 
 from unisono.core.sampling_limits import check_limits
 
-__all__ = ["NEUTRAL", "SamplingDefaults"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingDefaults:

@@ -10,19 +10,6 @@ from typing import Any
 
 from unisono.core.errors import InvalidRequestError
 
-__all__ = [
-    "BIAS",
-    "LIMITS",
-    "MAX_ALLOWED_TOKENS",
-    "MAX_LOGIT_BIAS",
-    "MAX_LOGPROBS",
-    "MAX_STOPS",
-    "MAX_STOP_LENGTH",
-    "TOKEN_ID",
-    "Limit",
-    "check_limits",
-]
-
 MAX_ALLOWED_TOKENS = 16384
 MAX_LOGIT_BIAS = 1024
 MAX_LOGPROBS = 100

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 from unisono.core.errors import ConfigError
 
-__all__ = ["WeightFormat"]
-
 _GROUPS = (32, 64, 128)
 _USUAL_GROUP = {4: 32, 8: 128}
 _TEXT = re.compile(r"int([48])(-asym)?(?:-g([0-9]+))?")

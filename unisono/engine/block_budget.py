@@ -10,8 +10,6 @@ from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.pages import PageLayout
 
-__all__ = ["BlockBudget"]
-
 _UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
 
 

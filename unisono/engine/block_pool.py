@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
-__all__ = ["NULL_BLOCK", "BlockPool"]
-
 NULL_BLOCK = 0
 """Never handed out: it stands where a table has no block, and padded rows write there."""
 

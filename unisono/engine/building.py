@@ -33,8 +33,6 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.loading import LoadedModel, Reserve, load_model
 from unisono.models.parallel import Shard
 
-__all__ = ["Part", "build_engine"]
-
 
 def build_engine(
     folder: Path, config: EngineConfig, progress: Progress | None = None

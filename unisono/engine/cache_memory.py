@@ -12,8 +12,6 @@ from unisono.core.cache import CacheTensor, LayerCache
 from unisono.engine.pages import PageLayout
 from unisono.hardware.ops.quantized_kv import QuantizedKV
 
-__all__ = ["allocate"]
-
 
 def allocate(pages: PageLayout, num_blocks: int, device: torch.device) -> list[Any]:
     """Each layer's cache, in order: its tensor, or a tuple of them where it has several; keys and

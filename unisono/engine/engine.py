@@ -15,8 +15,6 @@ from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler
 from unisono.engine.stats import EngineInfo, EngineStats, Timings
 
-__all__ = ["Engine"]
-
 _log = logging.getLogger(__name__)
 
 

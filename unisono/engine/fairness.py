@@ -16,8 +16,6 @@ from collections import Counter
 
 from unisono.engine.sequence import Sequence
 
-__all__ = ["READ_COST", "WRITE_COST", "FairQueue"]
-
 READ_COST = 1
 """Cost of a token that is computed: of the prompt, or of the answer when it is read back."""
 WRITE_COST = 1

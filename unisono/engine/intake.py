@@ -6,8 +6,6 @@ from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
 
-__all__ = ["check_allowed", "max_tokens_of"]
-
 
 def check_allowed(params: SamplingParams, eos_token_ids: frozenset[int]) -> None:
     """Raises InvalidRequestError: no token may come before ``min_tokens``."""

@@ -19,8 +19,6 @@ from unisono.core.cache import CacheGroup
 from unisono.engine.block_pool import NULL_BLOCK, BlockPool
 from unisono.engine.sequence import Sequence
 
-__all__ = ["KVCache", "peak_blocks"]
-
 _KEY_BYTES = 16
 _STATE_WINDOW = 2
 """A recurrent state is kept at the end of each block: a token needs the block of the one before it,

@@ -14,8 +14,6 @@ from torch import Tensor
 from unisono.core.batch import BatchRow
 from unisono.engine.parcel import Parcel
 
-__all__ = ["Edit", "pack_edits"]
-
 Found = tuple[Tensor, Tensor]
 """Token ids of a row, int64 [N], and an amount for each, float32 [N], or none [0]."""
 

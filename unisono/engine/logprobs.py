@@ -13,8 +13,6 @@ from torch import Tensor
 from unisono.core.request import TokenLogprob
 from unisono.core.sampling_limits import MAX_LOGPROBS
 
-__all__ = ["logprob_lines", "read_logprobs"]
-
 
 def logprob_lines(logprobs: Tensor, targets: Tensor, num_top: int) -> Tensor:
     """Log-probabilities [N, V] and the chosen tokens [N] -> lines, int64 [N, W]. Which of several

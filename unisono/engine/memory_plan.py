@@ -21,8 +21,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.loading import Reserve
 from unisono.models.step_memory import LargestStep, step_bytes
 
-__all__ = ["DEFAULT_KV_MEMORY", "MemoryPlan", "kv_memory_that_fits", "layer_caches"]
-
 DEFAULT_KV_MEMORY = 2 * 2**30
 """Bytes, where as much fits."""
 

@@ -28,8 +28,6 @@ from unisono.hardware.ops.attention import AttentionStep
 from unisono.models.loading import LoadedModel
 from unisono.models.step import StepContext
 
-__all__ = ["SCORED_ROWS", "Forwarded", "ModelRunner"]
-
 SCORED_ROWS = 64
 """Prompt positions whose logits are held at once."""
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from unisono.core.cache import CacheGroup, CacheTensor, LayerCache, group_layers
 
-__all__ = ["PageLayout", "natural_block_size"]
-
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:

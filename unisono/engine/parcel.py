@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Parcel", "fetch", "is_host"]
-
 _FLOATS_PER_WORD = 2
 _HOST = torch.empty(0).device
 

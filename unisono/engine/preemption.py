@@ -14,8 +14,6 @@ from operator import attrgetter
 from unisono.engine.kv_cache import KVCache
 from unisono.engine.sequence import Sequence
 
-__all__ = ["Seating"]
-
 
 class Seating:
     """The running sequences of one moment.

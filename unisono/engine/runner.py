@@ -7,8 +7,6 @@ from typing import Protocol
 
 from unisono.core.batch import Batch, RowResult
 
-__all__ = ["Runner"]
-
 
 class Runner(Protocol):
     """Any object with these methods."""

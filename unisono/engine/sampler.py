@@ -21,8 +21,6 @@ from unisono.engine.logprobs import logprob_lines, read_logprobs
 from unisono.engine.parcel import Parcel, fetch, is_host
 from unisono.hardware.ops.portable import PortableOps
 
-__all__ = ["NOT_FINITE", "Sampler"]
-
 NOT_FINITE = (
     "The logits are not finite: the weights or the dtype do not fit this input, "
     "or its penalties are too strong."

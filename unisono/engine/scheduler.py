@@ -27,8 +27,6 @@ from unisono.engine.kv_cache import KVCache, peak_blocks
 from unisono.engine.preemption import Seating
 from unisono.engine.sequence import Sequence
 
-__all__ = ["Scheduler", "SchedulerConfig", "SchedulerCounters"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerConfig:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from unisono.core.batch import BatchRow
 
-__all__ = ["Change", "Seated", "SeatedTables", "Seats"]
-
 Change = tuple[int, int, int]
 """Cache group, index in its table, block."""
 

@@ -8,8 +8,6 @@ from unisono.core.batch import BatchRow, RowResult
 from unisono.core.request import Request, RequestOutput, TokenLogprob
 from unisono.engine.variant import Variant
 
-__all__ = ["Sequence"]
-
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Sequence:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["EngineInfo", "EngineStats", "Timings"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineInfo:

@@ -17,8 +17,6 @@ from unisono.core.batch import BatchRow
 from unisono.engine.parcel import Parcel, is_host
 from unisono.engine.seats import Seats
 
-__all__ = ["HeldTables", "StepInputs", "StepTensors"]
-
 
 @dataclass(frozen=True, slots=True)
 class HeldTables:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import astuple, dataclass
 
-__all__ = ["Variant"]
-
 _SALT_BYTES = 16
 
 

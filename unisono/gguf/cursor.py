@@ -12,8 +12,6 @@ from typing import NoReturn
 
 from unisono.core.errors import CheckpointError
 
-__all__ = ["Array", "Cursor", "Scalar"]
-
 Scalar = bool | int | float | str
 
 _STRING, _ARRAY = 8, 9

@@ -10,8 +10,6 @@ from unisono.core.errors import CheckpointError, ModelNotFoundError
 from unisono.gguf.header import Header, TensorInfo, read_header
 from unisono.gguf.metadata import Metadata
 
-__all__ = ["GgufFile", "is_gguf", "model_files", "only_model_of"]
-
 _SPLIT = re.compile(r"(?P<name>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _MAX_SPLITS = 4096
 _PROJECTOR = "mmproj"

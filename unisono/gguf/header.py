@@ -15,8 +15,6 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.core.ggml import GGML_TYPES, GgmlType
 from unisono.gguf.cursor import Array, Cursor, Scalar
 
-__all__ = ["Header", "TensorInfo", "read_header"]
-
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MAX_VALUES = 1 << 16

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 from unisono.core.errors import CheckpointError
 from unisono.gguf.cursor import Array, Scalar
 
-__all__ = ["Metadata"]
-
 T = TypeVar("T")
 
 

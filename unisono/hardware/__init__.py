@@ -92,19 +92,19 @@ __all__ = [
 ]
 
 _FILES = (
-    *("facts", "findings", "runtime", "base", "discovery", "devices.cpu"),
+    *("facts", "findings", "runtime", "base"),
     *("ops.portable", "ops.attention", "ops.latent_attention", "ops.quantized_kv"),
     *("ops.experts", "ops.standard", "ranks.bridge", "ranks.collectives", "weights.packed_form"),
     *("weights.held_weight", "weights.level_weight", "weights.coded_weight"),
     *("weights.block_weight", "weights.stacked_weight", "weights.reordered_weight"),
-    "weights.quantized",
+    *("weights.quantized", "discovery", "devices.cpu"),
 )
-"""Files of the names, those without torch first."""
+"""Files of the names, those without torch first, those that load devices last."""
 
 
 def __getattr__(name: str) -> Any:
     for file in _FILES if name in __all__ else ():
         module = import_module(f"{__name__}.{file}")
-        if name in module.__all__:
+        if hasattr(module, name):
             return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

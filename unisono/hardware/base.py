@@ -22,8 +22,6 @@ from unisono.hardware.findings import Finding
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.runtime import MemoryUse, Runtime
 
-__all__ = ["DeviceReport", "Hardware", "HostHardware", "import_plugin"]
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:

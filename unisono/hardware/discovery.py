@@ -22,8 +22,6 @@ from unisono.hardware.base import DeviceReport, Hardware
 from unisono.hardware.cards.status import Status, status_of
 from unisono.hardware.ops.portable import OP_TABLE_VERSION
 
-__all__ = ["IGNORE", "HardwareReport", "discover", "find_hardware", "load_hardware"]
-
 _log = logging.getLogger(__name__)
 _GROUP = "unisono.hardware"
 IGNORE = "UNISONO_IGNORE_PACKAGES"

@@ -24,8 +24,6 @@ from unisono.hardware.findings import Finding
 from unisono.hardware.ops.portable import OP_TABLE_VERSION
 from unisono.hardware.torch_import import AUTOLOAD, autoloaded
 
-__all__ = ["examine"]
-
 _OLDEST_TORCH, _NEWEST_TORCH = (2, 8), (2, 15)
 """Versions that unisono has been used with, or whose interface was read."""
 

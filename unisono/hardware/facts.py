@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from unisono.hardware.math_precision import MATH_APIS
 
-__all__ = ["FEATURES", "Facts"]
-
 _DTYPES = ("bfloat16", "float16", "float32")
 
 FEATURES = ("graphs", "pinned_memory", "async_copy", "triton", "fp8", "int4")

@@ -20,8 +20,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["MATH_APIS", "PRECISION", "ULP", "FunctionError"]
-
 ULP = 2.0**-23
 """Largest relative spacing of float32 numbers."""
 _LARGEST = 104.0

@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["processor_quota", "usable_processors"]
-
 _ROOT = Path("/")
 
 

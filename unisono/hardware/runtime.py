@@ -17,8 +17,6 @@ import torch
 from unisono.core.errors import HardwareError
 from unisono.hardware.facts import Facts
 
-__all__ = ["MemoryInfo", "MemoryUse", "Runtime"]
-
 _LACKS_IT = (RuntimeError, NotImplementedError, AttributeError, AssertionError, TypeError)
 """Errors of a build that has the name and not the thing, or has it with other arguments."""
 

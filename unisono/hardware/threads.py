@@ -12,8 +12,6 @@ import torch
 
 from unisono.hardware.processors import usable_processors
 
-__all__ = ["THREADS_VARIABLE", "choose_threads", "current_threads", "share_threads"]
-
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 _AT_START = torch.get_num_threads()
 

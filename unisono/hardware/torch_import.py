@@ -16,8 +16,6 @@ from importlib.metadata import entry_points
 from unisono.core.errors import HardwareError
 from unisono.hardware.findings import Finding
 
-__all__ = ["AUTOLOAD", "autoloaded", "explain", "probe"]
-
 AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _GROUP = "torch.backends"
 _TIME_LIMIT_S = 120

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from unisono.core.errors import ConfigError
 
-__all__ = ["ALLOW_HTTP", "check_endpoint", "origin", "refusal"]
-
 ALLOW_HTTP = "UNISONO_ALLOW_HTTP"
 
 

@@ -16,16 +16,6 @@ from pathlib import Path
 from unisono.core.errors import CheckpointError, ModelError
 from unisono.hub.foreign import adapter_error, by_names
 
-__all__ = [
-    "IGNORED",
-    "WANTED",
-    "content_matches",
-    "is_wanted",
-    "require_safetensors",
-    "storage_error",
-    "write_text",
-]
-
 WANTED = (
     "*.safetensors",
     "*.safetensors.index.json",

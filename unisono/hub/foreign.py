@@ -13,8 +13,6 @@ from pathlib import Path
 from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_json_object
 
-__all__ = ["adapter_error", "by_names", "what_it_is"]
-
 _MAX_ENTRIES = 10_000
 _MAX_SHOWN = 5
 _MAX_BYTES = 1 << 20

@@ -16,8 +16,6 @@ from unisono.core.folder_files import read_json_object
 from unisono.core.sampling_defaults import SamplingDefaults
 from unisono.gguf.files import GgufFile, is_gguf
 
-__all__ = ["AUTO", "NONE", "read_sampling_defaults"]
-
 AUTO, NONE = "auto", "none"
 _FILE = "generation_config.json"
 _MAX_BYTES = 1 << 20

@@ -20,8 +20,6 @@ from unisono.core.errors import ConfigError
 from unisono.core.folder_files import parse_json
 from unisono.hub.addresses import ALLOW_HTTP, origin, refusal
 
-__all__ = ["TransferError", "bearer", "chunks", "open_url", "read_json"]
-
 _TIMEOUT_S = 30.0
 _MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -18,8 +18,6 @@ from unisono.hub.huggingface_cache import RepoCache
 from unisono.hub.listing import is_safe_path, wanted_files
 from unisono.hub.transfer import Download, fetch_all
 
-__all__ = ["download"]
-
 _DEFAULT_REVISION = "main"
 _ACCESS_HINT = (
     "If it is private or gated, accept its terms on its page and set HF_TOKEN to a token that may"

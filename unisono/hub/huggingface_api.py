@@ -14,8 +14,6 @@ from unisono.core.errors import ConfigError, ModelError
 from unisono.hub.addresses import check_endpoint, origin, refusal
 from unisono.hub.http import bearer, read_json
 
-__all__ = ["find_commit", "is_commit", "list_entries", "resolve_url", "secret_headers"]
-
 _MAX_ANSWER_BYTES = 16 << 20
 _MAX_PAGES = 100
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -15,8 +15,6 @@ from unisono.core.errors import ModelNotFoundError
 from unisono.hub.files import IGNORED, WANTED, write_text
 from unisono.hub.listing import RemoteFile
 
-__all__ = ["RepoCache", "cached_models", "snapshot_in"]
-
 
 class RepoCache:
     """The cached files of one repository."""

@@ -15,8 +15,6 @@ from typing import Any
 from unisono.core.errors import CheckpointError
 from unisono.hub.files import is_wanted
 
-__all__ = ["RemoteFile", "is_safe_path", "wanted_files"]
-
 _MAX_FILE_BYTES = 1 << 42
 _MAX_COMPONENT_BYTES = 200
 _NOT_IN_NAMES = frozenset('\\:*?"<>|')

@@ -23,8 +23,6 @@ from unisono.hub.http import TransferError, bearer, read_json
 from unisono.hub.listing import RemoteFile, wanted_files
 from unisono.hub.transfer import Download, fetch_all
 
-__all__ = ["download"]
-
 _DEFAULT_REVISION = "master"
 _DEFAULT_ENDPOINT = "https://www.modelscope.cn"
 _MAX_LISTING_BYTES = 16 << 20

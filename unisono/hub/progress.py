@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["download_bar"]
-
 
 @contextmanager
 def download_bar(title: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:

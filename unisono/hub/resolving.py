@@ -15,8 +15,6 @@ from unisono.gguf.files import is_gguf, model_files, only_model_of
 from unisono.hub.foreign import what_it_is
 from unisono.hub.huggingface_cache import snapshot_in
 
-__all__ = ["looks_like_model", "resolve_model"]
-
 MODELSCOPE_PREFIX = "modelscope:"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _GGUF_NAME = re.compile(r"\S+\.gguf")

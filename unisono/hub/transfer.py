@@ -24,8 +24,6 @@ from unisono.hub.http import TransferError, chunks, open_url
 from unisono.hub.listing import RemoteFile
 from unisono.hub.progress import download_bar
 
-__all__ = ["Download", "fetch_all", "fetch_file"]
-
 _PARALLEL_FILES = 4
 _TRIES_WITHOUT_PROGRESS = 4
 _LEAST_PROGRESS = 64 << 10

@@ -8,16 +8,6 @@ from typing import Annotated, Any, Literal, TypeVar
 from unisono.models.dividing import Divides
 from unisono.models.expert_shape import ExpertShape
 
-__all__ = [
-    "IndexShape",
-    "LatentShape",
-    "ModelConfig",
-    "NormKind",
-    "QKNorm",
-    "RopeConfig",
-]
-
-
 NormKind = Literal["rms", "zero_centred_rms", "layer", "zero_centred_layer"]
 QKNorm = Literal["head", "projection"]
 Config = TypeVar("Config", bound="ModelConfig")

@@ -12,8 +12,6 @@ from unisono.core.errors import ConfigError
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.stacked_weight import join
 
-__all__ = ["Cut"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cut:

@@ -30,8 +30,6 @@ from unisono.models.layers.rope import Angles, ropes_by_layer
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Decoder", "kv_cache", "num_pairs"]
-
 
 class Decoder(nn.Module):
     """Token ids in, hidden states or logits out. Subclasses are the families."""

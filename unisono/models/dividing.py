@@ -10,8 +10,6 @@ from typing import Any, TypeVar, get_type_hints
 
 from unisono.core.errors import ConfigError
 
-__all__ = ["Divides", "divided", "num_kv_pieces"]
-
 T = TypeVar("T")
 
 

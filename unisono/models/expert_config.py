@@ -8,16 +8,6 @@ from unisono.hardware.ops.experts import Routing
 from unisono.models.expert_shape import MAX_EXPERTS, ExpertShape
 from unisono.models.raw_config import RawConfig
 
-__all__ = [
-    "corrected_experts",
-    "grouped_routing",
-    "later_layers",
-    "read_experts",
-    "read_routing",
-    "sparse_layers",
-    "stepped_layers",
-]
-
 
 def read_experts(
     raw: RawConfig,

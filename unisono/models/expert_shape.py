@@ -9,8 +9,6 @@ from unisono.core.errors import CheckpointError
 from unisono.hardware.ops.experts import Routing
 from unisono.models.dividing import Divides
 
-__all__ = ["MAX_EXPERTS", "ExpertShape"]
-
 MAX_EXPERTS = 2**13
 _MAX_EXPERTS_OF_ALL_LAYERS = 2**16
 

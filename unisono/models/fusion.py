@@ -10,8 +10,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.described import standard_of
 from unisono.models.layers.split import gives_term
 
-__all__ = ["fuse"]
-
 
 def fuse(module: nn.Module, ops: PortableOps, *, divided: bool = False) -> None:
     """Offer ``module`` and, where it is not taken, its parts to ``ops.fuse``.

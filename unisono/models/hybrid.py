@@ -18,8 +18,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import RecurrentLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["HybridConfig", "HybridDecoder", "StateShape", "read_recurrent"]
-
 
 class StateShape(Protocol):
     """Sizes of a recurrent layer."""

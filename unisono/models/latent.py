@@ -16,8 +16,6 @@ from unisono.models.decoder import Decoder, num_pairs
 from unisono.models.layers.latent_attention import LatentAttention
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["LatentDecoder", "read_index", "read_latent"]
-
 _MAX_DIM = 2**16
 
 

@@ -25,8 +25,6 @@ from unisono.models.registry import making_sense_of, read_family
 from unisono.models.training import check_trainable, let_train
 from unisono.models.weight_bytes import are_looked_up, held_bytes, step_bytes, table_bytes
 
-__all__ = ["LoadedModel", "Reserve", "load_model"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:

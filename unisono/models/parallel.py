@@ -29,8 +29,6 @@ from unisono.models.layers.split import (
     terms_of,
 )
 
-__all__ = ["Division", "Shard"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:

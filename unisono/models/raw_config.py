@@ -12,8 +12,6 @@ from unisono.core.errors import CheckpointError, LayerListError, UnsupportedMode
 from unisono.core.folder_files import read_json_object
 from unisono.models.config import ModelConfig, RopeConfig
 
-__all__ = ["RawConfig"]
-
 _MAX_CONFIG_BYTES = 16 << 20
 _MAX_INTEGER = 2**31
 _MAX_LAYERS = 2**12

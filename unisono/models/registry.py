@@ -13,8 +13,6 @@ from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["FAMILIES", "find_family", "making_sense_of", "read_family"]
-
 _FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _DAMAGED = (
     "Compare the file with the one on the model's page; was it changed or cut, fetch it again."

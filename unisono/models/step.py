@@ -14,8 +14,6 @@ from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.quantized_kv import LayerKV
 
-__all__ = ["StepContext"]
-
 
 @dataclass(frozen=True, slots=True)
 class StepContext:

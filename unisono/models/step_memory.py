@@ -20,8 +20,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import Experts
 
-__all__ = ["LargestStep", "step_bytes"]
-
 _ITEM_BYTES = 4
 _STREAMS = 6
 """Rows of H entries per token: x and the residual stream before a layer, the sum, a norm's own."""

@@ -16,8 +16,6 @@ from unisono.models.layers.linear import Embedding
 from unisono.models.parallel import Shard
 from unisono.models.step import StepContext
 
-__all__ = ["check_trainable", "let_train", "without_cache"]
-
 
 def check_trainable(folder: Path, plan: WeightPlan, shard: Shard | None) -> None:
     """Raises ConfigError: weights that have no gradients, or a rank's part."""

@@ -15,8 +15,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
 from unisono.models.layers.moe import Experts
 
-__all__ = ["are_looked_up", "held_bytes", "step_bytes", "table_bytes", "tables_of"]
-
 
 def step_bytes(model: Decoder, num_tokens: int = 1) -> int:
     """Bytes of all weights that a step of so many tokens reads, in the form they are held in; of

@@ -14,8 +14,6 @@ from starlette.responses import Response
 
 from unisono.core import errors
 
-__all__ = ["ApiError", "api_error", "bad_request", "error_response", "log_failure", "not_supported"]
-
 _RETRY_AFTER_S = 5
 
 

@@ -28,8 +28,6 @@ from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["create_app"]
-
 _log = logging.getLogger("unisono.server")
 
 

@@ -25,8 +25,6 @@ from unisono.server.service import Service
 from unisono.server.settings import ServerSettings, is_loopback
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["bind", "serve"]
-
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 16
 """Few: connections over the limit need a descriptor too, until they are refused."""

@@ -27,8 +27,6 @@ from unisono.server.openai.validation import Model, validate
 from unisono.server.settings import ServerSettings
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Service"]
-
 
 @dataclass(frozen=True)
 class Service:

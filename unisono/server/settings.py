@@ -12,15 +12,6 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
 from unisono.core.sampling_defaults import SamplingDefaults
 
-__all__ = [
-    "KEY_VARIABLE",
-    "Limits",
-    "ServerSettings",
-    "is_address",
-    "is_loopback",
-    "read_keys",
-]
-
 KEY_VARIABLE = "UNISONO_API_KEY"
 _MAX_KEY_BYTES = 1 << 20
 _MIN_KEY_LENGTH = 8

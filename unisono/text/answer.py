@@ -13,8 +13,6 @@ from unisono.core.sampling import SamplingParams
 from unisono.text.stream import TextStream
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Answer", "AnswerDelta", "AnswerStream", "Content", "Part"]
-
 
 @dataclass(slots=True)
 class Content:

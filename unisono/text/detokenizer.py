@@ -16,8 +16,6 @@ from unisono.text.vocabulary.text_assembly import (
     WholeAssembly,
 )
 
-__all__ = ["Detokenizer"]
-
 _PROMPT_TAIL = 2048
 
 

@@ -12,8 +12,6 @@ from unisono.core.errors import InvalidRequestError
 from unisono.text.detokenizer import Detokenizer
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["TextDelta", "TextStream"]
-
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:

@@ -19,8 +19,6 @@ from tokenizers import models
 
 from unisono.text.vocabulary.byte_pairs import BYTE_OF_LETTER
 
-__all__ = ["TokenBound", "read_token_bound"]
-
 Step = Sequence[str]
 """``NFC`` and its kind, ``lower``, or ``replace`` with what and by what."""
 _SLICE_CHARS = 1 << 18

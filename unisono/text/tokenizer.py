@@ -21,8 +21,6 @@ from unisono.text.vocabulary.spelling import Spelling, read_spelling
 if TYPE_CHECKING:
     from typing import Unpack  # since Python 3.11
 
-__all__ = ["Tokenizer"]
-
 _SLICE_CHARS = 1 << 18
 """Characters looked at in one piece, so that no copy of a long text is made."""
 

@@ -17,8 +17,6 @@ from unisono.text.limited.process import LimitBrokenError, Limits
 from unisono.text.limited.program import LimitedProgram
 from unisono.text.token_bound import TokenBound
 
-__all__ = ["TokenizerFacts", "TokenizerProcess"]
-
 _PROGRAM = Path(__file__).with_name("tokenizer_program.py")
 _LIMITS = Limits(
     max_cpu_s=2.0,

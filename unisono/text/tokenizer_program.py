@@ -22,8 +22,6 @@ from unisono.text.token_bound import read_token_bound
 from unisono.text.vocabulary.building import BuiltTokenizer, build_tokenizer
 from unisono.text.vocabulary.native import native_call
 
-__all__ = ["start"]
-
 
 def start(hello: Mapping[str, Any]) -> tuple[bytes, Callable[[bytes], bytes] | None]:
     """Builds the tokenizer of ``folder``."""

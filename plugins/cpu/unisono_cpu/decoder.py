@@ -15,8 +15,6 @@ from unisono_cpu.library import call, native
 from unisono_cpu.ops import DTYPES, PagedStep, cache_of, floats, native_linear
 from unisono_cpu.weights import PackedWeight
 
-__all__ = ["DecoderShape", "LayerWeights", "NativeDecoder", "TableRows", "Turns"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderShape:

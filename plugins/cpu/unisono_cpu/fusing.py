@@ -22,8 +22,6 @@ from unisono_cpu import ops as native
 from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder, TableRows, Turns
 from unisono_cpu.weights import PackedWeight
 
-__all__ = ["COVERED", "fused_decoder", "fused_mlp"]
-
 COVERED = (torch.bfloat16, torch.float32)
 """Dtypes of activations that the kernels know."""
 

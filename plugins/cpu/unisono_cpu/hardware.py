@@ -39,8 +39,6 @@ from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
 from unisono_cpu.processor import ISA_VARIABLE, features
 from unisono_cpu.weights import PackedWeight
 
-__all__ = ["NativeCpuHardware", "NativeCpuOps"]
-
 _BLOCK_BITS = {
     "Q4_0": 4.5,
     "Q4_1": 5.0,

@@ -16,22 +16,6 @@ from typing import Any
 from unisono.core.errors import CheckpointError, ConfigError, HardwareError, InsufficientMemoryError
 from unisono_cpu.platforms import platform_of, this_platform
 
-__all__ = [
-    "Cache",
-    "DecoderSpec",
-    "Layer",
-    "LayerStep",
-    "Linear",
-    "Rows",
-    "Step",
-    "Turns",
-    "WeightInfo",
-    "available_isas",
-    "call",
-    "last_error",
-    "native",
-]
-
 _ABI_VERSION = 6
 _NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib", "libunisono_cpu.dll")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"

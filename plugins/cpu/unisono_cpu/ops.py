@@ -17,28 +17,6 @@ from torch import Tensor
 from unisono_cpu.library import Cache, Linear, Step, call, native
 from unisono_cpu.weights import FORMATS, PackedWeight
 
-__all__ = [
-    "PagedStep",
-    "add_rms_norm",
-    "argmax",
-    "attention",
-    "cache_of",
-    "draw",
-    "embedding",
-    "experts",
-    "isa",
-    "kv_write",
-    "linear",
-    "mlp",
-    "products_per_s",
-    "read",
-    "rotary_heads",
-    "set_isa",
-    "set_threads",
-    "silu_mul",
-    "threads",
-]
-
 DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float16: 2}
 
 

@@ -6,8 +6,6 @@ import platform
 import struct
 from pathlib import Path
 
-__all__ = ["platform_of", "this_platform"]
-
 _ELF = {
     62: "x86_64",
     183: "aarch64",

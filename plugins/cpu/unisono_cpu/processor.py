@@ -11,8 +11,6 @@ from collections.abc import Collection
 
 from unisono_cpu.library import available_isas, call, last_error, native
 
-__all__ = ["ISA_VARIABLE", "choose_isa", "features", "why_portable"]
-
 ISA_VARIABLE = "UNISONO_CPU_ISA"
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from unisono.core.errors import InsufficientMemoryError
 from unisono_cpu.library import WeightInfo, call
 
-__all__ = ["FORMATS", "LAYOUT", "PackedWeight", "pack", "pack_levels", "packed_bytes"]
-
 FORMATS: Final = {
     "f32": 0,
     "bf16": 1,

@@ -25,8 +25,6 @@ import torch
 
 from unisono.core.errors import HardwareError
 
-__all__ = ["BuildError", "built_library", "cache_folder", "can_build", "find_compiler", "library"]
-
 SOURCES = Path(__file__).parent / "csrc"
 _FLAGS = ("-std=c++20", "-O1", "-fPIC", "-Wall", "-Wno-stringop-overflow")
 _MOST_UNITS = 4

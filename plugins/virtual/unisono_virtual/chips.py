@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from unisono.core.errors import ConfigError
 from unisono.hardware.specs import ChipSpec, find_spec
 
-__all__ = ["MEMORY_VARIABLE", "Imitation", "imitate", "split_choice"]
-
 MEMORY_VARIABLE = "UNISONO_VIRTUAL_MEMORY"
 _MOST_BY_DEFAULT = 16 << 30
 _PEAKS = {

@@ -12,8 +12,6 @@ import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 
-__all__ = ["virtual"]
-
 
 def _keep(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     forward: Callable[..., Any] = torch._dynamo.backends.debugging.boxed_nop(graph, inputs)

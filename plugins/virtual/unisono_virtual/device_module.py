@@ -12,8 +12,6 @@ import torch
 from unisono_virtual.chips import Imitation
 from unisono_virtual.settings import settings
 
-__all__ = ["DeviceProperties", "make_module"]
-
 accelerator = torch.accelerator
 Device = int | str | torch.device | None
 

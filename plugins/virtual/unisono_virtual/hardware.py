@@ -12,8 +12,6 @@ from unisono_virtual import building, install, installed, prediction
 from unisono_virtual.chips import imitate, split_choice
 from unisono_virtual.python_device import HOLES
 
-__all__ = ["VirtualHardware"]
-
 _NUM_DEVICES_VARIABLE = "UNISONO_VIRTUAL_DEVICES"
 
 

@@ -18,8 +18,6 @@ from unisono_virtual.device_module import make_module
 from unisono_virtual.python_device import open_in_python
 from unisono_virtual.settings import Settings, installed, remember
 
-__all__ = ["install"]
-
 _torch: Any = torch
 
 _MOST_DEVICES = 64

@@ -13,8 +13,6 @@ import torch
 
 from unisono_virtual.settings import settings
 
-__all__ = ["OpTotals", "Prediction", "op_totals", "predict", "predicted_seconds", "reset"]
-
 
 @dataclass(frozen=True, slots=True)
 class OpTotals:

@@ -17,8 +17,6 @@ from torch.utils import _python_dispatch
 
 from unisono_virtual.chips import Imitation
 
-__all__ = ["HOLES", "open_in_python"]
-
 HOLES = (
     "memory of its own: tensors are the host's",
     "a memory limit and memory statistics",

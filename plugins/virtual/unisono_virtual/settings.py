@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from unisono.core.errors import HardwareError
 from unisono_virtual.chips import Imitation
 
-__all__ = ["Settings", "installed", "remember", "settings"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:

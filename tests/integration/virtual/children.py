@@ -14,8 +14,6 @@ from pathlib import Path
 from tests.forked import Forked
 from tests.waiting import PATIENCE_S
 
-__all__ = ["FOLDER", "NO_COMPILER", "decorated", "finish", "run", "start"]
-
 FOLDER = Path(__file__).parent
 NO_COMPILER = {"CXX": "/no/such/compiler"}
 
@@ -56,7 +54,7 @@ def run(script: str, *arguments: str, **environment: str) -> str:
 
 
 def _printed(script: str, arguments: tuple[str, ...], environment: dict[str, str]) -> str:
-    os.environ.update(environment)
+    os.environ.update({"OMP_NUM_THREADS": "1", **environment})
     sys.argv = [script, *arguments]
     with redirect_stdout(io.StringIO()) as out:
         if script.endswith(".py"):

@@ -417,6 +417,7 @@ def in_fork(body: Callable[[], bool]) -> Callable[[], bool]:
     child = os.fork()
     if child == 0:
         os.close(read)
+        torch.set_num_threads(1)  # remakes torch's pool before the threads of autograd race for it
         try:
             sound = body()
         except Exception as error:

@@ -139,7 +139,9 @@ def test_what_is_no_such_dataclass_is_refused(fields: object) -> None:
         decode(Small, fields)
 
 
-@pytest.mark.parametrize("name", sorted(errors.__all__))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, kind in vars(errors).items() if isinstance(kind, type))
+)
 def test_every_error_survives(name: str) -> None:
     kind = getattr(errors, name)
     extra = {"retry_after_s": 2} if name == "QueueFullError" else {}

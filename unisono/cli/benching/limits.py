@@ -19,15 +19,6 @@ from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import Experts
 from unisono.models.weight_bytes import step_bytes
 
-__all__ = [
-    "count_kv_bytes",
-    "count_prefill_flops",
-    "count_weight_bytes",
-    "matmul_flops_per_s",
-    "memory_read_bytes_per_s",
-    "products_per_s",
-]
-
 _READ_BYTES = 512 << 20
 _READS = 7
 _LONG_ENOUGH_S = 0.02

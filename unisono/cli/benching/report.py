@@ -8,8 +8,6 @@ from typing import Any
 from unisono.cli.shown_text import middle_dot
 from unisono.core.config import format_bytes
 
-__all__ = ["print_legend", "print_tables"]
-
 
 def print_tables(result: dict[str, Any]) -> None:
     """Prints what ran where, what the device can do, and a line for each batch size."""

@@ -31,8 +31,6 @@ from unisono.engine.model_runner import ModelRunner
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.threads import current_threads
 
-__all__ = ["Workload", "measure"]
-
 _WARM_UP = (16, 4)
 
 

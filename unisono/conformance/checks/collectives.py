@@ -33,8 +33,6 @@ from unisono.conformance.results import Figure
 from unisono.conformance.tiny_model import SMALL, WINDOWED
 from unisono.hardware.base import HostHardware
 
-__all__ = ["collectives", "tensor_parallel"]
-
 _SIZE = 2
 
 

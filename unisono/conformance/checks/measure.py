@@ -14,8 +14,6 @@ from unisono.conformance.registry import check
 from unisono.conformance.results import Figure
 from unisono.hardware.base import HostHardware
 
-__all__ = ["copies", "launches", "matmul", "memory"]
-
 
 def _time(context: Context, work: Callable[[], object], least: float) -> tuple[float, float | None]:
     """Best seconds of one call, on the clock and as predicted, over at least ``least`` seconds."""

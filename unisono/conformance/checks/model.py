@@ -29,8 +29,6 @@ from unisono.engine.model_runner import ModelRunner
 from unisono.models.loading import LoadedModel, load_model
 from unisono.models.step import StepContext
 
-__all__ = ["Served", "batched", "graph", "logits", "long_prompt", "prefix", "preempted", "sampled"]
-
 _COUNT = 12
 _FEW = 4
 """Tokens behind long prompts, which take the oracle long."""

@@ -26,8 +26,6 @@ from unisono.engine.building import build_engine
 from unisono.engine.engine import Engine
 from unisono.engine.model_runner import ModelRunner
 
-__all__ = ["Load", "drift", "load"]
-
 _PROBE = 33
 
 

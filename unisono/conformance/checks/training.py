@@ -25,8 +25,6 @@ from unisono.models.layers.linear import Linear
 from unisono.models.loading import load_model
 from unisono.models.training import without_cache
 
-__all__ = ["autocast", "optimizers", "step", "structure", "tied_training"]
-
 _TOKENS = 48
 
 

@@ -28,8 +28,6 @@ from unisono.conformance.expected.comparing import Expected, Mismatch, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
 
-__all__ = ["ops"]
-
 _EPS = 1e-6
 
 

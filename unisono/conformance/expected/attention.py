@@ -22,8 +22,6 @@ from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.expected.math_apis import absolute_error, function_error
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["attention", "weight_errors"]
-
 
 def attention(
     query: Tensor,

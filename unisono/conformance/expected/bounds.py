@@ -21,16 +21,6 @@ import math
 
 import torch
 
-__all__ = [
-    "LAMBDA",
-    "U32",
-    "gamma",
-    "probable",
-    "sum_error",
-    "underflow",
-    "unit_roundoff",
-]
-
 LAMBDA = 9.0
 U32 = 2.0**-24
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Expected", "Mismatch", "compare", "exactly"]
-
 
 class Expected(NamedTuple):
     """float64 on the host: the exact values, and how far each entry may be from them."""

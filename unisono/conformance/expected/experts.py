@@ -14,8 +14,6 @@ from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.hardware.ops.experts import Routing
 
-__all__ = ["Product", "moe_experts", "moe_route"]
-
 Product = Callable[[Tensor, Tensor], Expected]
 """x [n, K], W [N, K] -> x W^T [n, N]."""
 _STEEPEST = 1.1

@@ -16,8 +16,6 @@ from unisono.conformance.expected.bounds import U32, sum_error, unit_roundoff
 from unisono.conformance.expected.comparing import Expected
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["latent_attention"]
-
 
 def latent_attention(
     query: Tensor,

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from unisono.hardware.math_precision import MATH_APIS, PRECISION, ULP
 
-__all__ = ["absolute_error", "function_error", "math_api", "use_math_api"]
-
 _DEFAULT = MATH_APIS[0]
 _chosen = _DEFAULT
 

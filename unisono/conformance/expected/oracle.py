@@ -22,8 +22,6 @@ from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.tiny_model import Shape
 
-__all__ = ["Noise", "Oracle"]
-
 _RUNS = 8
 
 Disturb = Callable[[Tensor, Tensor], Tensor]

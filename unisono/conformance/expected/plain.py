@@ -17,20 +17,6 @@ from unisono.conformance.expected.comparing import Expected
 from unisono.conformance.expected.math_apis import absolute_error, function_error
 from unisono.hardware.ops.activations import ACTIVATIONS
 
-__all__ = [
-    "act",
-    "act_mul",
-    "add_rms_norm",
-    "error_of_exponentials",
-    "layer_norm",
-    "linear",
-    "quantized_linear",
-    "rms_norm",
-    "rope",
-    "silu_mul",
-    "softmax",
-]
-
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Expected:
     """x W^T + b: one float32 sum of K products an entry, rounded to the dtype of x."""

@@ -20,8 +20,6 @@ from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.expected.math_apis import function_error
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["causal_conv", "gated_delta_rule", "gated_rms_norm", "state_space"]
-
 _EPS = 1e-6
 
 

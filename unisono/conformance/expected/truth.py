@@ -13,8 +13,6 @@ from torch import Tensor
 from unisono.conformance.expected.oracle import Oracle
 from unisono.core.random import uniform
 
-__all__ = ["Answer", "answer"]
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:

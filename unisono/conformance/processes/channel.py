@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Reader", "Writer"]
-
 
 class Writer:
     """The child's end."""

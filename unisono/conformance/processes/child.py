@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from unisono.conformance.registry import Check
     from unisono.hardware.base import Hardware
 
-__all__ = ["main"]
-
 
 def main() -> None:
     end_with_parent()

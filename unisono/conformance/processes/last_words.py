@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import IO
 
-__all__ = ["last_words"]
-
 _TAIL = 50_000
 _LONGEST = 200
 _FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+)(?: in (?P<function>.+))?')

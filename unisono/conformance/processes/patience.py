@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Patience"]
-
 _SILENCE = 2.0
 """Limit of silence, in limits of processor time."""
 _NS = 1e-9

@@ -25,8 +25,6 @@ from unisono.conformance.variants import variant_checks
 from unisono.core.child import Child
 from unisono.core.errors import ConfigError
 
-__all__ = ["Listener", "Options", "Run", "check_device"]
-
 _OPENING_S = 120.0
 _TRACING_S = 60.0
 _LOOK_S = 1.0

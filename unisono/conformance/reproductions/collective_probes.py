@@ -7,17 +7,6 @@ import torch.distributed as dist
 
 from unisono.conformance.reproductions.scripts import expect
 
-__all__ = [
-    "PROBES",
-    "all_gather_in_order",
-    "all_reduce_sums_all",
-    "broadcast_from_each",
-    "gather_one_tensor",
-    "objects",
-    "odd_sizes",
-    "reduce_scatter_parts",
-]
-
 PROBES = (
     "all_reduce_sums_all",
     "odd_sizes",

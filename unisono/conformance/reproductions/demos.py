@@ -12,16 +12,6 @@ import torch
 
 from unisono.conformance.reproductions.scripts import expect
 
-__all__ = [
-    "memory_is_counted",
-    "memory_runs_out",
-    "nothing_leaks",
-    "results_do_not_drift",
-    "streams_wait",
-    "time_passes",
-    "waited_copies_are_there",
-]
-
 
 def memory_is_counted(device: torch.device) -> None:
     """Allocated memory follows what is taken and given back."""

@@ -19,8 +19,6 @@ from unisono.conformance.reproductions.op_call import OpCall
 from unisono.conformance.reproductions.op_script import write_script
 from unisono.conformance.reproductions.scripts import DeviceText
 
-__all__ = ["locate", "trace"]
-
 _UNCHECKED = (
     "empty",
     "rand",

@@ -12,8 +12,6 @@ from torch.utils._pytree import tree_leaves
 from unisono.conformance.expected.bounds import U32, sum_error, underflow, unit_roundoff
 from unisono.conformance.reproductions.recipes import map_tensors
 
-__all__ = ["OpCall", "Tolerance", "host_arguments"]
-
 _SUMS = ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "mv", "dot", "sum", "mean", "cumsum")
 _OF_ONE = ("sum", "mean", "cumsum", "softmax", "log_softmax", "logsumexp")
 

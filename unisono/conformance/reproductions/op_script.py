@@ -20,8 +20,6 @@ from unisono.conformance.reproductions.recipes import (
 )
 from unisono.conformance.reproductions.scripts import DeviceText
 
-__all__ = ["write_script"]
-
 _SEEDS = range(3)
 
 

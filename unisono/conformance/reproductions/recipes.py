@@ -10,8 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["STYLES", "Recipe", "Style", "map_tensors", "recipe_of", "render"]
-
 Style = Literal["normal", "range", "stated"]
 STYLES: tuple[Style, ...] = ("normal", "range", "stated")
 """Styles of made floats: normally distributed; spread as the true ones are; the true ones."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["rerun_script"]
-
 
 def rerun_script(
     device: str, *, check: str, case: str, quick: bool, environment: Mapping[str, str]

@@ -17,8 +17,6 @@ import torch
 
 from unisono.hardware.base import Hardware
 
-__all__ = ["DeviceText", "expect", "probe_script"]
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceText:

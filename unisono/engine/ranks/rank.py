@@ -24,8 +24,6 @@ from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group
 from unisono.models.parallel import Shard
 
-__all__ = ["main", "run"]
-
 _LEAVE_S = 1.0
 """For the loop to end by itself once rank 0 has gone, before the process is ended."""
 _log = logging.getLogger("unisono.engine.ranks.rank")

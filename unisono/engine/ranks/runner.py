@@ -18,8 +18,6 @@ from unisono.engine.ranks.team import Ranks
 from unisono.engine.ranks.wire import Step
 from unisono.engine.seats import SeatedTables, Seats
 
-__all__ = ["FollowingRunner", "LeadingRunner"]
-
 
 class LeadingRunner(ModelRunner):
     """Rank 0's. An error of the forward pass leaves the ranks out of step and ends the engine; one

@@ -26,8 +26,6 @@ from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
 from unisono.hardware.threads import THREADS_VARIABLE, current_threads, share_threads
 
-__all__ = ["Ranks"]
-
 _COMMAND = (sys.executable, "-m", "unisono.engine.ranks.rank")
 _GRACE_S = 5.0
 """For a rank's reason to arrive after a step failed here."""

@@ -17,8 +17,6 @@ from unisono.core.errors import UnisonoError
 from unisono.core.sampling import SamplingParams
 from unisono.engine.seats import Change, SeatedTables, Seats
 
-__all__ = ["FROM_RANK", "TO_RANK", "Failed", "Loaded", "Ready", "Start", "Step"]
-
 _NO_PARAMS = SamplingParams()
 
 

@@ -14,8 +14,6 @@ from typing import Any, Literal
 from unisono.core.errors import SpecError
 from unisono.core.folder_files import parse_json
 
-__all__ = ["CARD_SCHEMA", "Card", "Status", "load_cards", "status_of"]
-
 CARD_SCHEMA = 1
 Status = Literal["verified", "unverified"]
 

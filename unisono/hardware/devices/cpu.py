@@ -27,8 +27,6 @@ from unisono.hardware.ops.nucleus import NucleusOps
 from unisono.hardware.runtime import MemoryInfo
 from unisono.hardware.threads import choose_threads
 
-__all__ = ["CpuHardware", "CpuOps"]
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 

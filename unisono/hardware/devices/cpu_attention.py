@@ -19,8 +19,6 @@ from unisono.hardware.ops.attention import AttentionSize, AttentionStep, visible
 from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV
 
-__all__ = ["TiledAttentionOps"]
-
 _QUERIES, _KEYS = 128, 2048
 """In a tile."""
 _LOWEST = torch.finfo(torch.float32).min

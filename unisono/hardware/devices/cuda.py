@@ -12,8 +12,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
 
-__all__ = ["CudaCompatible", "CudaHardware", "RocmHardware"]
-
 
 class CudaCompatible(Hardware):
     """A vendor whose torch build answers to ``cuda``: the vendor's own command tells whose."""

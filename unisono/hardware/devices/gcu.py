@@ -3,8 +3,6 @@
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
-__all__ = ["GcuHardware"]
-
 
 class GcuHardware(Hardware):
     """Enflame."""

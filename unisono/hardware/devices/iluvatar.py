@@ -3,8 +3,6 @@
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
-__all__ = ["IluvatarHardware"]
-
 
 class IluvatarHardware(CudaCompatible):
     """Iluvatar, known from others by its own command."""

@@ -3,8 +3,6 @@
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
-__all__ = ["KunlunxinHardware"]
-
 
 class KunlunxinHardware(CudaCompatible):
     """Kunlunxin, known from others by its own command."""

@@ -10,8 +10,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 from unisono.hardware.runtime import MemoryInfo, MemoryUse
 
-__all__ = ["MpsHardware"]
-
 
 class MpsHardware(Hardware):
     """Apple GPU: one, with the host's memory, and calls that take no index."""

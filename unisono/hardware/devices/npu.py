@@ -9,8 +9,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
 
-__all__ = ["NpuHardware"]
-
 _VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
 
 

@@ -17,8 +17,6 @@ from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 from unisono.hardware.findings import Finding
 
-__all__ = ["SupaHardware"]
-
 _BR2XX = Facts(
     name="supa",
     device_type="supa",

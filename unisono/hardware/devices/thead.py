@@ -3,8 +3,6 @@
 from unisono.hardware.devices.cuda import CudaCompatible
 from unisono.hardware.facts import Facts
 
-__all__ = ["TheadHardware"]
-
 
 class TheadHardware(CudaCompatible):
     """T-Head PPU, known from others by its own command."""

@@ -3,8 +3,6 @@
 from unisono.hardware.base import Hardware
 from unisono.hardware.facts import Facts
 
-__all__ = ["TxdaHardware"]
-
 
 class TxdaHardware(Hardware):
     """TsingMicro."""

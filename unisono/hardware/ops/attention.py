@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AttentionSize", "AttentionStep", "scaled_product", "visible", "write_planes"]
-
 
 @dataclass(kw_only=True, slots=True)
 class AttentionStep:

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from unisono.hardware.ops.attention import scaled_product
 
-__all__ = ["decay_between", "delta_chunks", "delta_step", "unit_heads"]
-
 _CHUNK = 64
 _EPS = 1e-6
 

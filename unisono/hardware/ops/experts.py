@@ -12,15 +12,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = [
-    "Expert",
-    "Routing",
-    "StackedExperts",
-    "choose_experts",
-    "run_experts",
-    "stacked_numbers",
-]
-
 _FEW_TOKENS = 256
 """For which all experts are run on all tokens: reading their weights takes as long."""
 _GATHERING_COST = 3

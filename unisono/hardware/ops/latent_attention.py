@@ -18,8 +18,6 @@ from torch import Tensor
 from unisono.hardware.ops.attention import AttentionStep, scaled_product, write_planes
 from unisono.hardware.ops.row_batches import BatchPlan, RowBatch, plan_batches, unseen
 
-__all__ = ["LatentAttentionOps", "LatentAttentionSize"]
-
 _NUMBERS_AT_ONCE = 1 << 24
 """Scores, or keys and values, that a row has in memory at a time; more only where those of one
 query, or of one head, are more."""

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from unisono.hardware.ops.portable import PortableOps, in_spans, keep_from, nucleus_threshold
 
-__all__ = ["NucleusOps"]
-
 _SPAN = 64
 _NUM_CANDIDATES = 128
 _NUM_BUCKETS = 4096

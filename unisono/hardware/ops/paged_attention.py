@@ -20,8 +20,6 @@ from unisono.hardware.ops.attention import (
 from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV, quantize_heads
 from unisono.hardware.ops.row_batches import BatchPlan, RowBatch, plan_batches, unseen
 
-__all__ = ["PagedAttentionOps"]
-
 _SCORES_AT_ONCE = 1 << 25
 """Scores of a row's queries in memory at a time."""
 _KEYS_AT_ONCE = 1 << 25

@@ -35,8 +35,6 @@ from unisono.hardware.weights.quantized import quantize
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 
-__all__ = ["OP_TABLE_VERSION", "PortableOps"]
-
 OP_TABLE_VERSION = 3
 _SPAN = 512
 _SORTED_AT_ONCE = 1 << 21

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LayerKV", "QuantizedKV", "quantize_heads"]
-
 _SMALLEST_SCALE = 2.0**-126
 """Smaller ones are 0, and so are their heads: the inverse would overflow."""
 

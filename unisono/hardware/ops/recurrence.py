@@ -15,8 +15,6 @@ from torch import Tensor
 
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["Span", "Stage", "plan_stages"]
-
 
 @dataclass(frozen=True, slots=True)
 class Span:

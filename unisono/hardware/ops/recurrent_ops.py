@@ -18,8 +18,6 @@ from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, unit_heads
 from unisono.hardware.ops.recurrence import Span, Stage, plan_stages
 from unisono.hardware.ops.state_space import state_space_chunks, state_space_step
 
-__all__ = ["RecurrentOps"]
-
 
 class RecurrentOps:
     """States are read and written by block: what a step costs does not grow with the cache."""

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from unisono.hardware.ops.attention import AttentionStep, visible
 
-__all__ = ["BatchPlan", "RowBatch", "plan_batches", "unseen"]
-
 Numbers = tuple[list[Tensor], Tensor | None, Tensor | None]
 """For each batch, int64 [R, 1 + B]: the index of each row's last query among its keys, and the
 blocks that hold them, with any behind those of a shorter row; then ``BatchPlan.order`` and

@@ -13,18 +13,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = [
-    "Rotation",
-    "Standard",
-    "StandardAttention",
-    "StandardDecoder",
-    "StandardEmbedding",
-    "StandardLayer",
-    "StandardLinear",
-    "StandardMLP",
-    "StandardNorm",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StandardLinear:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from unisono.hardware.ops.delta_rule import decay_between
 
-__all__ = ["state_space_chunks", "state_space_step"]
-
 _CHUNK = 64
 
 

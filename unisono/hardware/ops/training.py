@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from unisono.hardware.ops.portable import PortableOps
 
-__all__ = ["DIFFERENTIABLE", "TrainingOps"]
-
 DIFFERENTIABLE = (
     *("linear", "embedding", "rms_norm", "add_rms_norm", "silu_mul", "rope", "rotary_heads"),
 )

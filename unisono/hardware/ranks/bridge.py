@@ -16,8 +16,6 @@ from torch import Tensor
 
 from unisono.core.errors import HardwareError
 
-__all__ = ["register_bridge"]
-
 distributed: Any = torch.distributed
 
 _COLLECTIVES: tuple[tuple[str, ...], ...] = (

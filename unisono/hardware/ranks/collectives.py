@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Group", "all_gather", "all_reduce"]
-
 
 @dataclass(slots=True)
 class Group:

@@ -21,8 +21,6 @@ from unisono.core.errors import ConfigError, HardwareError
 from unisono.hardware.base import Hardware, HostHardware
 from unisono.hardware.ranks.collectives import Group
 
-__all__ = ["join_group", "name_of_rank"]
-
 distributed: Any = torch.distributed
 _STEP_TIMEOUT = timedelta(seconds=120)
 """For the slowest rank to arrive at a collective; they all compute the same."""

@@ -6,21 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = [
-    "GRADES",
-    "QUANTITIES",
-    "UNKNOWN_REASONS",
-    "ChipSpec",
-    "Direction",
-    "Evidence",
-    "Figure",
-    "Grade",
-    "GradeInfo",
-    "Quantity",
-    "QuantityKind",
-    "UnknownReason",
-]
-
 Grade = Literal["vendor", "reseller", "measured", "press", "community", "inferred", "recalled"]
 Direction = Literal["both", "one way"]
 UnknownReason = Literal["not disclosed by the vendor", "not found", "sources contradict"]

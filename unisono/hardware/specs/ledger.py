@@ -11,8 +11,6 @@ from unisono.core.errors import SpecError
 from unisono.hardware.specs.figures import ChipSpec
 from unisono.hardware.specs.parsing import parse_spec
 
-__all__ = ["find_spec", "load_specs"]
-
 
 def load_specs() -> dict[str, ChipSpec]:
     """Every chip by its id, in the order of the ids.

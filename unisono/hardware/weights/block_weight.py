@@ -15,8 +15,6 @@ from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight, join_levels
 
-__all__ = ["BlockWeight", "as_levels"]
-
 ShiftedLevels = tuple[LevelWeight, Tensor | None]
 """A weight [N, K], and what is added to the values of its groups, float32 [N, groups]; levels of a
 weight with shifts count from 0: a value is level * scale + shift."""

@@ -17,15 +17,6 @@ from torch import Tensor
 
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 
-__all__ = [
-    "CodedWeight",
-    "exponent_table",
-    "float8_table",
-    "look_up",
-    "pack_nibbles",
-    "unpack_nibbles",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedWeight(HeldWeight):

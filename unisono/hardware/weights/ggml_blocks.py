@@ -12,8 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["FOUR_BIT_TYPES", "LEVELS", "READABLE_TYPES", "STEPS", "VALUES", "Levels", "Steps"]
-
 Levels = tuple[Tensor, Tensor]
 """int32 levels around 0 [blocks, size] and float32 scales [blocks, groups]: the value is their
 product."""

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["CodedFormat", "HeldFormat", "HeldWeight", "NumberWeight"]
-
 _VALUES_AT_ONCE = 1 << 22
 H = TypeVar("H", bound="HeldWeight")
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.held_weight import HeldWeight
 
-__all__ = ["LevelWeight", "in_groups"]
-
 
 @dataclass(frozen=True, slots=True)
 class LevelWeight(HeldWeight):

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["ALIGNMENT", "HEAD_BYTES", "PackedForm"]
-
 ALIGNMENT = 64
 """Alignment in bytes of each weight, in a file and in memory."""
 HEAD_BYTES = 128

@@ -12,8 +12,6 @@ from unisono.core.errors import CheckpointError
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.level_weight import LevelWeight, in_groups
 
-__all__ = ["quantize"]
-
 _SHRINK = (0.95, 0.9, 0.85)
 """Ranges that are tried beside the whole one for each group of 4 bits: clipping the largest may
 lose less than rounding all the others more coarsely."""

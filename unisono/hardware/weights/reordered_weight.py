@@ -12,8 +12,6 @@ from unisono.hardware.weights.coded_weight import CodedWeight, pack_nibbles
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 
-__all__ = ["ReorderedWeight"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReorderedWeight(HeldWeight):

@@ -14,8 +14,6 @@ from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
-__all__ = ["StackedWeight", "join", "join_levels"]
-
 
 @dataclass(frozen=True, slots=True)
 class StackedWeight(HeldWeight):

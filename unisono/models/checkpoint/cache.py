@@ -26,8 +26,6 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Shard
 
-__all__ = ["WeightCache", "cache_folder"]
-
 _FOLDER_VARIABLE = "UNISONO_WEIGHT_CACHE"
 _VERSION = "unisono packed weights 1"
 """Another one where other weights are quantised than before."""

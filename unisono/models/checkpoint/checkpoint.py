@@ -16,8 +16,6 @@ from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Checkpoint", "StoredWeights"]
-
 
 class StoredWeights(Protocol):
     """Weights that are in the files in fewer bits than they are multiplied in."""

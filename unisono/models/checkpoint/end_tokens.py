@@ -16,8 +16,6 @@ from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_json_object, read_text
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["end_token_ids"]
-
 _MAX_BYTES = 16 << 20
 _MAX_TOKENIZER_BYTES = 256 << 20
 _NONE = -1

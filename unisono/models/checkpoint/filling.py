@@ -32,8 +32,6 @@ from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import Experts
 from unisono.models.layers.norm import Norm
 
-__all__ = ["Filling", "Progress"]
-
 Progress = Callable[[float], None]
 """Told which share of the weights has been quantised."""
 Take = Callable[[str, Linear], None]

@@ -10,8 +10,6 @@ from unisono import __version__
 from unisono.core.config import format_bytes
 from unisono.core.weight_format import WeightFormat
 
-__all__ = ["QuantizedFolder", "model_card"]
-
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _PAGE = """---
 {front}---

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from unisono.models.checkpoint.splits import Split, View
 
-__all__ = ["TEXT_OF_MULTIMODAL", "CheckpointNames", "Renamed", "StoredPart"]
-
 Renamed = Sequence[tuple[str, str]]
 """Stored and our part of a name, one rule after the other; ``^`` is where a name begins."""
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, ModelError
 
-__all__ = ["check_out", "unfinished"]
-
 
 def check_out(out: Path) -> None:
     """Raises ConfigError: ``out`` is there, and is not an empty folder."""

@@ -24,8 +24,6 @@ from unisono.models.checkpoint.slots import Slot
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["CheckpointFolder", "open_checkpoint"]
-
 _MAPPED_BYTES = 64 << 20
 
 

@@ -27,8 +27,6 @@ from torch import Tensor
 
 from unisono.hardware.weights.packed_form import ALIGNMENT, HEAD_BYTES
 
-__all__ = ["PackedFileError", "PackedFileWriter", "map_packed_file"]
-
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 16 << 20
 _ENTRY_BYTES = 96

@@ -21,8 +21,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Linear
 from unisono.models.parallel import Division
 
-__all__ = ["PlannedWeight", "WeightPlan"]
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedWeight:

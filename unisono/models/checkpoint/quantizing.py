@@ -41,8 +41,6 @@ from unisono.models.checkpoint.sources import find_sources
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import read_family
 
-__all__ = ["QuantizePlan"]
-
 
 class QuantizePlan:
     """The plan of quantising a folder, checked before the first weight is read.

@@ -11,15 +11,6 @@ import torch
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models.checkpoint.names import CheckpointNames
 
-__all__ = [
-    "AGAIN",
-    "NUMBERS",
-    "check_complete",
-    "check_numbers",
-    "check_shape",
-    "refuse_unexpected",
-]
-
 NUMBERS = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,

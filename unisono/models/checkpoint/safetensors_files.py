@@ -21,8 +21,6 @@ from unisono.core.folder_files import LFS_POINTER, lfs_pointer_error, read_json_
 from unisono.models.checkpoint.names import CheckpointNames, StoredPart
 from unisono.models.checkpoint.refusals import AGAIN, refuse_unexpected
 
-__all__ = ["TensorHeader", "open_tensors", "read_headers", "stored_names", "weight_files"]
-
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _MAX_INDEX_BYTES = 64 << 20

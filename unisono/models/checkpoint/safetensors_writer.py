@@ -19,8 +19,6 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-__all__ = ["TensorSpec", "TensorWriter"]
-
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",

@@ -19,8 +19,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.linear import Embedding, Linear
 from unisono.models.parallel import Division
 
-__all__ = ["HEAD", "TABLE", "Slot", "find_slots", "is_ignorable", "linear_layers", "names_in"]
-
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
 """The weights of the head and of the embedding, by their names in a checkpoint."""
 

@@ -12,8 +12,6 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.checkpoint.refusals import check_complete, refuse_unexpected
 from unisono.models.checkpoint.slots import HEAD, is_ignorable, names_in
 
-__all__ = ["Sources", "find_sources"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-__all__ = ["GATE_UP", "FusedExperts", "MergedRows", "Split", "View"]
-
 _PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 _FUSED = re.compile(rf"(.*\.experts)\.({'|'.join(_PARTS)})(?:[._](\w+))?")
 

@@ -18,8 +18,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Afmoe"]
-
 
 class GatedAttention(Attention):
     """Attention whose output is multiplied by sigmoid(x W) before the output projection."""

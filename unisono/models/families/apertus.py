@@ -13,8 +13,6 @@ from unisono.models.layers.linear import unfilled
 from unisono.models.layers.mlp import PlainMLP
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Apertus"]
-
 _ROPE = {
     "rope_type": "llama3",
     "rope_theta": 12_000_000.0,

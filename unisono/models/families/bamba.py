@@ -16,8 +16,6 @@ from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.mamba2 import Mamba2, Mamba2Shape
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["MAMBA_NAMES", "Bamba", "MambaDecoder", "GraniteHybrid"]
-
 MAMBA_NAMES = ((".mamba.norm.", ".linear_attn.group_norm."), (".mamba.", ".linear_attn."))
 
 

@@ -10,8 +10,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.residual import ParallelLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Cohere", "Cohere2"]
-
 
 class Cohere(Decoder):
     layer_class = ParallelLayer

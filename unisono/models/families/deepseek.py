@@ -20,20 +20,6 @@ from unisono.models.latent import LatentDecoder, read_index, read_latent
 from unisono.models.layers.sparse_attention import SparseLatentAttention
 from unisono.models.raw_config import RawConfig
 
-__all__ = [
-    "EXPERT_FIELDS",
-    "Deepseek",
-    "DeepseekV2",
-    "DeepseekV3",
-    "DeepseekV32",
-    "Glm4MoeLite",
-    "GlmMoeDsa",
-    "KimiK25",
-    "Youtu",
-    "choosing_layers",
-    "read_deepseek",
-]
-
 _MAX_DRAFT_LAYERS = 64
 _V3_DEFAULTS: dict[str, Any] = {
     "max_position_embeddings": 4096,

@@ -15,8 +15,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Ernie4_5", "Ernie4_5Moe"]
-
 
 class Ernie4_5(Decoder):
     @classmethod

@@ -14,8 +14,6 @@ from unisono.models.expert_config import corrected_experts, sparse_layers
 from unisono.models.layers.residual import DecoderLayer, PostNormLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Exaone4", "ExaoneMoe"]
-
 
 class Exaone4(Decoder):
     """Norms behind each branch."""

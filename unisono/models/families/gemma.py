@@ -17,8 +17,6 @@ from unisono.models.layers.linear import Embedding, ScaledEmbedding
 from unisono.models.layers.residual import DecoderLayer, SandwichLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Gemma", "Gemma2", "Gemma3", "VaultGemma"]
-
 _GEMMA = {
     "head_dim": 256,
     "tie_word_embeddings": True,

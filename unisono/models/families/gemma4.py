@@ -31,8 +31,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Gemma4"]
-
 _PER_LAYER = "per-layer inputs"
 
 

@@ -10,8 +10,6 @@ from unisono.models.config import ModelConfig
 from unisono.models.dividing import Divides
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Gemma4Config", "read_gemma4"]
-
 Windows = tuple[int | None, ...]
 _DEFAULTS: dict[str, Any] = {
     "num_key_value_heads": 4,

@@ -13,8 +13,6 @@ from unisono.models.expert_config import corrected_experts, later_layers
 from unisono.models.layers.residual import SandwichLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Glm", "Glm4", "Dots1", "Glm4Moe", "SolarOpen"]
-
 
 class Glm(Decoder):
     """Half of each head rotates, neighbouring dimensions together."""

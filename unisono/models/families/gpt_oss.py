@@ -12,8 +12,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["GptOss"]
-
 _ROPE = {
     "rope_type": "yarn",
     "factor": 32.0,

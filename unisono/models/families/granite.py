@@ -14,8 +14,6 @@ from unisono.models.expert_config import read_experts
 from unisono.models.layers.residual import SandwichLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Granite", "GraniteMoe", "HyperClovaX"]
-
 
 class Granite(Decoder):
     @classmethod

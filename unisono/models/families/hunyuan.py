@@ -19,8 +19,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["HunYuanDense", "HunYuanMoe"]
-
 
 class RotatedThenNormed(Attention):
     def heads(self, qkv: Tensor, rope: Angles | None, step: StepContext) -> Heads:

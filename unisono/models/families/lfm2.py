@@ -14,8 +14,6 @@ from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.short_conv import ConvShape, GatedConv
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Lfm2", "Lfm2Moe"]
-
 
 class Lfm2(HybridDecoder):
     renamed = (

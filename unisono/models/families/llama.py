@@ -8,8 +8,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Llama", "SeedOss", "InternLM3", "Helium", "Arcee", "SmolLM3"]
-
 
 class Llama(Decoder):
     @classmethod

@@ -25,8 +25,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Llama4", "Llama4Config"]
-
 _CHUNKED = "steps within chunks, by layer"
 
 

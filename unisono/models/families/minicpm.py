@@ -11,8 +11,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.latent import LatentDecoder, read_latent
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["MiniCPM", "MiniCPM3"]
-
 
 class MiniCPM(Decoder):
     @classmethod

@@ -21,8 +21,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Ministral3", "Mistral", "Mistral3", "Mistral4", "query_growth"]
-
 _STRENGTH, _LENGTH = "llama_4_scaling_beta", "original_max_position_embeddings"
 _YARN = {
     "rope_type": "yarn",

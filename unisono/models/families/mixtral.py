@@ -8,8 +8,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["MiniMaxM2", "Mixtral"]
-
 
 class Mixtral(Decoder):
     renamed = (

@@ -12,8 +12,6 @@ from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.residual import PostNormLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Olmo2", "Olmo3", "FlexOlmo", "Olmoe"]
-
 
 class Olmo2(Decoder):
     """Norms behind each branch."""

@@ -13,8 +13,6 @@ from unisono.models.layers.mlp import PlainMLP
 from unisono.models.layers.residual import ParallelLayer
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Phi"]
-
 
 class Phi(Decoder):
     renamed = (

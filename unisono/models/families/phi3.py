@@ -11,8 +11,6 @@ from unisono.models.config import ModelConfig
 from unisono.models.decoder import Decoder
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Phi3"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phi3Config(ModelConfig):

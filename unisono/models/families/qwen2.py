@@ -8,8 +8,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts, read_routing, stepped_layers
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Qwen2", "Qwen2Moe"]
-
 
 class Qwen2(Decoder):
     @classmethod

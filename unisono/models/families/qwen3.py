@@ -13,8 +13,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.expert_config import read_experts, read_routing, stepped_layers
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Qwen3", "Qwen3Moe", "Qwen3VLMoe"]
-
 
 class Qwen3(Decoder):
     @classmethod

@@ -24,8 +24,6 @@ from unisono.models.layers.rope import Angles
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Qwen3Next", "Qwen35", "Qwen35Moe"]
-
 
 class GatedAttention(Attention):
     """Attention whose heads are gated by a second half of their query projection."""

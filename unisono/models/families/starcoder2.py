@@ -7,8 +7,6 @@ from unisono.models.decoder import Decoder
 from unisono.models.layers.mlp import PlainMLP
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Starcoder2", "Nemotron", "Jais2", "StableLm"]
-
 
 class Starcoder2(Decoder):
     """An MLP without a gate."""

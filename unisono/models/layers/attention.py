@@ -18,8 +18,6 @@ from unisono.models.layers.rope import Angles, in_halves
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
-__all__ = ["HEAD_SPLITS", "Attention", "Heads"]
-
 Heads = tuple[Tensor, Tensor, Tensor]
 """Query [T, Hq, D], key and value [T, Hk, D]."""
 HEAD_SPLITS: Mapping[str, Split] = {"q_proj": "out", "k_proj": "kv", "v_proj": "kv"}

@@ -6,8 +6,6 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Described", "standard_of"]
-
 
 class Described(nn.Module):
     """A module that may have a record of what it computes (``hardware/ops/standard.py``).

@@ -18,8 +18,6 @@ from unisono.models.layers.short_conv import ShortConv
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
-__all__ = ["DeltaNetShape", "GatedDeltaNet"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeltaNetShape:

@@ -14,8 +14,6 @@ from unisono.models.layers.norm import RMSNorm
 from unisono.models.layers.rope import Angles, in_halves
 from unisono.models.step import StepContext
 
-__all__ = ["LatentAttention", "UpProjection"]
-
 _LATENT_NORM_EPS = 1e-6
 """Epsilon of the norms of the latents, whatever the layers' is (as in the published code)."""
 

@@ -16,8 +16,6 @@ from unisono.hardware.weights.stacked_weight import join
 from unisono.models.layers.described import Described
 from unisono.models.layers.split import Split
 
-__all__ = ["Embedding", "Head", "Linear", "ScaledEmbedding", "unfilled"]
-
 
 def unfilled(*shape: int) -> nn.Parameter:
     """A parameter with a shape and no memory yet."""

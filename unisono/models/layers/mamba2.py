@@ -22,8 +22,6 @@ from unisono.models.layers.split import Split
 from unisono.models.raw_config import RawConfig
 from unisono.models.step import StepContext
 
-__all__ = ["Mamba2", "Mamba2Shape"]
-
 _NO_LIMITS = ([0.0, math.inf], [0.0, {"__float__": "Infinity"}])
 """Time-step limits that limit nothing: in plain JSON, and as transformers writes infinity."""
 

@@ -10,8 +10,6 @@ from unisono.models.config import ModelConfig
 from unisono.models.layers.described import Described
 from unisono.models.layers.linear import Linear
 
-__all__ = ["MLP", "PlainMLP"]
-
 
 class MLP(Described):
     """down(act(gate x) * up x)."""

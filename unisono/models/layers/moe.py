@@ -16,8 +16,6 @@ from unisono.models.expert_shape import ExpertShape
 from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.mlp import MLP
 
-__all__ = ["Experts", "MoE", "Router"]
-
 
 class Router(Linear):
     """The experts of each token and their weights; called, the logits [T, E] behind that."""

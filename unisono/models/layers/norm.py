@@ -14,8 +14,6 @@ from unisono.models.layers.described import Described
 from unisono.models.layers.linear import unfilled
 from unisono.models.layers.split import Split
 
-__all__ = ["LayerNorm", "Norm", "ProjectionNorm", "RMSNorm", "ZeroCentredRMSNorm", "make_norm"]
-
 
 class Norm(Described):
     """Over the last dimension, alone or behind the addition to the residual stream."""

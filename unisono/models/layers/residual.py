@@ -18,8 +18,6 @@ from unisono.models.layers.norm import Norm, make_norm
 from unisono.models.layers.rope import Angles
 from unisono.models.step import StepContext
 
-__all__ = ["DecoderLayer", "ParallelLayer", "PostNormLayer", "RecurrentLayer", "SandwichLayer"]
-
 
 class _Layer(Described):
     """The base: two branches, those norms that ``norms`` names, and a scale for branches."""

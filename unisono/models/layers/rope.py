@@ -22,8 +22,6 @@ from unisono.models.layers.rope_frequencies import (
     long_frequencies,
 )
 
-__all__ = ["Angles", "Rope", "in_halves", "make_rope", "ropes_by_layer"]
-
 Angles = tuple[Tensor, Tensor]
 """cos and sin of a step's tokens, float32 [T, rotary_dim / 2]."""
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.models.config import RopeConfig
 
-__all__ = ["dynamic_frequencies", "find_frequencies", "long_frequencies"]
-
 
 def find_frequencies(config: RopeConfig) -> tuple[Tensor, float]:
     """The frequencies [rotary_dim / 2] of a variant that is the same for every length of text, and

@@ -16,8 +16,6 @@ from unisono.models.layers.linear import Linear, unfilled
 from unisono.models.layers.split import Split
 from unisono.models.step import StepContext
 
-__all__ = ["ConvShape", "GatedConv", "ShortConv"]
-
 
 class ShortConv(nn.Module):
     """Depthwise causal convolution of what is stacked along C; the weight is [C, 1, W], as torch's

@@ -13,8 +13,6 @@ from unisono.models.layers.norm import LayerNorm
 from unisono.models.layers.rope import Angles, in_halves
 from unisono.models.step import StepContext
 
-__all__ = ["Indexer", "SparseLatentAttention"]
-
 _KEY_NORM_EPS = 1e-6
 _SELECTED = "selected tokens"
 

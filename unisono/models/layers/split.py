@@ -20,16 +20,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-__all__ = [
-    "Split",
-    "averaging",
-    "gives_term",
-    "of_vocabulary",
-    "split_of",
-    "stacked_in",
-    "terms_of",
-]
-
 Split = Literal["out", "kv", "in", "vocabulary"]
 """``out``: along dimension 0, equally. ``kv``: the same by key-value head; where there are fewer of
 them than ranks, several ranks hold the same one. ``in``: along dimension 1; a bias is rank 0's.

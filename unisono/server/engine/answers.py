@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 
 from unisono.core.request import RequestOutput
 
-__all__ = ["Answers"]
-
 
 class Answers:
     """The outputs of a few engine requests, as they come.

@@ -18,8 +18,6 @@ from unisono.core.request import Request
 from unisono.server.engine import wire
 from unisono.server.engine.answers import Answers
 
-__all__ = ["EngineLink"]
-
 _WRITE_INTERVAL_S = 0.0015
 """For each request in flight: what a write costs the machine, with room to spare. A fast model with
 many readers gets several tokens into one write, instead of losing its processor to writing."""

@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Pulse"]
-
 _FIRST_STEP_S = 600.0
 """For the first step, which may compile kernels and touches all memory for the first time."""
 _NUM_REMEMBERED = 64

@@ -21,8 +21,6 @@ from unisono.server.engine.link import EngineLink
 from unisono.server.engine.wire import EngineFacts, Start
 from unisono.server.settings import KEY_VARIABLE, ServerSettings
 
-__all__ = ["EngineRestartingError", "EngineState", "EngineSupervisor"]
-
 EngineState = Literal["starting", "ready", "restarting", "stopped"]
 WORKER_COMMAND = (sys.executable, "-m", "unisono.server.engine.worker")
 _FIRST_BACKOFF_S = 0.5

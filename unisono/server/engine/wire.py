@@ -14,19 +14,6 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import UnisonoError
 from unisono.core.request import Request, RequestOutput
 
-__all__ = [
-    "FROM_ENGINE",
-    "TO_ENGINE",
-    "Abort",
-    "Add",
-    "Beat",
-    "EngineFacts",
-    "Failed",
-    "Ready",
-    "Start",
-    "Step",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Start:

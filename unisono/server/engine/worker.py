@@ -27,8 +27,6 @@ from unisono.server.engine.pulse import Pulse
 if TYPE_CHECKING:
     from unisono.engine.engine import Engine
 
-__all__ = ["main", "run"]
-
 _STATS_INTERVAL_S = 0.2
 _LEAVE_S = 5.0
 """For the loop to end by itself once the API process has gone, before the process is ended."""

@@ -23,8 +23,6 @@ from unisono.server.http.json_body import (
 )
 from unisono.server.settings import Limits
 
-__all__ = ["BodyBudget", "BodyReader"]
-
 _INLINE_BYTES = 16 * 2**10
 """A larger body is parsed away from the event loop."""
 _RETRY_AFTER_S = 2

@@ -10,8 +10,6 @@ import re
 
 from unisono.server.api_error import bad_request
 
-__all__ = ["PIECE_BYTES", "BodyShape"]
-
 PIECE_BYTES = 64 * 2**10
 """Counting a piece of this size takes at most a few milliseconds."""
 _NOT_MARKS = bytes(set(range(256)) - set(b"[]{},"))

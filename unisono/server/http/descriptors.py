@@ -10,8 +10,6 @@ import contextlib
 import os
 import resource
 
-__all__ = ["connection_room"]
-
 _RESERVE = 128
 """Descriptors that are left for all but connections, a burst of new ones included."""
 _FEW = 16

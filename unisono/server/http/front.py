@@ -14,8 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unisono.server.http.web_origins import WebOrigins
 
-__all__ = ["ROUTES", "Front", "request_id", "route_path"]
-
 ROUTES = (
     *("/v1/chat/completions", "/v1/completions", "/v1/models"),
     *("/tokenize", "/detokenize", "/health", "/metrics", "/openapi.json"),

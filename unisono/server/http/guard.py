@@ -25,8 +25,6 @@ from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.settings import Limits
 
-__all__ = ["Gate", "Guard", "KeyRing"]
-
 _PUBLIC_PATHS = frozenset({"/health"})
 _READING_METHODS = frozenset({"GET"})
 _RETRY_AFTER_S = 5

@@ -18,14 +18,6 @@ from unisono.server.api_error import ApiError, bad_request
 from unisono.server.http.visit import Visit
 from unisono.server.settings import Limits
 
-__all__ = [
-    "body_too_large",
-    "check_encoding",
-    "decoded",
-    "discard_body",
-    "parse_json",
-]
-
 _GZIP = zlib.MAX_WBITS | 16
 _RAW = -zlib.MAX_WBITS
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}

@@ -21,8 +21,6 @@ from unisono.server.api_error import ApiError, error_response
 from unisono.server.http.front import request_id
 from unisono.server.settings import Limits
 
-__all__ = ["Connections", "limited_protocol"]
-
 State = Literal["headers", "idle", "body", "answer", "unread body", "closing"]
 _LINGER_S = 2.0
 _UNREAD_S = 5.0

@@ -12,8 +12,6 @@ from typing import NoReturn, Protocol
 
 from starlette.types import Message, Receive, Send
 
-__all__ = ["Visit"]
-
 
 class Closable(Protocol):
     def close(self) -> None: ...

@@ -17,8 +17,6 @@ from urllib.parse import urlsplit
 from unisono.server.api_error import ApiError
 from unisono.server.settings import is_address, is_loopback
 
-__all__ = ["WebOrigins"]
-
 Headers = Mapping[bytes, bytes]
 
 _ANY = "*"

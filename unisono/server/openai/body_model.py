@@ -20,8 +20,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, ValidationError
 
-__all__ = ["UNKNOWN_FIELD", "Body", "UnknownFields", "WholeNumber", "WholeNumbers"]
-
 UNKNOWN_FIELD = "unknown_field"
 _MAX_NAMES = 256
 _MAX_LENGTH = 64

@@ -15,8 +15,6 @@ from unisono.server.openai.streaming import Renderer, to_json
 from unisono.server.openai.token_views import chat_logprobs, prompt_logprobs
 from unisono.text.answer import Answer, AnswerDelta
 
-__all__ = ["ChatRenderer"]
-
 
 @dataclass(kw_only=True)
 class ChatRenderer(Renderer):

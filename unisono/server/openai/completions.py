@@ -16,8 +16,6 @@ from unisono.server.openai.streaming import Renderer, to_json
 from unisono.server.openai.token_views import LegacyLogprobs, prompt_logprobs
 from unisono.text.answer import Answer, AnswerDelta
 
-__all__ = ["CompletionRenderer"]
-
 
 @dataclass(kw_only=True)
 class CompletionRenderer(Renderer):

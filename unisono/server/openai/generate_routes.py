@@ -22,8 +22,6 @@ from unisono.server.openai.sampling_options import chat_params, completion_param
 from unisono.server.openai.streaming import respond
 from unisono.server.service import Service
 
-__all__ = ["router"]
-
 router = APIRouter()
 
 

@@ -21,8 +21,6 @@ from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
 
-__all__ = ["Generation", "Usage", "make_requests"]
-
 
 @dataclass(slots=True)
 class Usage:

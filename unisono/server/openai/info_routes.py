@@ -20,8 +20,6 @@ from unisono.server.openai.response_schema import (
 )
 from unisono.server.service import Service
 
-__all__ = ["router"]
-
 router = APIRouter()
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["FEATURES", "MESSAGE_FEATURES", "NO_EFFECT", "Feature"]
-
 Body = dict[str, Any]
 
 

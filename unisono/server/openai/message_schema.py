@@ -13,23 +13,6 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, mod
 from unisono.server.openai.body_model import Body
 from unisono.server.openai.known_fields import MESSAGE_FEATURES
 
-__all__ = [
-    "MAX_ITEMS",
-    "MAX_MESSAGES",
-    "MAX_PARTS",
-    "ROLES",
-    "THOUGHTS",
-    "ChatMessage",
-    "Documents",
-    "Messages",
-    "ShortText",
-    "Text",
-    "TextPart",
-    "ToolCall",
-    "Tools",
-    "form_of",
-]
-
 MAX_TEXT = 16 * 2**20
 MAX_ITEMS = 8 * 2**20
 MAX_MESSAGES = 65536

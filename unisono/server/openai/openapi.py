@@ -21,8 +21,6 @@ from unisono.server.openai.request_schema import (
 )
 from unisono.server.openai.response_schema import ErrorResponse
 
-__all__ = ["ERRORS", "describe_body", "describe_stream", "install_openapi"]
-
 _BODIES: tuple[type[BaseModel], ...] = (
     ChatRequest,
     CompletionRequest,

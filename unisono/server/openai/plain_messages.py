@@ -13,8 +13,6 @@ from unisono.server.api_error import bad_request
 from unisono.server.http.body_shape import BodyShape
 from unisono.server.openai.message_schema import ChatMessage, TextPart, ToolCall
 
-__all__ = ["num_characters", "plain_messages"]
-
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     """Raises:

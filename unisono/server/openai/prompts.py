@@ -23,8 +23,6 @@ from unisono.server.openai.request_schema import ChatRequest, CompletionRequest,
 from unisono.server.settings import Limits
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Prompt", "PromptEncoder"]
-
 _NUM_THREADS = 2
 _LONG_CHARACTERS = 32 * 2**10
 _MOST_CUT = 8

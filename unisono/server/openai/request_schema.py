@@ -32,16 +32,6 @@ from unisono.server.openai.message_schema import (
     form_of,
 )
 
-__all__ = [
-    "ChatRequest",
-    "CompletionRequest",
-    "DetokenizeRequest",
-    "RouteBody",
-    "SamplingFields",
-    "StreamOptions",
-    "TokenizeRequest",
-]
-
 _MAX_TOP_LOGPROBS = 20
 
 

@@ -9,17 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = [
-    "ChatCompletion",
-    "Completion",
-    "ErrorResponse",
-    "Health",
-    "ModelCard",
-    "ModelList",
-    "TokenIds",
-    "TokenText",
-]
-
 FinishReason = Literal["stop", "length"]
 
 

@@ -13,8 +13,6 @@ from unisono.server.api_error import bad_request
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.settings import Limits
 
-__all__ = ["chat_params", "completion_params", "has_limit"]
-
 _LEGACY_MAX_TOKENS = 16
 _LEAST_TOP_P = 1e-9
 """Less than the likeliest of any vocabulary's tokens has: what a ``top_p`` of 0 comes to."""

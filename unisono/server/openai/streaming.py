@@ -23,8 +23,6 @@ from unisono.server.openai.request_schema import SamplingFields
 from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["Renderer", "respond", "to_json"]
-
 _DONE = b"data: [DONE]\n\n"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -12,8 +12,6 @@ from typing import Any
 from unisono.core.request import TokenLogprob
 from unisono.text.tokenizer import Tokenizer
 
-__all__ = ["LegacyLogprobs", "chat_logprobs", "prompt_logprobs"]
-
 _ID_PREFIX = "token_id:"
 
 _LOWEST = -9999.0

@@ -19,8 +19,6 @@ from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EF
 from unisono.server.openai.message_schema import MAX_MESSAGES, MAX_PARTS, THOUGHTS
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, RouteBody
 
-__all__ = ["Model", "validate"]
-
 _SAYS = {
     "dict_type": "Input should be an object",
     "model_type": "Input should be an object",

@@ -20,8 +20,6 @@ from typing import Any
 from unisono.core.child import Child
 from unisono.text.limited.worker import read_frame, write_frame
 
-__all__ = ["LimitBrokenError", "LimitedProcess", "Limits", "ProcessLostError"]
-
 _END_S = 5.0
 _INHERITED = ("LANG", "LC_ALL", "LC_TIME", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _ONE_THREAD = {

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from unisono.core.errors import HelperFailedError
 from unisono.text.limited.process import LimitedProcess, Limits, ProcessLostError
 
-__all__ = ["LimitedProgram", "package_folders"]
-
 _LONG_BYTES = 32 << 10
 T = TypeVar("T")
 

@@ -18,8 +18,6 @@ import sys
 from collections.abc import Mapping
 from typing import IO, Any
 
-__all__ = ["read_frame", "write_frame"]
-
 
 def read_frame(stream: IO[bytes]) -> bytes | None:
     """The next frame, ``None`` at the end of the stream."""

@@ -21,8 +21,6 @@ from unisono.text.templates.message_content import (
 )
 from unisono.text.templates.process import TemplateFailedError, TemplateLimits, TemplateProcess
 
-__all__ = ["ChatOptions", "ChatTemplate"]
-
 _CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _PROBED_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})

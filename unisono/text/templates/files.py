@@ -9,8 +9,6 @@ from typing import Any
 from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_json_object, read_text
 
-__all__ = ["MAX_TEMPLATE_BYTES", "check_size", "read_chat_templates"]
-
 MAX_TEMPLATE_BYTES = 256 << 10
 
 

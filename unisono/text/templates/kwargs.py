@@ -10,8 +10,6 @@ from typing import Any
 
 from unisono.core.errors import InvalidRequestError
 
-__all__ = ["check_kwargs"]
-
 _MAX_KWARGS = 32
 _MAX_NAME = 256
 _MAX_BYTES = 1 << 16

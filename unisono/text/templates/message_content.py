@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 from unisono.core.errors import InvalidRequestError
 
-__all__ = ["ContentForm", "find_form", "kept_text", "read_content", "write_content"]
-
 ContentForm = Literal["text", "parts", "one part", "text or parts", "text, left out"]
 Content = str | list[str]
 _TEXT_FIELDS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}

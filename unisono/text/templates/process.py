@@ -12,8 +12,6 @@ from unisono.core.errors import CheckpointError, InvalidRequestError
 from unisono.text.limited.process import LimitBrokenError, Limits
 from unisono.text.limited.program import LimitedProgram
 
-__all__ = ["TemplateFailedError", "TemplateLimits", "TemplateProcess"]
-
 _PROGRAM = Path(__file__).with_name("program.py")
 
 

@@ -20,8 +20,6 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-__all__ = ["start"]
-
 _MAX_MESSAGE_CHARS = 500
 
 

@@ -27,8 +27,6 @@ from unisono.text.vocabulary.special_tokens import (
     named_tokens,
 )
 
-__all__ = ["BuiltTokenizer", "build_tokenizer"]
-
 _MAX_CONFIG_BYTES = 16 << 20
 _MAX_TOKENIZER_BYTES = 256 << 20
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-__all__ = ["BYTE_OF_LETTER", "LETTER_OF_BYTE", "merges_by_rank"]
-
 _MAX_TOKEN = 1024
 _MAX_TOTAL = 1 << 24
 Token = TypeVar("Token", str, bytes)

@@ -21,8 +21,6 @@ from unisono.text.vocabulary.special_tokens import declared_tokens, fill_declare
 from unisono.text.vocabulary.tekken import NAMED, read_tekken
 from unisono.text.vocabulary.tiktoken_families import TiktokenFamily, find_family
 
-__all__ = ["convert_folder"]
-
 _Converted = tuple[Backend, Mapping[str, str], Sequence[str]]
 """A tokenizer, the names that its vocabulary gives to tokens, and the tokens in front of a text."""
 _MAX_BYTES = 64 << 20

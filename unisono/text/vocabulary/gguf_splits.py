@@ -20,8 +20,6 @@ from unisono.text.vocabulary.split_patterns import (
     WORDS,
 )
 
-__all__ = ["MARKED_SPACES", "SPLITS", "Split"]
-
 
 @dataclass(frozen=True, slots=True)
 class Split:

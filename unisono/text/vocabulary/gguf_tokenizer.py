@@ -22,8 +22,6 @@ from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
 from unisono.text.vocabulary.native import byte_level, native_call, surround
 from unisono.text.vocabulary.sentencepiece_backend import mark_spaces
 
-__all__ = ["read_gguf_tokenizer"]
-
 _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4

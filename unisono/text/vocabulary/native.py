@@ -11,8 +11,6 @@ from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import CheckpointError, UnisonoError
 
-__all__ = ["byte_level", "native_call", "surround"]
-
 
 @contextmanager
 def native_call(failed: str, *, hint: str) -> Iterator[None]:

@@ -25,8 +25,6 @@ from unisono.core.errors import UnsupportedModelError
 from unisono.text.vocabulary.byte_pairs import merges_by_rank
 from unisono.text.vocabulary.sentencepiece_model import Piece, PieceKind, SentencePieceModel
 
-__all__ = ["build_backend", "mark_spaces", "named_pieces", "rename_pieces"]
-
 Prefix = Literal["first", "always"]
 _UNIGRAM, _BPE = 1, 2
 _SPACE = "▁"

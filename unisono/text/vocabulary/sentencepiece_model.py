@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["Piece", "PieceKind", "SentencePieceModel", "WireError", "read_model"]
-
 Value = int | bytes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NUM_FIXED = {_FIXED64: 8, _FIXED32: 4}

@@ -17,16 +17,6 @@ from tokenizers import Tokenizer as Backend
 from unisono.core.errors import CheckpointError
 from unisono.text.vocabulary.native import surround
 
-__all__ = [
-    "add_missing_tokens",
-    "declared_tokens",
-    "fill_declared",
-    "merge_legacy_map",
-    "merge_legacy_tokens",
-    "named_tokens",
-    "put_around",
-]
-
 _NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _MAX_RESERVED = 1 << 16
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")

@@ -12,8 +12,6 @@ from typing import Any
 
 from unisono.text.vocabulary.byte_pairs import BYTE_OF_LETTER
 
-__all__ = ["Spelling", "read_spelling"]
-
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _MAX_GROWTH = 64
 _MAX_REPLACES = 64

@@ -5,16 +5,6 @@ pieces.
 
 from __future__ import annotations
 
-__all__ = [
-    "CONTRACTIONS",
-    "HAN_APART",
-    "LLAMA_3",
-    "MARKS_AND_SPACES",
-    "QWEN_2",
-    "SPACES",
-    "WORDS",
-]
-
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 MARKS_AND_SPACES = rf" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}"

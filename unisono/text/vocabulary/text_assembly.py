@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 
 from unisono.text.vocabulary.spelling import Spelling
 
-__all__ = ["MAX_RUN_BYTES", "ByteAssembly", "PieceAssembly", "TextAssembly", "WholeAssembly"]
-
 MAX_RUN_BYTES = 1024
 _REPLACEMENT = "\ufffd"
 _new_decoder = codecs.getincrementaldecoder("utf-8")

@@ -16,8 +16,6 @@ from tokenizers import Tokenizer as Backend
 from unisono.text.vocabulary.byte_pairs import LETTER_OF_BYTE, merges_by_rank
 from unisono.text.vocabulary.native import byte_level
 
-__all__ = ["RanksError", "add_special", "build_backend", "check_ranks", "read_ranks"]
-
 _MAX_TOKENS = 1 << 21
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from unisono.text.vocabulary.split_patterns import HAN_APART, LLAMA_3, QWEN_2
 
-__all__ = ["TiktokenFamily", "find_family"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TiktokenFamily:

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-__all__ = ["after", "around", "before"]
-
 Kernel = Callable[..., Any]
 _library: Any = torch.library
 _libraries: list[Any] = []

@@ -13,17 +13,6 @@ import torch
 
 from unisono.core.errors import ConfigError
 
-__all__ = [
-    "FAULTS",
-    "VARIABLE",
-    "Fault",
-    "check",
-    "fault",
-    "from_environment",
-    "plant",
-    "planted_natively",
-]
-
 VARIABLE = "UNISONO_VIRTUAL_FAULTS"
 _FILES = ("products", "elementwise", "rows", "choosing", "results", "running", "runtime", "group")
 

@@ -11,8 +11,6 @@ from unisono.conformance.expected import plain as expected
 from unisono.conformance.registry import check
 from unisono.hardware.ops.activations import ACTIVATIONS
 
-__all__ = ["act", "act_mul", "silu_mul"]
-
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

@@ -18,16 +18,6 @@ from unisono.conformance.registry import check
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.quantized_kv import LayerKV
 
-__all__ = [
-    "MIXED_ROWS",
-    "Setting",
-    "attention",
-    "attention_extremes",
-    "attention_long",
-    "attention_nan",
-    "kv_write",
-]
-
 MIXED_ROWS = ((1, 1), (1, 9), (7, 7), (3, 12), (1, 33), (16, 16), (5, 40))
 
 

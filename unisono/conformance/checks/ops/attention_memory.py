@@ -10,8 +10,6 @@ from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
 from unisono.hardware.ops.attention import AttentionSize
 
-__all__ = ["attention_bytes"]
-
 _STEPS = (((1, 700),), ((300, 300),), ((200, 1500),), ((1, 700),) * 20)
 """Rows of a step: queries and context."""
 _SLACK = 1 << 20

@@ -18,8 +18,6 @@ from unisono.conformance.registry import check
 from unisono.core.cache import KV_DTYPES
 from unisono.hardware.ops.quantized_kv import QuantizedKV, largest_level, quantize_heads
 
-__all__ = ["attention_quantized", "kv_write_quantized"]
-
 
 def _forms(context: Context) -> Iterator[tuple[str, torch.dtype]]:
     """Names and dtypes in which the device keeps keys and values."""

@@ -17,8 +17,6 @@ from unisono.conformance.expected.math_apis import function_error
 from unisono.conformance.registry import check
 from unisono.core.random import uniform
 
-__all__ = ["argmax", "draw", "filter_logits", "sample"]
-
 _FILTERS = (
     *((0, 1.0, 0.0), (1, 1.0, 0.0), (7, 1.0, 0.0), (127, 1.0, 0.0), (500, 1.0, 0.0)),
     *((10**6, 1.0, 0.0), (0, 0.3, 0.0), (0, 0.9, 0.0), (0, 0.9999, 0.0), (0, 1e-6, 0.0)),

@@ -15,16 +15,6 @@ from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.expected.math_apis import absolute_error
 from unisono.conformance.registry import check
 
-__all__ = [
-    "add_rms_norm",
-    "embedding",
-    "layer_norm",
-    "rms_norm",
-    "rope",
-    "rope_angles",
-    "rotary_heads",
-]
-
 _EPS = 1e-6
 
 

@@ -19,8 +19,6 @@ from unisono.hardware.ops.experts import Expert, Routing, StackedExperts
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.quantized import quantize
 
-__all__ = ["experts", "quantized_experts", "routing"]
-
 _SOFTMAX = Routing(num_chosen=3)
 _SIGMOID = Routing(num_chosen=4, score="sigmoid", normalized=True, scale=2.5)
 _ROUTINGS = {

@@ -22,8 +22,6 @@ from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.expected.math_apis import absolute_error, function_error
 from unisono.conformance.registry import check
 
-__all__ = ["functions", "reductions", "softmax"]
-
 _DECADES = torch.logspace(-30, 30, 601)
 _FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "exp": (torch.exp, torch.linspace(-100, 88, 1881)),

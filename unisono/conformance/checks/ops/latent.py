@@ -17,8 +17,6 @@ from unisono.conformance.registry import check
 from unisono.hardware.ops.attention import AttentionStep
 from unisono.hardware.ops.latent_attention import LatentAttentionSize
 
-__all__ = ["attention", "attention_bytes", "attention_nan", "selecting", "write"]
-
 _MIXED = ((1, 1), (1, 9), (7, 7), (3, 12), (1, 33), (16, 16), (5, 40))
 """Queries and context. Of these sizes some rows have less work in one form, some in the other."""
 _SLACK = 1 << 20

@@ -18,17 +18,6 @@ from unisono.conformance.registry import check
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.weights.quantized import quantize
 
-__all__ = [
-    "exact_sums",
-    "linear",
-    "logits",
-    "long_sums",
-    "nan_rows",
-    "prepared",
-    "quantized",
-    "vocabulary",
-]
-
 _ROWS = (1, 2, 3, 17, 31, 32, 33, 64, 65, 127, 129, 257)
 _WIDTHS = (
     *((7, 5), (129, 63), (255, 257), (64, 96), (1, 33), (300, 1), (513, 1000), (256, 256)),

@@ -13,8 +13,6 @@ from unisono.conformance.expected.bounds import sum_error, underflow, unit_round
 from unisono.conformance.expected.comparing import Expected, exactly
 from unisono.conformance.registry import check
 
-__all__ = ["matmul", "matmul_exact"]
-
 _SHAPES = ((1, 5, 7), (16, 16, 16), (33, 65, 17), (128, 64, 256), (65, 130, 513), (1, 1024, 96))
 _FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a @ b": lambda a, b: a @ b,

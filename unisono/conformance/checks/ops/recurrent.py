@@ -16,8 +16,6 @@ from unisono.conformance.paging import make_step
 from unisono.conformance.registry import check
 from unisono.hardware.ops.attention import AttentionStep
 
-__all__ = ["causal_conv", "gated_delta_rule", "gated_rms_norm", "state_space"]
-
 _ROWS = {
     "one token": ((1, 1),),
     "decode": ((1, 9), (1, 1), (1, 33), (1, 12)),

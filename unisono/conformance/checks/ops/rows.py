@@ -15,8 +15,6 @@ from unisono.conformance.context import Context
 from unisono.conformance.expected.comparing import Mismatch, exactly
 from unisono.conformance.registry import check
 
-__all__ = ["indexing", "large", "layouts", "sorting"]
-
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

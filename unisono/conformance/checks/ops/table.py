@@ -7,8 +7,6 @@ from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.overriding import overridden_ops, strangers, table_ops
 from unisono.conformance.registry import check, covered_ops
 
-__all__ = ["table"]
-
 
 @check("ops.table", "every op of the table has a check, and the device has every op")
 def table(context: Context) -> None:

@@ -10,8 +10,6 @@ from unisono.conformance.context import Context
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 
-__all__ = ["casts", "integers", "nan_policy"]
-
 
 def wide_integers(device: torch.device) -> None:
     """int64 is computed in 64 bits."""

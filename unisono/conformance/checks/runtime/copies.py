@@ -14,8 +14,6 @@ from unisono.conformance.reproductions import demos
 from unisono.conformance.reproductions.scripts import expect
 from unisono.hardware.base import HostHardware
 
-__all__ = ["async_copies", "copies", "pinned"]
-
 
 def sizes_and_dtypes(device: torch.device) -> None:
     """There and back, of every size and dtype, the same bytes."""

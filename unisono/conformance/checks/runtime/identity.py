@@ -10,8 +10,6 @@ from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 from unisono.hardware.base import Hardware, HostHardware
 
-__all__ = ["identity", "residence", "second_device"]
-
 
 @check("runtime.identity", "name, count and memory of the devices are true")
 def identity(context: Context) -> None:

@@ -15,8 +15,6 @@ from unisono.conformance.registry import check
 from unisono.conformance.reproductions import demos
 from unisono.hardware.base import HostHardware
 
-__all__ = ["accounting", "leaks", "out_of_memory"]
-
 _ROUNDING = 4 << 20
 """Allocators hand out pieces of up to 2 MiB, and keep some."""
 

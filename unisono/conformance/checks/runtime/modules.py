@@ -12,8 +12,6 @@ from unisono.conformance.context import Context
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 
-__all__ = ["deep_copies", "save_load", "tied_weights"]
-
 
 def tied_stay_tied(device: torch.device) -> None:
     """Two names for one parameter stay so when the module moves."""

@@ -9,8 +9,6 @@ from unisono.conformance.expected.comparing import Mismatch
 from unisono.conformance.registry import check
 from unisono.conformance.reproductions.scripts import expect
 
-__all__ = ["random_state", "seeds"]
-
 
 def same_seed(device: torch.device) -> None:
     """A seed fixes the numbers."""

@@ -16,8 +16,6 @@ from unisono.conformance.registry import check
 from unisono.conformance.reproductions import demos
 from unisono.hardware.base import HostHardware
 
-__all__ = ["Work", "event_times", "streams"]
-
 
 class Work:
     """Something that keeps the device busy for about ``seconds``, without asking it anything."""

@@ -35,8 +35,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Awq"]
-
 _BITS, _VERSION = 4, "gemm"
 _PLACE_IN_WORD = (0, 4, 1, 5, 2, 6, 3, 7)
 """Place in a word of each of the levels of eight consecutive outputs."""

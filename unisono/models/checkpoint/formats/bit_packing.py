@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BITS_PER_WORD", "from_words", "num_words", "to_words"]
-
 BITS_PER_WORD = 32
 
 

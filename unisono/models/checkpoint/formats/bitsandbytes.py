@@ -39,8 +39,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["BitsAndBytes", "LlmInt8"]
-
 _MAX_STATE_BYTES = 1 << 16
 _STATES = {kind: f"weight.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4")}
 _TENSORS = ("weight", "weight.absmax", "weight.quant_map")

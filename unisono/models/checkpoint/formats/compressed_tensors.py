@@ -26,8 +26,6 @@ from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes, block
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["CompressedTensors", "Form"]
-
 _FLOAT4 = {"mxfp4-pack-quantized": True, "nvfp4-pack-quantized": False}
 _FORMS = (pack_quantized.FORM, *plain_quantized.FORMS, *_FLOAT4)
 _SUPPORTED = f"Read are the forms {', '.join(_FORMS)}, of 4 and 8 bits."

@@ -19,16 +19,6 @@ from unisono.hardware.weights.coded_weight import CodedWeight, exponent_table, f
 from unisono.hardware.weights.held_weight import CodedFormat, HeldWeight
 from unisono.models.checkpoint.formats.stored_checks import FLOATS, Shape, check_dtype, check_finite
 
-__all__ = [
-    "MXFP4",
-    "MXFP4_GROUP",
-    "NVFP4",
-    "NVFP4_GROUP",
-    "Float4Quantized",
-    "mxfp4_weight",
-    "nvfp4_weight",
-]
-
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 MXFP4, NVFP4 = CodedFormat("mxfp4", 4.25), CodedFormat("nvfp4", 4.5)
 MXFP4_GROUP, NVFP4_GROUP = 32, 16

@@ -36,8 +36,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Float8", "float8_format", "float8_weight"]
-
 _READ = {"fmt": ("e4m3", "float8_e4m3fn"), "expert_dtype": ("fp8",)}
 _WEIGHTS = (torch.float8_e4m3fn, torch.float8_e5m2)
 _SCALES = (*FLOATS, torch.float8_e8m0fnu, torch.uint8)

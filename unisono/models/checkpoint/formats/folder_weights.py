@@ -22,8 +22,6 @@ from unisono.models.checkpoint.safetensors_files import (
 from unisono.models.checkpoint.slots import Slot, linear_layers, names_in
 from unisono.models.decoder import Decoder
 
-__all__ = ["FolderWeights"]
-
 
 class FolderWeights:
     """Its quantised weights by name (``model.layers.0.mlp.up_proj.weight``); others are as ever.

@@ -40,8 +40,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Gptq"]
-
 _BITS = (2, 3, 4, 8)
 _ZERO_OFFSETS = {"gptq": 1, "gptq_v2": 0}
 _DTYPES: dict[str, tuple[torch.dtype, ...]] = {

@@ -18,8 +18,6 @@ from unisono.hardware.weights.held_weight import CodedFormat, HeldFormat, HeldWe
 from unisono.hardware.weights.level_weight import LevelWeight
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 
-__all__ = ["LevelGroups"]
-
 _HELD_GROUPS = (128, 64, 32)
 
 

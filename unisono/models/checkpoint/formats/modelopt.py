@@ -33,8 +33,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["ModelOpt"]
-
 
 class ModelOpt(StoredFormat):
     """NVFP4; ``read`` finds out whether it is FP8 instead."""

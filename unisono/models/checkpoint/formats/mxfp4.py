@@ -21,8 +21,6 @@ from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes, misfi
 from unisono.models.checkpoint.formats.stored_format import StoredFormat
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["Mxfp4"]
-
 
 class Mxfp4(StoredFormat):
     """Whatever has ``blocks`` and ``scales``."""

@@ -35,8 +35,6 @@ from unisono.models.checkpoint.formats.stored_checks import (
     check_finite,
 )
 
-__all__ = ["FORM", "PackQuantized", "pack", "packed_tensors", "quantization_config"]
-
 FORM = "pack-quantized"
 _DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "weight_packed": (torch.int32,),

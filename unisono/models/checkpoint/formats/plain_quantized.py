@@ -22,8 +22,6 @@ from unisono.models.checkpoint.formats.float8 import float8_format, float8_weigh
 from unisono.models.checkpoint.formats.grouped_levels import LevelGroups
 from unisono.models.checkpoint.formats.stored_checks import FLOATS, Shape, check_dtype, check_finite
 
-__all__ = ["FORMS", "FloatQuantized", "IntQuantized"]
-
 FORMS = ("int-quantized", "float-quantized", "naive-quantized", "mxfp8-quantized")
 
 

@@ -11,8 +11,6 @@ from unisono.core.errors import UnsupportedModelError
 from unisono.core.folder_files import read_json_object
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["QUANTIZATION_FILES", "quantization_beside", "stated_quantization"]
-
 _MAX_BYTES = 16 << 20
 _FIELDS = {"quantization_config": None, "compression_config": "compressed-tensors"}
 """Fields of ``config.json``; the second is the older name, used by one method."""

@@ -10,18 +10,6 @@ from torch import Tensor
 from unisono.core.errors import CheckpointError
 from unisono.models.raw_config import RawConfig
 
-__all__ = [
-    "FLOATS",
-    "INTEGERS",
-    "Shape",
-    "Shapes",
-    "block_size",
-    "check_dtype",
-    "check_finite",
-    "group_size",
-    "misfit",
-]
-
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 """By last part of the name of a tensor."""

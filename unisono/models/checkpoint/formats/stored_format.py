@@ -19,8 +19,6 @@ from unisono.models.checkpoint.formats.stated_quantization import stated_quantiz
 from unisono.models.checkpoint.formats.stored_checks import Shape, Shapes
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["StoredFormat", "find_stored_format", "read_stored_format"]
-
 _METHODS = {
     "awq": "unisono.models.checkpoint.formats.awq:Awq",
     "bitsandbytes": "unisono.models.checkpoint.formats.bitsandbytes:BitsAndBytes",

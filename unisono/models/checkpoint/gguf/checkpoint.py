@@ -32,8 +32,6 @@ from unisono.models.checkpoint.refusals import NUMBERS, check_shape
 from unisono.models.checkpoint.slots import TABLE, Slot, linear_layers
 from unisono.models.decoder import Decoder
 
-__all__ = ["GgufCheckpoint", "GgufWeights"]
-
 _TURNED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
 
 

@@ -11,8 +11,6 @@ from unisono.models.checkpoint.gguf.families import GgufFamily
 from unisono.models.checkpoint.gguf.values import Own, read_rope
 from unisono.models.raw_config import RawConfig
 
-__all__ = ["EMBEDDING", "HEAD", "ROPE_FACTORS", "read_gguf_config"]
-
 EMBEDDING, HEAD, ROPE_FACTORS = "token_embd.weight", "output.weight", "rope_freqs.weight"
 
 _FIELDS = {

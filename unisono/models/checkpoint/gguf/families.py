@@ -15,8 +15,6 @@ from unisono.core.errors import UnsupportedModelError
 from unisono.gguf.files import GgufFile
 from unisono.models.checkpoint.gguf.values import Own, read_rope
 
-__all__ = ["GGUF_FAMILIES", "GgufFamily", "find_gguf_family"]
-
 _ATTENTION = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",

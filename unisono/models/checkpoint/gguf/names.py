@@ -13,8 +13,6 @@ from unisono.gguf.header import TensorInfo
 from unisono.models.checkpoint.gguf.config import EMBEDDING, HEAD
 from unisono.models.checkpoint.gguf.families import GgufFamily
 
-__all__ = ["by_expert", "checkpoint_name", "head_order"]
-
 _MAX_EXPERTS = 1 << 13
 _ONE_ROW = "shared_expert_gate.weight"
 

@@ -7,8 +7,6 @@ from typing import Any
 from unisono.core.errors import UnsupportedModelError
 from unisono.gguf.files import GgufFile
 
-__all__ = ["Own", "read_rope"]
-
 
 class Own:
     """Values under the name of the file's architecture.
