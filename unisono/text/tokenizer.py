@@ -69,6 +69,11 @@ class Tokenizer:
         return self._named.get("eos_token")
 
     @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The model's chat templates, by name."""
+        return self._chat.templates
+
+    @property
     def spelling(self) -> Spelling:
         """The vocabulary's way to write text."""
         return self._spelling

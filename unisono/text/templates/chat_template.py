@@ -63,7 +63,7 @@ class ChatTemplate:
         variables: Mapping[str, str],
         limits: TemplateLimits | None = None,
     ) -> None:
-        self._templates = dict(templates)
+        self.templates = dict(templates)
         self._variables = dict(variables)
         self._forms: dict[tuple[str, str], ContentForm] = {}
         self._renderers = {
@@ -81,12 +81,12 @@ class ChatTemplate:
     def reads(self, name: str) -> bool:
         """Returns whether one of the templates has the name in it."""
         word = re.compile(rf"\b{re.escape(name)}\b")
-        return any(word.search(template) for template in self._templates.values())
+        return any(word.search(template) for template in self.templates.values())
 
     def has_role(self, role: str) -> bool:
         """Returns whether one of the templates has the role in quotes."""
         quoted = re.compile(rf"""(["']){re.escape(role)}\1""")
-        return any(quoted.search(template) for template in self._templates.values())
+        return any(quoted.search(template) for template in self.templates.values())
 
     def check_all_is_said(
         self,
@@ -165,16 +165,16 @@ class ChatTemplate:
             raise
 
     def _choose(self, has_tools: bool) -> str:
-        if has_tools and "tool_use" in self._templates:
+        if has_tools and "tool_use" in self.templates:
             return "tool_use"
-        if "default" in self._templates:
+        if "default" in self.templates:
             return "default"
-        if not self._templates:
+        if not self.templates:
             raise InvalidRequestError(
                 "This model has no chat template.", hint="Use plain completion instead."
             )
         raise CheckpointError(
-            f"None of the model's chat templates ({', '.join(sorted(self._templates))}) is named "
+            f"None of the model's chat templates ({', '.join(sorted(self.templates))}) is named "
             "default.",
             hint="Save the one to use as chat_template.jinja in the model folder.",
         )

@@ -1,0 +1,1 @@
+"""The ways in which models write tool calls, one file each."""

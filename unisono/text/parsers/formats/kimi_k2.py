@@ -1,0 +1,47 @@
+"""Kimi K2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unisono.text.parsers.answer_format import AnswerFormat
+from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+
+
+@dataclass(frozen=True)
+class KimiK2(AnswerFormat):
+    """``<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{...}<|tool_call_end|>``: the
+    model writes the id of each call."""
+
+    name = "kimi-k2"
+    opens = ("<|tool_calls_section_begin|>", "<|tool_call_begin|>")
+    marks = ("<|tool_calls_section_end|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>")
+
+    @classmethod
+    def fits(cls, template: str) -> bool:
+        return "<|tool_call_argument_begin|>" in template
+
+    def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
+        begin = self.opens[1]
+        if opened == begin or (yield from scanner.at_mark(begin)):
+            while True:
+                yield from self._call(scanner, writer)
+                if not (yield from scanner.at_mark(begin)):
+                    break
+        yield from scanner.at_mark("<|tool_calls_section_end|>")
+
+    def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
+        given, mark = yield from scanner.text_until(
+            "<|tool_call_argument_begin|>", "<|tool_call_end|>"
+        )
+        if mark != "<|tool_call_argument_begin|>":
+            raise NotACallError
+        given = given.strip()
+        name = given.rpartition(":")[0] or given
+        writer.begin(name.removeprefix("functions."), given)
+        yield from scanner.json_value(writer.arguments)
+        yield from scanner.until("<|tool_call_end|>", sink=lambda text: None)
+
+    def new_id(self, name: str, index: int) -> str:
+        return f"functions.{name}:{index}"
