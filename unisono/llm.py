@@ -6,7 +6,7 @@ import itertools
 import operator
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
 from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
+from unisono.text.parsers.answer_parser import AnswerParser
+from unisono.text.parsers.reading import AnswerReader, tool_schemas
+from unisono.text.parts import ToolCall
 from unisono.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -29,7 +32,8 @@ _PROMPT_FORMS = "A prompt is a text or a list of token ids."
 
 @dataclass(slots=True)
 class Completion:
-    """One answer. ``prompt_logprobs`` has one entry a prompt token, ``None`` for the first."""
+    """One answer; of a chat, ``text`` is what it says beside reasoning and tool calls.
+    ``prompt_logprobs`` has one entry a prompt token, ``None`` for the first."""
 
     prompt_index: int
     index: int
@@ -42,6 +46,19 @@ class Completion:
     stop: str | int | None = None
     """The stop text or token id that ended the answer."""
     num_cached_tokens: int = 0
+    reasoning: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    num_reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """``is_text``: the answer goes on in that text, so a space at its beginning belongs to it.
+    ``make_parser``: of a chat, finds the parts of an answer."""
+
+    token_ids: list[int]
+    is_text: bool = False
+    make_parser: Callable[[], AnswerParser] | None = None
 
 
 class LLM:
@@ -53,6 +70,7 @@ class LLM:
         revision: branch, tag or commit of a model that is downloaded.
         generation_config: ``auto``: what a request's parameters leave open is as the model's
             ``generation_config.json`` recommends; ``none``: it is neutral; or another such file.
+        tool_format: how the model writes tool calls; ``auto`` finds it from its chat template.
         progress: told which share of the weights has been quantised, each time it grows.
         options: fields of ``EngineConfig`` that are to be other than in ``config``:
             ``device="cpu"``, ``dtype="float32"``, ``weights="int8"``, ``kv_memory="2GiB"`` (text,
@@ -69,6 +87,7 @@ class LLM:
         *,
         revision: str | None = None,
         generation_config: str | Path = "auto",
+        tool_format: str = "auto",
         progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
@@ -81,6 +100,7 @@ class LLM:
         folder = resolve_model(model, revision=revision)
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
+        self.reader = AnswerReader(self.tokenizer, tool_format)
         self.engine = build_engine(folder, config, progress)
         self._ids = itertools.count()
         self._answers: dict[str, _Running] = {}
@@ -103,7 +123,7 @@ class LLM:
             RequestFailedError: the model could not compute one of them.
         """
         listed = _as_prompts(prompts)
-        given = [_Prompt(self._encode(prompt), isinstance(prompt, str)) for prompt in listed]
+        given = [self.encode(prompt) for prompt in listed]
         if params is None:
             return self._complete(given, [self._usual_params(prompt) for prompt in given])
         return self._complete(given, _one_each(params, len(given)))
@@ -122,10 +142,12 @@ class LLM:
             tools: JSON descriptions of functions that the model may call.
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
         """
-        prompt = _Prompt(self._encode_chat(messages, tools, template_kwargs))
+        prompt = self.encode_chat(messages, tools, template_kwargs)
         return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
 
-    def _complete(self, prompts: list[_Prompt], params: list[SamplingParams]) -> list[Completion]:
+    def _complete(
+        self, prompts: list[EncodedPrompt], params: list[SamplingParams]
+    ) -> list[Completion]:
         answers: list[_Running] = []
         try:
             for prompt_index, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
@@ -142,10 +164,10 @@ class LLM:
     # -- streams ----------------------------------------------------------------------------
 
     def stream(
-        self, prompt: Prompt, params: SamplingParams | None = None
+        self, prompt: Prompt | EncodedPrompt, params: SamplingParams | None = None
     ) -> Generator[AnswerDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
-        given = _Prompt(self._encode(prompt), isinstance(prompt, str))
+        given = self.encode(prompt)
         return self._stream(given, params or self._usual_params(given))
 
     def stream_chat(
@@ -157,11 +179,11 @@ class LLM:
         template_kwargs: dict[str, Any] | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
-        given = _Prompt(self._encode_chat(messages, tools, template_kwargs))
+        given = self.encode_chat(messages, tools, template_kwargs)
         return self._stream(given, params or self._usual_params(given))
 
     def _stream(
-        self, prompt: _Prompt, params: SamplingParams
+        self, prompt: EncodedPrompt, params: SamplingParams
     ) -> Generator[AnswerDelta, None, None]:
         (params,) = _one_each(params, 1)
         if params.n != 1:
@@ -177,34 +199,47 @@ class LLM:
         finally:
             self._forget([answer])
 
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None = None,
+        template_kwargs: dict[str, Any] | None = None,
+    ) -> EncodedPrompt:
+        """The prompt of a conversation, for :meth:`stream`; arguments as of :meth:`chat`."""
+        schemas = tool_schemas(tools)
+        token_ids = self.tokenizer.encode_chat(
+            list(messages), tools=tools, template_kwargs=template_kwargs
+        )
+        return EncodedPrompt(
+            token_ids, make_parser=lambda: self.reader.parser(token_ids, schemas=schemas)
+        )
+
     # -- requests ---------------------------------------------------------------------------
 
-    def _usual_params(self, prompt: _Prompt) -> SamplingParams:
+    def _usual_params(self, prompt: EncodedPrompt) -> SamplingParams:
         """Parameters of a call that gives none; the context ends an answer at the latest."""
         usual = SamplingParams()
         room = self.engine.info.max_model_len - len(prompt.token_ids)
         return replace(usual, max_tokens=max(1, min(usual.max_tokens or room, room)))
 
-    def _encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt | EncodedPrompt) -> EncodedPrompt:
+        """A prompt of any form, for :meth:`stream`."""
+        if isinstance(prompt, EncodedPrompt):
+            return prompt
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
+            return EncodedPrompt(self.tokenizer.encode(prompt), is_text=True)
         try:
-            return [operator.index(token_id) for token_id in prompt]
+            return EncodedPrompt([operator.index(token_id) for token_id in prompt])
         except TypeError as error:
             raise InvalidRequestError(_PROMPT_FORMS, param="prompt") from error
 
-    def _encode_chat(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Message] | None,
-        template_kwargs: dict[str, Any] | None,
-    ) -> list[int]:
-        return self.tokenizer.encode_chat(
-            list(messages), tools=tools, template_kwargs=template_kwargs
-        )
-
     def _submit(
-        self, prompt_index: int, index: int, prompt: _Prompt, params: SamplingParams, seed: int
+        self,
+        prompt_index: int,
+        index: int,
+        prompt: EncodedPrompt,
+        params: SamplingParams,
+        seed: int,
     ) -> _Running:
         request = Request(
             id=f"offline-{next(self._ids)}",
@@ -213,7 +248,8 @@ class LLM:
             seed=seed,
         )
         context = prompt.token_ids if prompt.is_text else ()
-        stream = AnswerStream(self.tokenizer, request.params, context, index=index)
+        parser = prompt.make_parser() if prompt.make_parser else None
+        stream = AnswerStream(self.tokenizer, request.params, context, index=index, parser=parser)
         answer = _Running(request, prompt_index, index, stream)
         self.engine.add(request)
         self._answers[request.id] = answer
@@ -231,14 +267,6 @@ class LLM:
         for answer in answers:
             del self._answers[answer.request.id]
             self.engine.abort(answer.request.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """``is_text``: the answer goes on in that text, so a space at its beginning belongs to it."""
-
-    token_ids: list[int]
-    is_text: bool = False
 
 
 class _Running:
@@ -288,6 +316,9 @@ class _Running:
             prompt_logprobs=answer.prompt_logprobs,
             stop=answer.stop,
             num_cached_tokens=answer.num_cached_tokens,
+            reasoning=answer.reasoning,
+            tool_calls=answer.tool_calls,
+            num_reasoning_tokens=answer.num_reasoning_tokens,
         )
 
 

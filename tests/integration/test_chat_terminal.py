@@ -19,7 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from unisono.cli import answering, main
 from unisono.core.sampling_defaults import SamplingDefaults
-from unisono.text.answer import AnswerDelta, Content
+from unisono.text.answer import AnswerDelta
+from unisono.text.parts import Content
 
 
 def delta(text, reason=None):
@@ -31,12 +32,11 @@ class LLM:
     engine = SimpleNamespace(info=SimpleNamespace(max_model_len=100000, note=""))
 
     def __init__(self, *_, **__):
-        self.tokenizer = self
         self.answers = 0
 
     def encode_chat(self, messages):
         self.asked = messages[-1]["content"]
-        return [1, 2]
+        return SimpleNamespace(token_ids=[1, 2])
 
     def stream(self, prompt, params):
         self.answers += 1

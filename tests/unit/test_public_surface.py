@@ -71,6 +71,7 @@ ROOMS = {
     ],
     "unisono.text": [
         *("Answer", "AnswerDelta", "AnswerStream", "Content"),
+        *("Reasoning", "ToolCall"),
         *("Detokenizer", "TextDelta", "TextStream", "Tokenizer"),
     ],
 }

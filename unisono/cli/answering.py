@@ -25,10 +25,11 @@ from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
 from unisono.hub.resolving import resolve_model
-from unisono.text.answer import Answer
+from unisono.text.answer import Answer, AnswerDelta
+from unisono.text.parts import Content, Reasoning
 
 if TYPE_CHECKING:
-    from unisono.llm import LLM
+    from unisono.llm import LLM, EncodedPrompt
 
 _DEMO = "built-in demo model"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -77,33 +78,32 @@ class TimedAnswer:
         self.first_token_s = 0.0
         self.total_s = 0.0
 
-    def to_prompt(self, text: str) -> Generator[str, None, None]:
+    def to_prompt(self, text: str) -> Generator[AnswerDelta, None, None]:
         """Continue ``text`` as it stands: what follows is text behind it, with its first space."""
-        return self._stream(text, len(self.loaded.llm.tokenizer.encode(text)))
+        return self._stream(self.loaded.llm.encode(text))
 
-    def to_chat(self, messages: list[dict[str, str]]) -> Generator[str, None, None]:
+    def to_chat(self, messages: list[dict[str, str]]) -> Generator[AnswerDelta, None, None]:
         """Answer the last of ``messages``."""
+        llm = self.loaded.llm
         try:
-            token_ids = self.loaded.llm.tokenizer.encode_chat(messages)
+            prompt = llm.encode_chat(messages)
         except InvalidRequestError as error:
             hint = f"{error.hint} `unisono run --raw` continues a prompt without a chat template."
             raise InvalidRequestError(error.message, hint=hint.strip()) from error
-        return self._stream(token_ids, len(token_ids))
+        return self._stream(prompt)
 
-    def _stream(
-        self, prompt: str | list[int], num_prompt_tokens: int
-    ) -> Generator[str, None, None]:
+    def _stream(self, prompt: EncodedPrompt) -> Generator[AnswerDelta, None, None]:
         """Closing the iterator ends the request."""
-        self.num_prompt_tokens = num_prompt_tokens
+        self.num_prompt_tokens = len(prompt.token_ids)
         began = time.perf_counter()
-        stream = self.loaded.llm.stream(prompt, self._params_behind(num_prompt_tokens))
+        stream = self.loaded.llm.stream(prompt, self._params_behind(self.num_prompt_tokens))
         with closing(stream) as deltas:
             for delta in deltas:
                 self.total_s = time.perf_counter() - began
                 if not self.whole.token_ids:
                     self.first_token_s = self.total_s
                 self.whole.add(delta)
-                yield delta.text
+                yield delta
 
     def _params_behind(self, num_prompt_tokens: int) -> SamplingParams:
         """The parameters; where they leave the length open, with one that fits."""
@@ -130,6 +130,7 @@ def print_json(answer: TimedAnswer) -> None:
         "kv_memory": info.kv_bytes,
         "note": info.note,
         "text": answer.whole.text,
+        **({"reasoning": reasoning} if (reasoning := answer.whole.reasoning) else {}),
         "token_ids": answer.whole.token_ids,
         "finish_reason": answer.whole.finish_reason,
         "sampling": answer.params.choice().said(),
@@ -174,6 +175,29 @@ def print_note(loaded: Loaded) -> None:
     """Prints one line on standard error about what could be better in the device's set-up."""
     if note := loaded.llm.engine.info.note:
         tell(f"note: {note}", dim=True)
+
+
+class PartPrinter:
+    """Parts of an answer on standard output; reasoning in grey, and on a terminal only."""
+
+    def __init__(self) -> None:
+        self._is_thinking = False
+
+    def show(self, delta: AnswerDelta) -> None:
+        for part in delta.parts:
+            if isinstance(part, Content):
+                self.end_reasoning()
+                show(part.text)
+            elif isinstance(part, Reasoning) and sys.stdout.isatty():
+                sys.stdout.write("" if self._is_thinking else "\x1b[2m")
+                self._is_thinking = True
+                show(part.text)
+
+    def end_reasoning(self) -> None:
+        if self._is_thinking:
+            self._is_thinking = False
+            sys.stdout.write("\x1b[22m\n\n")
+            sys.stdout.flush()
 
 
 def show(text: str) -> None:

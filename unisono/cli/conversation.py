@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import typer
 
-from unisono.cli.answering import Loaded, TimedAnswer, print_statistics, show
+from unisono.cli.answering import Loaded, PartPrinter, TimedAnswer, print_statistics, show
 from unisono.cli.errors import show_error
 from unisono.cli.line_editor import open_editor
 from unisono.cli.shown_text import tell, tell_what_was_escaped
@@ -52,11 +52,11 @@ class Conversation:
     def say(self, text: str) -> None:
         """Add the user's message and stream the answer; a refused message is taken back."""
         self.messages.append({"role": "user", "content": text})
-        answer = TimedAnswer(self._loaded, self._params)
+        answer, printer = TimedAnswer(self._loaded, self._params), PartPrinter()
         try:
             with closing(answer.to_chat(self.messages)) as deltas, _ctrl_c_noted() as pressed:
                 for delta in deltas:
-                    show(delta)
+                    printer.show(delta)
                     if pressed.is_set():
                         break
         except KeyboardInterrupt:
@@ -66,10 +66,14 @@ class Conversation:
             hint = "/clear starts over." if isinstance(error, ContextLengthError) else error.hint
             show_error(error.message, hint)
             return
+        printer.end_reasoning()
         show("\n")
         print_statistics(answer)
         tell_what_was_escaped()
-        self.messages.append({"role": "assistant", "content": answer.whole.text})
+        said = {"role": "assistant", "content": answer.whole.text}
+        if answer.whole.reasoning:
+            said["reasoning_content"] = answer.whole.reasoning
+        self.messages.append(said)
 
     def _start_over(self) -> None:
         self.messages.clear()

@@ -61,6 +61,7 @@ def run(
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
     """
     from unisono.cli.answering import (
+        PartPrinter,
         TimedAnswer,
         print_json,
         print_note,
@@ -84,11 +85,13 @@ def run(
     messages.append({"role": "user", "content": text})
     answer = TimedAnswer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
     deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
+    printer = PartPrinter()
     for number, delta in enumerate(deltas):
         if given is None and number == 0:
             typer.echo(f"example message: {text}\n", err=as_json)
         if not as_json:
-            show(delta)
+            printer.show(delta)
+    printer.end_reasoning()
     if as_json:
         print_json(answer)
         return

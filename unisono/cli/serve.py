@@ -48,6 +48,11 @@ _SETTINGS: dict[str, Any] = {
         " * lets all.",
         "--allowed-host",
     ),
+    "tool_format": option(
+        str,
+        "How the model writes tool calls, such as hermes or mistral; auto finds it from the chat"
+        " template.",
+    ),
     "strict": option(
         bool, "Refuse requests with unknown fields, instead of ignoring these.", "--strict"
     ),

@@ -26,6 +26,7 @@ from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
+from unisono.text.parsers.reading import AnswerReader
 from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
@@ -52,6 +53,7 @@ def create_app(
         engine=engine,
         tokenizer=tokenizer,
         encoder=PromptEncoder(tokenizer, settings.limits, context),
+        reader=AnswerReader(tokenizer, settings.tool_format),
         metrics=metrics,
         bodies=BodyReader(settings.limits, context),
         unknown_fields=UnknownFields(strict=settings.strict),

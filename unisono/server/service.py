@@ -25,6 +25,7 @@ from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.openai.validation import Model, validate
 from unisono.server.settings import ServerSettings
+from unisono.text.parsers.reading import AnswerReader
 from unisono.text.tokenizer import Tokenizer
 
 
@@ -34,6 +35,7 @@ class Service:
     engine: EngineSupervisor
     tokenizer: Tokenizer
     encoder: PromptEncoder
+    reader: AnswerReader
     metrics: Metrics
     bodies: BodyReader
     unknown_fields: UnknownFields

@@ -71,6 +71,7 @@ class ServerSettings:
         model_root: what it was before it was given a name: an id of a hub, or a folder's name.
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
+        tool_format: how the model writes tool calls; ``auto`` finds it from the chat template.
         sampling_defaults: what holds for requests that do not say otherwise.
         strict: refuse requests with fields that nobody knows, instead of ignoring these.
         cors_origins: origins of web pages that may use the server, beside those of this machine;
@@ -97,6 +98,7 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    tool_format: str = "auto"
     insecure: bool = False
     strict: bool = False
     cors_origins: tuple[str, ...] = ()

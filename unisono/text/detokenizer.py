@@ -6,7 +6,7 @@ token are constant: nothing is decoded twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unisono.text.tokenizer import Tokenizer
 from unisono.text.vocabulary.text_assembly import (
@@ -34,6 +34,7 @@ class Detokenizer:
         prompt_token_ids: what the sequence goes on from. Its text is not given again, but the
             first delta is what follows behind it: a leading space stays, and a character that the
             prompt has begun is completed.
+        marks: token ids that are given as the text named here, whatever else is left out.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Detokenizer:
         *,
         skip_special_tokens: bool = True,
         prompt_token_ids: Sequence[int] = (),
+        marks: Mapping[int, str] | None = None,
     ) -> None:
+        self._marks = marks or {}
         self._tokenizer = tokenizer
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._assembly = _assembly_for(tokenizer)
@@ -61,9 +64,7 @@ class Detokenizer:
         """
         if self._is_finished:
             raise ValueError("the text is finished")
-        return "".join(
-            self._push_token(token_id) for token_id in token_ids if token_id not in self._skipped
-        )
+        return "".join(map(self._push_token, token_ids))
 
     def finish(self) -> str:
         """Returns what was held back; a character that has not come whole is U+FFFD."""
@@ -73,6 +74,11 @@ class Detokenizer:
         return self._assembly.finish()
 
     def _push_token(self, token_id: int) -> str:
+        if (mark := self._marks.get(token_id)) is not None:
+            self._is_first = False
+            return self._assembly.interrupt() + mark
+        if token_id in self._skipped:
+            return ""
         tokenizer = self._tokenizer
         piece = tokenizer.first_piece(token_id) if self._is_first else tokenizer.piece(token_id)
         if piece is None:

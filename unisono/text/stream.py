@@ -5,7 +5,7 @@ Knows tokens, text and stop texts; knows nothing of requests or why else an answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unisono.core.errors import InvalidRequestError
@@ -34,7 +34,7 @@ class TextStream:
         include_stop: the text that ended the answer is part of it.
         min_tokens: a stop text counts only if the answer has so many tokens when it is complete.
         skip_special_tokens: leave special tokens out of the text.
-        prompt_token_ids: as in :class:`Detokenizer`.
+        prompt_token_ids, marks: as in :class:`Detokenizer`. A mark in a stop text is that token.
 
     Raises:
         InvalidRequestError: an empty stop text.
@@ -49,6 +49,7 @@ class TextStream:
         include_stop: bool = False,
         skip_special_tokens: bool = True,
         prompt_token_ids: Sequence[int] = (),
+        marks: Mapping[int, str] | None = None,
     ) -> None:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if "" in stops:
@@ -57,8 +58,10 @@ class TextStream:
             tokenizer,
             skip_special_tokens=skip_special_tokens,
             prompt_token_ids=prompt_token_ids,
+            marks=marks,
         )
-        self._stops = [_Automaton(one) for one in stops]
+        written = {tokenizer.token_text(token_id): mark for token_id, mark in (marks or {}).items()}
+        self._stops = [_Automaton(one, written) for one in stops]
         self._min_tokens = min_tokens
         self._include_stop = include_stop
         self._num_tokens = 0
@@ -94,11 +97,12 @@ class TextStream:
         """Returns what is certain once ``text`` has come."""
         if not self._stops:
             return text
-        found = [(end, one.stop) for one in self._stops for end in one.advance(text)]
+        found = [(end, one) for one in self._stops for end in one.advance(text)]
         window = self._held + text
         if found and self._num_tokens >= self._min_tokens:
-            end, self._stop = min(found, key=lambda match: (match[0], -len(match[1])))
-            certain = len(self._held) + end - (0 if self._include_stop else len(self._stop))
+            end, stop = min(found, key=lambda match: (match[0], -len(match[1].letters)))
+            self._stop = stop.stop
+            certain = len(self._held) + end - (0 if self._include_stop else len(stop.letters))
             self._held = ""
         else:
             certain = len(window) - max(one.num_matched for one in self._stops)
@@ -111,10 +115,16 @@ class _Automaton:
     before it.
 
     Knuth, Morris, Pratt: Fast Pattern Matching in Strings, SIAM J. Comput. 1977.
+
+    Args:
+        marks: texts of tokens that the text has a mark for.
     """
 
-    def __init__(self, stop: str) -> None:
+    def __init__(self, stop: str, marks: Mapping[str, str]) -> None:
         self.stop = stop
+        for text, mark in marks.items():
+            stop = stop.replace(text, mark)
+        self.letters = stop
         self.num_matched = 0
         """Length of the longest proper beginning of ``stop`` that the text so far ends with."""
         self._fallback = [0] * (len(stop) + 1)
@@ -129,13 +139,13 @@ class _Automaton:
         matched = self.num_matched
         for index, letter in enumerate(text):
             matched = self._step(letter, matched)
-            if matched == len(self.stop):
+            if matched == len(self.letters):
                 ends.append(index + 1)
                 matched = self._fallback[matched]
         self.num_matched = matched
         return ends
 
     def _step(self, letter: str, matched: int) -> int:
-        while matched and self.stop[matched] != letter:
+        while matched and self.letters[matched] != letter:
             matched = self._fallback[matched]
-        return matched + 1 if self.stop[matched] == letter else 0
+        return matched + 1 if self.letters[matched] == letter else 0

@@ -16,18 +16,17 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
-from unisono.text.answer import AnswerDelta, Content
+from unisono.text.answer import AnswerDelta
+from unisono.text.parts import Content
 
 
-class FakeTokenizer:
-    def encode(self, text: str) -> list[int]:
-        return [ord(char) for char in text]
+@dataclass
+class FakePrompt:
+    text: str
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        if not FakeLLM.has_template:
-            raise InvalidRequestError("This model has no chat template.")
-        FakeLLM.last.conversations.append([dict(message) for message in messages])
-        return self.encode("".join(message["content"] for message in messages))
+    @property
+    def token_ids(self) -> list[int]:
+        return [ord(char) for char in self.text]
 
 
 @dataclass
@@ -55,17 +54,25 @@ class FakeLLM:
     def __init__(self, model: str, config: EngineConfig, **options: Any) -> None:
         self.model = model
         self.options = {**asdict(config), **options}
-        self.tokenizer = FakeTokenizer()
         self.engine = FakeEngine()
         self.sampling_defaults = self.recommended
-        self.prompts: list[str | list[int]] = []
+        self.prompts: list[str] = []
         self.params: list[SamplingParams] = []
         self.conversations: list[list[dict[str, str]]] = []
         self.closed = 0
         FakeLLM.last = self
 
-    def stream(self, prompt: str | list[int], params: SamplingParams) -> Iterator[AnswerDelta]:
-        self.prompts.append(prompt)
+    def encode(self, text: str) -> FakePrompt:
+        return FakePrompt(text)
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> FakePrompt:
+        if not self.has_template:
+            raise InvalidRequestError("This model has no chat template.")
+        self.conversations.append([dict(message) for message in messages])
+        return FakePrompt("".join(message["content"] for message in messages))
+
+    def stream(self, prompt: FakePrompt, params: SamplingParams) -> Iterator[AnswerDelta]:
+        self.prompts.append(prompt.text)
         self.params.append(params)
         try:
             for index, word in enumerate(self.words):

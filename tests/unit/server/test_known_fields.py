@@ -31,7 +31,6 @@ ASKING = {
             "multimodal_data",
             "prompt_embeds",
             "prompt_mode",
-            "reasoning_format",
             "regex",
             "stop_regex",
             "structural_tag",
@@ -79,7 +78,6 @@ ASKING = {
             "deferred",
             "echo",
             "enable_search",
-            "enable_thinking",
             "grammar_lazy",
             "guided_json_object",
             "no_stop_trim",
@@ -92,12 +90,11 @@ ASKING = {
             "return_routed_experts",
             "return_tokens",
             "safe_prompt",
-            "separate_reasoning",
             "think",
             "use_beam_search",
             "watermarking",
         ],
-        False: ["do_sample", "include_reasoning"],
+        False: ["do_sample"],
         ("a",): [
             "bad_words",
             "context",
@@ -140,15 +137,14 @@ ASKING |= {
     "search_parameters": {"mode": "on"},
     "session_params": {"id": "a"},
     "thinking": {"type": "enabled"},
-    "tool_choice": "required",
     "verbosity": "low",
     "vllm_xargs": {"a": 1},
     "web_search_options": {},
     "logprob_token_ids": [1],
     "chat_template": "{{ messages }}",
 }
-"""For each feature a value that asks for it. ``parallel_tool_calls`` and ``repeat_last_n`` ask for
-something beside other fields only."""
+"""For each feature a value that asks for it. ``repeat_last_n`` asks for something beside other
+fields only."""
 
 
 def read(**fields: object) -> ChatRequest:
@@ -163,7 +159,7 @@ def refused(**fields: object) -> ApiError:
 
 
 def test_there_is_an_example_for_every_feature() -> None:
-    assert ASKING.keys() == FEATURES.keys() - {"parallel_tool_calls", "repeat_last_n"}
+    assert ASKING.keys() == FEATURES.keys() - {"repeat_last_n"}
 
 
 @pytest.mark.parametrize("name", sorted(ASKING))
@@ -221,8 +217,6 @@ def test_values_that_ask_for_nothing_pass(fields: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"parallel_tool_calls": False, "tools": [TOOL]}, "parallel_tool_calls"),
-        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"function_call": "auto", "functions": [{"name": "f"}]}, "function_call"),
         ({"repeat_last_n": 64, "presence_penalty": 1}, "repeat_last_n"),
         ({"best_of": 3, "n": 2}, "best_of"),

@@ -40,7 +40,7 @@ def whole(tokenizer: Tokenizer, cuts: list[int], **params: Any) -> Answer:
         assert delta.index == 2
         answer.add(delta)
         if delta.finish_reason is not None:
-            assert delta.ended_by_text == bool(params.get("stop"))
+            assert delta.is_cut == bool(params.get("stop"))
             break
     return answer
 

@@ -14,6 +14,7 @@ from unisono.server.openai.request_schema import ChatRequest
 from unisono.server.openai.streaming import Renderer, to_json
 from unisono.server.openai.token_views import chat_logprobs, prompt_logprobs
 from unisono.text.answer import Answer, AnswerDelta
+from unisono.text.parts import Content, Part, Reasoning, ToolCall
 
 
 @dataclass(kw_only=True)
@@ -24,8 +25,13 @@ class ChatRenderer(Renderer):
     body: ChatRequest
     prompt_ids: Sequence[int]
     num_answers: int
+    shows_reasoning: bool = True
 
     kind = "chat.completion.chunk"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._callers: set[int] = set()
 
     def whole(self, answers: list[Answer]) -> dict[str, Any]:
         response = {
@@ -50,10 +56,13 @@ class ChatRenderer(Renderer):
         return "".join([first, *others]).encode()
 
     def _of(self, delta: AnswerDelta) -> str:
-        reason = "null" if delta.finish_reason is None else f'"{delta.finish_reason}"'
+        parts = self._shown(delta.parts)
+        if any(isinstance(part, ToolCall) for part in parts):
+            self._callers.add(delta.index)
+        reason = to_json(self._reason(delta.finish_reason, calls=delta.index in self._callers))
         logprobs = self._logprobs(delta.logprobs) if delta.logprobs else None
-        has_news = bool(delta.parts or logprobs or (self.body.return_token_ids and delta.token_ids))
-        text = f'{{"content":{to_json(delta.text)}}}' if has_news else "{}"
+        has_news = bool(parts or logprobs or (self.body.return_token_ids and delta.token_ids))
+        text = to_json(_said(parts)) if has_news else "{}"
         ids = delta.token_ids if has_news else []
         if has_news and (self._counts or delta.finish_reason is None):
             return self._chunk(delta.index, text, to_json(logprobs), reason, ids)
@@ -77,16 +86,52 @@ class ChatRenderer(Renderer):
         )
 
     def _choice(self, answer: Answer) -> dict[str, Any]:
+        message = {"content": None, **_said(self._shown(answer.parts))}
+        calls = message.get("tool_calls")
+        if not calls:
+            message["content"] = answer.text
+        for call in calls or ():
+            del call["index"]
         choice = {
             "index": answer.index,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "message": {"role": "assistant", "refusal": None, **message},
             "logprobs": self._logprobs(answer.logprobs),
-            "finish_reason": answer.finish_reason,
+            "finish_reason": self._reason(answer.finish_reason, calls=bool(calls)),
         }
         return {**choice, "token_ids": answer.token_ids} if self.body.return_token_ids else choice
+
+    def _shown(self, parts: Sequence[Part]) -> list[Part]:
+        return [part for part in parts if self.shows_reasoning or not isinstance(part, Reasoning)]
+
+    @staticmethod
+    def _reason(reason: str | None, *, calls: bool) -> str | None:
+        """The reason of an answer's end: one that calls tools has not stopped, but waits."""
+        return "tool_calls" if calls and reason == "stop" else reason
 
     def _logprobs(self, items: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if not self.body.logprobs:
             return None
         shows_ids = bool(self.body.return_tokens_as_token_ids)
         return chat_logprobs(self.tokenizer, items or [], shows_ids=shows_ids)
+
+
+def _said(parts: Sequence[Part]) -> dict[str, Any]:
+    """The fields of a message, or of a delta, that say these parts."""
+    said: dict[str, Any] = {}
+    calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+    texts = [part.text for part in parts if isinstance(part, Content)]
+    if texts or not parts:
+        said["content"] = "".join(texts)
+    if thoughts := [part.text for part in parts if isinstance(part, Reasoning)]:
+        said["reasoning_content"] = said["reasoning"] = "".join(thoughts)
+    if calls:
+        said["tool_calls"] = calls
+    return said
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    """A call, or what was added to one: then it has neither id nor name."""
+    if not call.id:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.openai.chat import ChatRenderer
+from unisono.server.openai.chat_reading import ChatReading, chat_reading, check_tools
 from unisono.server.openai.completions import CompletionRenderer
 from unisono.server.openai.generation import Generation, make_requests
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
@@ -36,12 +37,14 @@ async def create_chat_completion(request: Request) -> Response:
     service: Service = request.app.state.service
     body = await service.read(request, ChatRequest)
     params = chat_params(body, service.settings.limits)
+    check_tools(body)
     service.check_room(params.n, request.state.tenant)
     token_ids = service.truncated(await service.encoder.chat(body), params, body)
     head = service.head("chatcmpl")
     continues = bool(body.continue_final_message)
+    reading = chat_reading(body, service.reader)
     generation = _generation(
-        request, head["id"], [token_ids], params, body, continues_text=continues
+        request, head["id"], [token_ids], params, body, continues_text=continues, reading=reading
     )
     renderer = ChatRenderer(
         tokenizer=service.tokenizer,
@@ -50,6 +53,7 @@ async def create_chat_completion(request: Request) -> Response:
         usage=generation.usage,
         prompt_ids=token_ids,
         num_answers=generation.num_answers,
+        shows_reasoning=reading.shows_reasoning,
     )
     return await respond(generation, renderer, streams=bool(body.stream))
 
@@ -93,6 +97,7 @@ def _generation(
     body: SamplingFields,
     *,
     continues_text: bool,
+    reading: ChatReading | None = None,
 ) -> Generation:
     service: Service = request.app.state.service
     request.state.body.close()
@@ -115,7 +120,13 @@ def _generation(
         cache_salt=body.cache_salt or "",
     )
     generation = Generation(
-        service.engine, service.tokenizer, requests, service.metrics, continues_text=continues_text
+        service.engine,
+        service.tokenizer,
+        requests,
+        service.metrics,
+        continues_text=continues_text,
+        make_parser=reading.make_parser if reading else None,
+        max_calls=reading.max_calls if reading else None,
     )
     request.state.visit.hold(generation)
     return generation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from unisono.core import errors
@@ -17,6 +17,7 @@ from unisono.server.engine.answers import Answers
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.metrics import Metrics
 from unisono.text.answer import AnswerDelta, AnswerStream
+from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
@@ -27,6 +28,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """OpenAI's ``usage`` object."""
@@ -35,6 +37,7 @@ class Usage:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 
 
@@ -93,6 +96,8 @@ class Generation:
     Args:
         continues_text: the answer goes on in the middle of the prompt's text, so a space at its
             beginning belongs to it.
+        make_parser: a parser for the answer to a prompt; without one all is content.
+        max_calls: calls of one answer.
 
     Raises while iterating:
         RequestError, EngineDeadError: the first of the answers that failed; the others are aborted.
@@ -106,6 +111,8 @@ class Generation:
         metrics: Metrics,
         *,
         continues_text: bool = False,
+        make_parser: Callable[[Sequence[int]], AnswerParser] | None = None,
+        max_calls: int | None = None,
     ) -> None:
         self._engine = engine
         self._requests = requests
@@ -119,6 +126,8 @@ class Generation:
                     request.params,
                     request.prompt_token_ids if continues_text else (),
                     index=index,
+                    parser=make_parser(request.prompt_token_ids) if make_parser else None,
+                    max_calls=max_calls,
                 ),
                 counts_cached=index % request.params.n == 0,
             )
@@ -169,7 +178,7 @@ class Generation:
             _log.error("The engine failed on a request: %s", output.error)
             raise errors.RequestFailedError("The engine could not finish this request.")
         delta = answer.stream.take(output)
-        if delta.ended_by_text:
+        if delta.is_cut:
             assert self._answers is not None
             self._answers.abort(output.request_id)
         self._count(answer, delta)
@@ -191,3 +200,4 @@ class Generation:
             self._metrics.next_tokens(now_s - answer.last_token_s, num_tokens)
         answer.last_token_s = now_s
         self.usage.completion_tokens += num_tokens
+        self.usage.reasoning_tokens += delta.num_reasoning_tokens

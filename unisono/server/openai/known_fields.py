@@ -39,11 +39,6 @@ def _says_text(value: Any, body: Body) -> bool:
     return isinstance(value, dict) and value.get("type") == "text"
 
 
-def _has_no_tools(value: Any, body: Body) -> bool:
-    """Without tools there is nothing to call in parallel or in turn."""
-    return value is True or not body.get("tools") or body.get("tool_choice") == "none"
-
-
 def _calls_nothing(value: Any, body: Body) -> bool:
     return value == "none" or (value == "auto" and not body.get("functions"))
 
@@ -86,8 +81,6 @@ FEATURES: dict[str, Feature] = {
     "watermarking": _feature("Watermarks", False),
     "safe_prompt": _feature("A safety prompt", False),
     # tools
-    "tool_choice": _feature("Forcing a tool call", "none", "auto"),
-    "parallel_tool_calls": Feature("Switching off parallel tool calls", _has_no_tools),
     "functions": _feature(_LEGACY_TOOLS, [], hint="Send tools instead."),
     "function_call": Feature(_LEGACY_TOOLS, _calls_nothing, "Send tool_choice instead."),
     "tool_prompt": _feature("A prompt for tools", ""),
@@ -100,14 +93,10 @@ FEATURES: dict[str, Feature] = {
     "mcp_servers": _feature("MCP servers", []),
     # reasoning
     "reasoning": _feature("Reasoning options", {}, hint=_TEMPLATE_HINT),
-    "reasoning_format": _feature("Separating reasoning from the answer", "none", "auto"),
     "reasoning_budget": _feature("A budget of reasoning", -1),
     "thinking_budget": _feature("A budget of reasoning", -1, hint=_TEMPLATE_HINT),
     "thinking_budget_tokens": _feature("A budget of reasoning", -1),
     "thinking_token_budget": _feature("A budget of reasoning", -1),
-    "include_reasoning": _feature("Leaving out reasoning", True),
-    "separate_reasoning": _feature("Separating reasoning from the answer", False),
-    "enable_thinking": _feature("Switching thinking", hint=_TEMPLATE_HINT),
     "think": _feature("Switching thinking", hint=_TEMPLATE_HINT),
     "thinking": _feature("Switching thinking", hint=_TEMPLATE_HINT),
     "prompt_mode": _feature("A prompt mode"),

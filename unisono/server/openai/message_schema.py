@@ -194,6 +194,28 @@ class Document(Body):
     text: Text
 
 
+class NamedFunction(Body):
+    name: FunctionName
+
+
+class NamedTool(Body):
+    """The tool that is to be called."""
+
+    place: ClassVar[str] = "tool_choice."
+
+    type: Literal["function"] = "function"
+    function: NamedFunction
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("(text)")]
+    | Annotated[NamedTool, Tag("(object)")],
+    Discriminator(
+        form_of,
+        custom_error_type="tool_choice_form",
+        custom_error_message="Input should be 'none', 'auto', 'required' or a function",
+    ),
+]
 Messages = Annotated[
     list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
 ]

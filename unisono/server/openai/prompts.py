@@ -158,13 +158,29 @@ class PromptEncoder:
         """Variables of the template beside the conversation. An effort that no template reads would
         be dropped in silence."""
         given = {k: v for k, v in (body.chat_template_kwargs or {}).items() if v is not None}
+        if body.enable_thinking is not None:
+            given = {**self._switch(body.enable_thinking), **given}
         name = "reasoning_effort"
         if body.reasoning_effort is None:
             return given
+        if body.reasoning_effort == "none" and not self._tokenizer.template_reads(name):
+            return {**self._switch(False), **given}
         if not self._tokenizer.template_reads(name):
             hint = "This model's chat template has none."
             raise not_supported("Reasoning effort", name, hint)
         return {name: body.reasoning_effort, **given}
+
+    def _switch(self, thinks: bool) -> dict[str, bool]:
+        """The template's own variable that switches reasoning.
+
+        Raises:
+            ApiError: it has none.
+        """
+        for name in ("enable_thinking", "thinking"):
+            if self._tokenizer.template_reads(name):
+                return {name: thinks}
+        hint = "This model's chat template has no switch for it."
+        raise not_supported("Switching reasoning", "enable_thinking", hint)
 
     async def completion(self, body: CompletionRequest) -> list[Prompt]:
         """Raises:

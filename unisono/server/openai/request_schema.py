@@ -28,6 +28,7 @@ from unisono.server.openai.message_schema import (
     Messages,
     ShortText,
     Text,
+    ToolChoice,
     Tools,
     form_of,
 )
@@ -159,6 +160,9 @@ class TemplateFields(Body):
     """Fields that say how a conversation becomes a prompt."""
 
     tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    """With ``none`` the prompt has no tools: the model can call none."""
+    enable_thinking: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -171,6 +175,12 @@ class ChatRequest(SamplingFields, TemplateFields):
 
     messages: Messages
     max_completion_tokens: Count | None = None
+    parallel_tool_calls: bool | None = None
+    include_reasoning: bool | None = None
+    """False leaves reasoning out of the response."""
+    separate_reasoning: bool | None = None
+    """False leaves reasoning in the content, with its marks."""
+    reasoning_format: Literal["none", "auto", "deepseek", "deepseek-legacy"] | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class Exact(BaseModel):
@@ -31,11 +31,16 @@ class PromptTokensDetails(Exact):
     cached_tokens: int
 
 
+class CompletionTokensDetails(Exact):
+    reasoning_tokens: int
+
+
 class UsageObject(Exact):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class PromptLogprob(Exact):
@@ -62,10 +67,25 @@ class ChatLogprobs(Exact):
     refusal: None
 
 
+class CalledFunction(Exact):
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+
+class MessageToolCall(Exact):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class AssistantMessage(Exact):
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    reasoning_content: str = ""
+    reasoning: str = ""
+    tool_calls: list[MessageToolCall] = []
 
 
 class ChatChoice(Exact):

@@ -5,6 +5,8 @@ White space beside reasoning and calls belongs to neither part: chat templates w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from unisono.text.parsers.answer_format import AnswerFormat, Schemas
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marks import Marks
@@ -30,6 +32,16 @@ class AnswerParser:
         self.is_thinking = is_thinking
         self._reading = self._answer()
         self._is_done = next(self._reading, True) is True
+
+    @property
+    def token_marks(self) -> Mapping[int, str]:
+        """Token ids that the text says as one character, by id."""
+        return self._marks.by_token
+
+    @property
+    def num_calls(self) -> int:
+        """Number of calls that have begun."""
+        return self._writer.count
 
     def push(self, text: str, *, final: bool = False) -> list[Part]:
         """The parts that this text makes certain; ``final`` says that no more will come."""

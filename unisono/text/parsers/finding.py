@@ -1,4 +1,4 @@
-"""Which format a model's answers have, found from its chat templates."""
+"""The format of a model's answers, found from its chat templates."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Marks:
         self._spelled: dict[int, str] = {}
         self.by_token: dict[int, str] = {}
         """Token id -> its character in the text of an answer."""
-        for mark in sorted(set(marks)):
+        for mark in sorted(set(marks)) if tokenizer.spelling.streamed else ():
             token_id = tokenizer.token_id(mark)
             if token_id is not None:
                 letter = chr(_FIRST + len(self.by_token))

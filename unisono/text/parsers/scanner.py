@@ -148,7 +148,7 @@ class Scanner:
         return "".join(pieces)
 
     def json_string(self) -> Reading[str]:
-        """What a JSON string says.
+        """The text that a JSON string says.
 
         Raises:
             NotACallError: no string follows.

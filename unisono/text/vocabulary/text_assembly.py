@@ -25,6 +25,10 @@ class TextAssembly(ABC):
     def finish(self) -> str:
         """The text that was not certain."""
 
+    def interrupt(self) -> str:
+        """The text that is certain where something stands that is no text."""
+        return ""
+
     def begin_inside(self) -> None:  # noqa: B027
         """Marks what follows as not the beginning of a text."""
 
@@ -43,6 +47,9 @@ class ByteAssembly(TextAssembly):
 
     def finish(self) -> str:
         return self._decoder.decode(b"", True)
+
+    def interrupt(self) -> str:
+        return self.finish()
 
 
 class PieceAssembly(TextAssembly):
@@ -68,6 +75,11 @@ class PieceAssembly(TextAssembly):
 
     def finish(self) -> str:
         return self._strip(self._end_run())
+
+    def interrupt(self) -> str:
+        text = self.finish()
+        self.begin_inside()
+        return text
 
     def begin_inside(self) -> None:
         self._is_first = False

@@ -13,7 +13,9 @@ _FENCE = "```json"
 
 @dataclass(frozen=True)
 class DeepSeek(AnswerFormat):
-    """``<｜tool▁call▁begin｜>f<｜tool▁sep｜>{...}<｜tool▁call▁end｜>``, all between two marks. V3 writes ``function`` for the name, and the name and the JSON in a fence behind it."""
+    """``<｜tool▁call▁begin｜>f<｜tool▁sep｜>{...}<｜tool▁call▁end｜>``, all between two marks.
+
+    V3 writes ``function`` for the name, and the name and the JSON in a fence behind it."""
 
     name = "deepseek"
     opens = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")

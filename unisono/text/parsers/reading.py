@@ -1,0 +1,90 @@
+"""A model's answers, ready to be read: its format, and its marks in its vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from unisono.core.errors import InvalidRequestError
+from unisono.text.parsers.answer_format import Schemas
+from unisono.text.parsers.answer_parser import AnswerParser
+from unisono.text.parsers.finding import find_format
+from unisono.text.parsers.marks import Marks
+from unisono.text.tokenizer import Tokenizer
+
+_PROMPT_TAIL = 32
+"""Tokens at the end of a prompt that may open reasoning."""
+
+
+class AnswerReader:
+    """Args:
+    format_name: as of :func:`find_format`.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, format_name: str = "auto") -> None:
+        self._tokenizer = tokenizer
+        self.format = find_format(tokenizer, format_name)
+        thinking = self.format.thinking
+        self._thinking = (thinking.opens, thinking.closes) if thinking else ()
+
+    def parser(
+        self,
+        prompt_token_ids: Sequence[int],
+        *,
+        schemas: Schemas | None = None,
+        separates_reasoning: bool = True,
+        continues: bool = False,
+    ) -> AnswerParser:
+        """A parser of one answer.
+
+        Args:
+            schemas: parameters of the tools that may be called, by name; without any, calls are
+                text.
+            separates_reasoning: off, reasoning is content.
+            continues: the answer goes on with a message of the prompt.
+        """
+        format = self.format if separates_reasoning else replace(self.format, thinking=None)
+        names = (*(self._thinking if separates_reasoning else ()), *self._names(schemas))
+        return AnswerParser(
+            format,
+            Marks(self._tokenizer, names),
+            schemas or {},
+            is_thinking=separates_reasoning and self._is_thinking(prompt_token_ids, continues),
+        )
+
+    def _names(self, schemas: Schemas | None) -> tuple[str, ...]:
+        return (*self.format.opens, *self.format.marks) if schemas else ()
+
+    def _is_thinking(self, prompt_token_ids: Sequence[int], continues: bool) -> bool:
+        if not self._thinking:
+            return False
+        opens, closes = self._thinking
+        tail = prompt_token_ids if continues else prompt_token_ids[-_PROMPT_TAIL:]
+        pieces = (self._tokenizer.token_bytes(token_id) or b"" for token_id in tail)
+        text = b"".join(pieces).decode("utf-8", "replace")
+        if continues:
+            return text.rfind(opens) > text.rfind(closes)
+        return text.rstrip().endswith(opens.rstrip())
+
+
+def tool_schemas(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:
+    """The JSON schema of each tool's parameters, by the tool's name.
+
+    Raises:
+        InvalidRequestError: a tool has no name, or the name of another.
+    """
+    schemas: dict[str, Mapping[str, Any]] = {}
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str) or not name:
+            raise InvalidRequestError("A tool has no name.", param="tools")
+        if name in schemas:
+            raise InvalidRequestError(f"Two tools have the name {name!r:.80}.", param="tools")
+        parameters = function.get("parameters")
+        schemas[name] = parameters if isinstance(parameters, Mapping) else {}
+    return schemas
