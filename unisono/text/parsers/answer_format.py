@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
-    """The marks around reasoning."""
+class Pair:
+    """Two marks around something."""
 
     opens: str
     closes: str
@@ -26,17 +26,18 @@ class Thinking:
 @dataclass(frozen=True)
 class AnswerFormat(ABC):
     """Args:
-    thinking: marks of the model's reasoning; None for a model that does not reason.
+    thinking: marks around the model's reasoning; None for a model that does not reason.
+    speaking: marks around what is neither reasoning nor a call.
     """
 
-    thinking: Thinking | None = None
+    thinking: Pair | None = None
+    speaking: Pair | None = None
 
     name: ClassVar[str]
     """The name for ``--tool-format``."""
-    opens: ClassVar[tuple[str, ...]]
-    """Marks that begin calls."""
-    marks: ClassVar[tuple[str, ...]] = ()
-    """Further marks of calls."""
+    own_thinking: ClassVar[Pair | None] = None
+    """Marks of reasoning that belong to the format."""
+    own_speaking: ClassVar[Pair | None] = None
 
     @classmethod
     @abstractmethod
@@ -44,12 +45,16 @@ class AnswerFormat(ABC):
         """True where a chat template writes calls so."""
 
     @abstractmethod
-    def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
-        """Reads the calls behind the mark ``opened``, and what closes them.
+    def names(self, *, with_calls: bool) -> tuple[str, ...]:
+        """The marks to look for.
 
-        Raises:
-            NotACallError: it is none.
+        Args:
+            with_calls: there are tools that may be called.
         """
+
+    @abstractmethod
+    def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
+        """Reads a whole answer."""
 
     def new_id(self, name: str, index: int) -> str:
         """An id for a call that the model gives none."""

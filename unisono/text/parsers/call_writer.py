@@ -6,16 +6,14 @@ JSON is written here: a string where the tool's schema wants one, else the value
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from unisono.text.parsers.literals import literal_as_json
+from unisono.text.parsers.marks import Marks
+from unisono.text.parsers.values import property_schema, schema_types, value_as_json
 from unisono.text.parts import ToolCall
-
-_MAX_LITERAL = 1 << 16
-"""Characters of a value that is read as a Python literal."""
-_MAX_DEPTH = 32
 
 
 class CallWriter:
@@ -30,27 +28,35 @@ class CallWriter:
         sink: Callable[[ToolCall], None],
         new_id: Callable[[str, int], str],
         schemas: Mapping[str, Mapping[str, Any]],
+        marks: Marks,
     ) -> None:
         self._sink = sink
         self._new_id = new_id
         self._schemas = schemas
+        self._marks = marks
         self.count = 0
         """Number of calls begun."""
         self._name = ""
-        self._num_parameters = 0
+        self._num_members = 0
 
     @property
     def tools(self) -> Mapping[str, Mapping[str, Any]]:
         return self._schemas
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of the parameters of the call that was begun last."""
+        return self._schemas.get(self._name, {})
+
     def begin(self, name: str, id: str = "") -> None:
-        self._name, self._num_parameters = name, 0
+        self._name, self._num_members = self._marks.spell(name), 0
         self.count += 1
-        self._sink(ToolCall(self.count - 1, id or self._new_id(name, self.count - 1), name))
+        id = self._marks.spell(id) or self._new_id(self._name, self.count - 1)
+        self._sink(ToolCall(self.count - 1, id, self._name))
 
     def arguments(self, text: str) -> None:
         """More of the arguments' JSON."""
-        if text:
+        if text := self._marks.spell_in_json(text):
             self._sink(ToolCall(self.count - 1, arguments=text))
 
     def parameter(self, name: str, value: str, *, is_text: bool | None = None) -> None:
@@ -59,55 +65,24 @@ class CallWriter:
         Args:
             is_text: the model says whether the value is a text; None leaves it to the schema.
         """
-        if is_text is None:
-            is_text = self._is_text(name)
-        written = json.dumps(value, ensure_ascii=False) if is_text else _as_json(value)
-        before = ", " if self._num_parameters else "{"
-        self._num_parameters += 1
-        self.arguments(f"{before}{json.dumps(name, ensure_ascii=False)}: {written}")
+        types = schema_types(property_schema(self.schema, name))
+        if is_text is not None:
+            types = frozenset({"string"} if is_text else ())
+        self.member(name, value_as_json(self._marks.spell(value), types))
 
-    def end_parameters(self) -> None:
-        self.arguments("}" if self._num_parameters else "{}")
+    def literal(self, name: str, value: str, quote: str = "") -> None:
+        """A parameter, from a literal as of :func:`literal_as_json`; what is none is a text."""
+        try:
+            written = literal_as_json(value, quote)
+        except ValueError:
+            written = json.dumps(self._marks.spell(value.strip()), ensure_ascii=False)
+        self.member(name, written)
 
-    def _is_text(self, name: str) -> bool:
-        """True where the schema allows nothing but a string there."""
-        schema = self._schemas.get(self._name, {})
-        properties = schema.get("properties")
-        wanted = properties.get(name) if isinstance(properties, Mapping) else None
-        if not isinstance(wanted, Mapping):
-            return False
-        if (values := wanted.get("enum")) and isinstance(values, list):
-            return all(isinstance(value, str) for value in values)
-        return wanted.get("type") in ("string", ["string"])
+    def member(self, name: str, value: str) -> None:
+        """A parameter, from the JSON of its value."""
+        before = ", " if self._num_members else "{"
+        self._num_members += 1
+        self.arguments(f"{before}{json.dumps(name, ensure_ascii=False)}: {value}")
 
-
-def _as_json(text: str) -> str:
-    """JSON of the value that a text says: JSON itself, or a Python literal, or else a string."""
-    stripped = text.strip()
-    try:
-        json.loads(stripped, parse_constant=_refuse)
-        return stripped
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return json.dumps(read_literal(stripped), ensure_ascii=False, allow_nan=False)
-    except (ValueError, TypeError):
-        return json.dumps(text, ensure_ascii=False)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def read_literal(text: str) -> Any:
-    """The value of a Python literal.
-
-    Raises:
-        ValueError: it is none, or a very large or deep one.
-    """
-    if len(text) > _MAX_LITERAL or sum(map(text.count, "([{-+~")) > _MAX_DEPTH * 8:
-        raise ValueError("too large for a literal")
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise ValueError("no literal") from error
+    def end_members(self) -> None:
+        self.arguments("}" if self._num_members else "{}")

@@ -5,42 +5,83 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unisono.core.errors import ConfigError
-from unisono.text.parsers.answer_format import AnswerFormat, Thinking
+from unisono.text.parsers.answer_format import AnswerFormat, Pair
 from unisono.text.parsers.formats.deepseek import DeepSeek
+from unisono.text.parsers.formats.functionary import Functionary31, Functionary32
+from unisono.text.parsers.formats.gemma import FunctionGemma, Gemma4
+from unisono.text.parsers.formats.general import General
 from unisono.text.parsers.formats.glm import Glm
+from unisono.text.parsers.formats.harmony import Harmony
 from unisono.text.parsers.formats.hermes import Hermes
-from unisono.text.parsers.formats.json_lists import JsonLists
+from unisono.text.parsers.formats.hy3 import Hy3, Hy3OpenSource
+from unisono.text.parsers.formats.json_lists import CommandRPlus, Functools, JsonLists
 from unisono.text.parsers.formats.kimi_k2 import KimiK2
+from unisono.text.parsers.formats.kimi_k3 import KimiK3
+from unisono.text.parsers.formats.minimax_m3 import MiniMaxM3
 from unisono.text.parsers.formats.mistral import Mistral
+from unisono.text.parsers.formats.muse import Muse
+from unisono.text.parsers.formats.pythonic import Lfm2, Llama, Olmo3
+from unisono.text.parsers.formats.solar import Solar
 from unisono.text.parsers.formats.tagged import (
     DeepSeekV4,
     DeepSeekV32,
+    MiniCpm5,
     MiniMaxM2,
     Qwen3Coder,
     SeedOss,
 )
+from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.tokenizer import Tokenizer
 
 FORMATS: tuple[type[AnswerFormat], ...] = (
+    Harmony,
+    Muse,
+    KimiK3,
+    KimiK2,
+    Solar,
+    MiniMaxM3,
+    MiniMaxM2,
     DeepSeekV4,
     DeepSeekV32,
     DeepSeek,
-    KimiK2,
-    MiniMaxM2,
+    MiniCpm5,
+    Hy3OpenSource,
+    Hy3,
     SeedOss,
+    Gemma4,
+    FunctionGemma,
+    Lfm2,
+    Olmo3,
     Glm,
     Qwen3Coder,
+    Functionary32,
+    Functionary31,
+    Functools,
     Mistral,
     JsonLists,
+    CommandRPlus,
     Hermes,
+    Llama,
+    General,
 )
 """The first that fits a template is taken: those with the more telling marks come first."""
 _THINKING = (
-    Thinking("<think>", "</think>"),
-    Thinking("[THINK]", "[/THINK]"),
-    Thinking("<seed:think>", "</seed:think>"),
-    Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
-    Thinking("<|channel>thought\n", "<channel|>"),
+    Pair("<think>", "</think>"),
+    Pair("[THINK]", "[/THINK]"),
+    Pair("<seed:think>", "</seed:think>"),
+    Pair("<thought>", "</thought>"),
+    Pair("◁think▷", "◁/think▷"),
+    Pair("<|START_THINKING|>", "<|END_THINKING|>"),
+    Pair("<|inner_prefix|>", "<|inner_suffix|>"),
+    Pair("Here is my thought process:", "Here is my response:"),
+    Pair("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+)
+_SPEAKING = (
+    Pair("<response>", "</response>"),
+    Pair("<answer>", "</answer>"),
+    Pair("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    Pair("<|START_TEXT|>", "<|END_TEXT|>"),
+    Pair("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),
 )
 
 
@@ -52,11 +93,11 @@ def find_format(tokenizer: Tokenizer, name: str = "auto") -> AnswerFormat:
         ConfigError: there is no such format.
     """
     templates = tuple(tokenizer.chat_templates.values())
-    thinking = _thinking(templates)
-    if name != "auto":
-        return format_named(name)(thinking)
-    fitting = (kind for kind in FORMATS if any(kind.fits(template) for template in templates))
-    return next(fitting, Hermes)(thinking)
+    kind = _fitting(tokenizer, templates) if name == "auto" else format_named(name)
+    return kind(
+        kind.own_thinking or _first(_THINKING, templates),
+        kind.own_speaking or _first(_SPEAKING, templates),
+    )
 
 
 def format_named(name: str) -> type[AnswerFormat]:
@@ -71,7 +112,19 @@ def format_named(name: str) -> type[AnswerFormat]:
     return known[name]
 
 
-def _thinking(templates: Iterable[str]) -> Thinking | None:
-    """Marks that a template writes, or cuts out of an earlier answer."""
+def _fitting(tokenizer: Tokenizer, templates: Iterable[str]) -> type[AnswerFormat]:
+    """By the templates, or else by the vocabulary: a mark has a token where a model writes it."""
+    for kind in FORMATS:
+        if any(kind.fits(template) for template in templates):
+            return kind
+    for kind in FORMATS:
+        opens = kind.opens if issubclass(kind, MarkedFormat) else ()
+        if any(tokenizer.token_id(mark) is not None for mark in opens):
+            return kind
+    return General
+
+
+def _first(pairs: Iterable[Pair], templates: Iterable[str]) -> Pair | None:
+    """The first whose end a template writes, or cuts out of an earlier answer."""
     text = "".join(templates)
-    return next((one for one in _THINKING if one.closes in text), None)
+    return next((pair for pair in pairs if pair.closes in text), None)

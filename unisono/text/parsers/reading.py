@@ -28,8 +28,6 @@ class AnswerReader:
     def __init__(self, tokenizer: Tokenizer, format_name: str = "auto") -> None:
         self._tokenizer = tokenizer
         self.format = find_format(tokenizer, format_name)
-        thinking = self.format.thinking
-        self._thinking = (thinking.opens, thinking.closes) if thinking else ()
 
     def parser(
         self,
@@ -48,27 +46,22 @@ class AnswerReader:
             continues: the answer goes on with a message of the prompt.
         """
         format = self.format if separates_reasoning else replace(self.format, thinking=None)
-        names = (*(self._thinking if separates_reasoning else ()), *self._names(schemas))
         return AnswerParser(
             format,
-            Marks(self._tokenizer, names),
+            Marks(self._tokenizer, format.names(with_calls=bool(schemas))),
             schemas or {},
             is_thinking=separates_reasoning and self._is_thinking(prompt_token_ids, continues),
         )
 
-    def _names(self, schemas: Schemas | None) -> tuple[str, ...]:
-        return (*self.format.opens, *self.format.marks) if schemas else ()
-
     def _is_thinking(self, prompt_token_ids: Sequence[int], continues: bool) -> bool:
-        if not self._thinking:
+        if (thinking := self.format.thinking) is None:
             return False
-        opens, closes = self._thinking
         tail = prompt_token_ids if continues else prompt_token_ids[-_PROMPT_TAIL:]
         pieces = (self._tokenizer.token_bytes(token_id) or b"" for token_id in tail)
         text = b"".join(pieces).decode("utf-8", "replace")
         if continues:
-            return text.rfind(opens) > text.rfind(closes)
-        return text.rstrip().endswith(opens.rstrip())
+            return text.rfind(thinking.opens) > text.rfind(thinking.closes)
+        return text.rstrip().endswith(thinking.opens.rstrip())
 
 
 def tool_schemas(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:

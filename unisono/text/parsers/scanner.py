@@ -6,20 +6,19 @@ alone, not on how that was cut.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from unisono.text.parsers.mark_finder import MarkFinder
 from unisono.text.parsers.marks import Marks
 
 T = TypeVar("T")
 Reading = Generator[None, None, T]
 Sink = Callable[[str], None]
+_MAX_NAME = 256
+_SPACE = re.compile(r"\s")
 _NO_SPACE = re.compile(r"\S")
-_JSON = re.compile('[]\\["\\\\{}\ud800-\udfff]')
-_STRING = re.compile('["\\\\]')
-_SCALAR_END = re.compile("[],}\\s\ud800-\udfff]")
 
 
 class NotACallError(Exception):
@@ -31,41 +30,80 @@ class Scanner:
 
     def __init__(self, marks: Marks) -> None:
         self.marks = marks
+        self._finders: dict[tuple[str, ...], MarkFinder] = {}
         self._text = ""
-        self._is_whole = False
+        self._at = 0
+        """Characters of ``_text`` that are read."""
+        self.is_whole = False
+        """No more text comes."""
         self._record: list[str] | None = None
 
     def feed(self, text: str) -> None:
-        self._text += text
+        self._text = self._text[self._at :] + text
+        self._at = 0
 
     def end(self) -> None:
         """Says that no more text comes."""
-        self._is_whole = True
+        self.is_whole = True
+
+    @property
+    def is_read(self) -> bool:
+        """Nothing is left to read, and nothing will come."""
+        return self.is_whole and self._at == len(self._text)
 
     def record(self) -> None:
-        """Keeps what is read from here on, for :meth:`recorded`."""
+        """Keeps what is read from here on, for :meth:`unread`."""
         self._record = []
 
-    def recorded(self) -> str:
-        """All that was read since :meth:`record`; keeps no more."""
-        text, self._record = "".join(self._record or ()), None
+    def forget(self) -> None:
+        """Keeps no more."""
+        self._record = None
+
+    def unread(self) -> None:
+        """Goes back to :meth:`record`."""
+        self._text = "".join([*(self._record or ()), self._text[self._at :]])
+        self._at, self._record = 0, None
+
+    def take(self, count: int) -> str:
+        """The next characters, of those that are there."""
+        end = min(self._at + count, len(self._text))
+        text, self._at = self._text[self._at : end], end
+        if self._record is not None:
+            self._record.append(text)
         return text
+
+    def put_back(self, letter: str) -> None:
+        """Takes back the letter that was read last."""
+        assert self._text[self._at - 1 : self._at] == letter
+        self._at -= 1
+        if self._record is not None:
+            self._record[-1] = self._record[-1].removesuffix(letter)
+
+    def next_of(self, pattern: re.Pattern[str], sink: Sink) -> str:
+        """Reads up to what a pattern of one character finds, or all that is there; ``""`` then."""
+        found = pattern.search(self._text, self._at)
+        end = found.start() if found else len(self._text)
+        if text := self.take(end - self._at):
+            sink(text)
+        return found.group() if found else ""
 
     def until(self, *marks: str, sink: Sink) -> Reading[str]:
         """Reads up to the mark that is complete first, and over it; ``""`` is the end of the text.
         What is before it goes to ``sink`` as soon as it is certain."""
-        written = {self.marks.written(mark): mark for mark in marks}
+        finder = self._finder(marks)
         while True:
-            found = [(at + len(w), -len(w), w) for w in written if (at := self._text.find(w)) >= 0]
+            found = finder.find(self._text, self._at)
             if found:
-                end, _, first = min(found)
-                sink(self._take(end)[: -len(first)])
-                return written[first]
-            if self._is_whole:
-                sink(self._take(len(self._text)))
-                return ""
-            held = max((_overlap(self._text, w) for w in written), default=0)
-            sink(self._take(len(self._text) - held))
+                begin, end, mark = found
+            else:
+                begin = end = finder.certain_end(self._text, self._at)
+                if self.is_whole:
+                    begin = end = len(self._text)
+            if text := self.take(begin - self._at):
+                sink(text)
+            self.take(end - begin)
+            if found or self.is_whole:
+                return mark if found else ""
             yield
 
     def text_until(self, *marks: str) -> Reading[tuple[str, str]]:
@@ -74,25 +112,51 @@ class Scanner:
         mark = yield from self.until(*marks, sink=pieces.append)
         return "".join(pieces), mark
 
+    def name(self, *marks: str) -> Reading[tuple[str, str]]:
+        """The name of a function before a mark, and the mark.
+
+        Raises:
+            NotACallError: it is no name, or no mark follows.
+        """
+        pieces: list[str] = []
+
+        def add(text: str) -> None:
+            pieces.append(text)
+            name = "".join(pieces).strip()
+            if len(name) > _MAX_NAME or _SPACE.search(name):
+                raise NotACallError
+
+        mark = yield from self.until(*marks, sink=add)
+        name = "".join(pieces).strip()
+        if not name or not mark:
+            raise NotACallError
+        return name, mark
+
     def peek(self, count: int = 1) -> Reading[str]:
         """The next characters behind white space, which is read; fewer at the end of the text."""
         while True:
-            start = _NO_SPACE.search(self._text)
-            self._take(start.start() if start else len(self._text))
-            if len(self._text) >= count or self._is_whole:
-                return self._text[:count]
+            start = _NO_SPACE.search(self._text, self._at)
+            if (space := (start.start() if start else len(self._text)) - self._at) > 0:
+                self.take(space)
+            if len(self._text) - self._at >= count or self.is_whole:
+                return self._text[self._at : self._at + count]
             yield
 
     def at_mark(self, *marks: str) -> Reading[str]:
-        """Reads the mark that follows, behind white space; ``""`` where none does."""
+        """Reads the mark that follows, behind white space; ``""`` where none does. Of several, the
+        one that is named first."""
         written = {self.marks.written(mark): mark for mark in marks}
+        longest = max(map(len, written))
         while True:
             yield from self.peek()
+            ahead = self._text[self._at : self._at + longest]
             for letters, mark in written.items():
-                if self._text.startswith(letters):
-                    self._take(len(letters))
+                if ahead.startswith(letters):
+                    self.take(len(letters))
                     return mark
-            if self._is_whole or not any(w.startswith(self._text) for w in written):
+                if not self.is_whole and letters.startswith(ahead):
+                    break
+            else:
                 return ""
             yield
 
@@ -105,100 +169,10 @@ class Scanner:
         for letter in letters:
             if (yield from self.peek()) != letter:
                 raise NotACallError
-            self._take(1)
+            self.take(1)
 
-    def json_value(self, sink: Sink) -> Reading[bool]:
-        """Reads one JSON value as it is written; False where the text ends inside it."""
-        first = yield from self.peek()
-        if first == '"':
-            self._take_to(sink, 1)
-            return (yield from self._string(sink))
-        if first not in ("{", "["):
-            return (yield from self._scalar(sink))
-        depth = 0
-        while True:
-            if (found := _JSON.search(self._text)) is None:
-                self._take_to(sink, len(self._text))
-                if self._is_whole:
-                    return False
-                yield
-                continue
-            letter = found.group()
-            if "\ud800" <= letter <= "\udfff":  # a mark: the model has left the value
-                self._take_to(sink, found.start())
-                return False
-            self._take_to(sink, found.end())
-            if letter == '"':
-                if not (yield from self._string(sink)):
-                    return False
-            elif letter != "\\":
-                depth += 1 if letter in "{[" else -1
-            if depth == 0:
-                return True
-
-    def json_text(self) -> Reading[str]:
-        """One JSON value as it is written.
-
-        Raises:
-            NotACallError: the text ends inside it.
-        """
-        pieces: list[str] = []
-        if not (yield from self.json_value(pieces.append)):
-            raise NotACallError
-        return "".join(pieces)
-
-    def json_string(self) -> Reading[str]:
-        """The text that a JSON string says.
-
-        Raises:
-            NotACallError: no string follows.
-        """
-        try:
-            value = json.loads((yield from self.json_text()))
-        except ValueError as error:
-            raise NotACallError from error
-        if not isinstance(value, str):
-            raise NotACallError
-        return value
-
-    def _string(self, sink: Sink) -> Reading[bool]:
-        """The rest of a string, behind its first quote."""
-        while True:
-            found = _STRING.search(self._text)
-            if found is None or found.end() + (found.group() == "\\") > len(self._text):
-                self._take_to(sink, len(self._text) if found is None else found.start())
-                if self._is_whole:
-                    self._take_to(sink, len(self._text))
-                    return False
-                yield
-            else:
-                is_end = found.group() == '"'
-                self._take_to(sink, found.end() if is_end else found.end() + 1)
-                if is_end:
-                    return True
-
-    def _scalar(self, sink: Sink) -> Reading[bool]:
-        while True:
-            found = _SCALAR_END.search(self._text)
-            self._take_to(sink, found.start() if found else len(self._text))
-            if found or self._is_whole:
-                return found is not None
-            yield
-
-    def _take_to(self, sink: Sink, count: int) -> None:
-        if text := self._take(count):
-            sink(text)
-
-    def _take(self, count: int) -> str:
-        text, self._text = self._text[:count], self._text[count:]
-        if self._record is not None:
-            self._record.append(text)
-        return text
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest beginning of the mark that the text ends with."""
-    for length in range(min(len(mark) - 1, len(text)), 0, -1):
-        if text.endswith(mark[:length]):
-            return length
-    return 0
+    def _finder(self, marks: tuple[str, ...]) -> MarkFinder:
+        if marks not in self._finders:
+            names = {self.marks.written(mark): mark for mark in reversed(marks)}
+            self._finders[marks] = MarkFinder(names)
+        return self._finders[marks]

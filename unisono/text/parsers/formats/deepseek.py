@@ -4,46 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.parsers.answer_format import AnswerFormat
 from unisono.text.parsers.call_writer import CallWriter
-from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.json_scanning import json_value
+from unisono.text.parsers.marked_format import MarkedFormat
+from unisono.text.parsers.scanner import Reading, Scanner
 
 _FENCE = "```json"
 
 
 @dataclass(frozen=True)
-class DeepSeek(AnswerFormat):
+class DeepSeek(MarkedFormat):
     """``<｜tool▁call▁begin｜>f<｜tool▁sep｜>{...}<｜tool▁call▁end｜>``, all between two marks.
 
     V3 writes ``function`` for the name, and the name and the JSON in a fence behind it."""
 
     name = "deepseek"
     opens = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
-    marks = ("<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>")
+    closes = ("<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>")
+    marks = ("<｜tool▁sep｜>",)
 
     @classmethod
     def fits(cls, template: str) -> bool:
-        return "<｜tool▁sep｜>" in template
+        return "<｜tool▁sep｜>" in template or "<｜tool▁outputs▁begin｜>" in template
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
-        begin, end = self.opens[1], "<｜tool▁calls▁end｜>"
+        begin = self.opens[1]
         if opened == begin or (yield from scanner.at_mark(begin)):
             while True:
                 yield from self._call(scanner, writer)
                 if not (yield from scanner.at_mark(begin)):
                     break
-        yield from scanner.at_mark(end)
+        yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
-        close = "<｜tool▁call▁end｜>"
-        name, mark = yield from scanner.text_until("<｜tool▁sep｜>", close)
-        if mark != "<｜tool▁sep｜>":
-            raise NotACallError
-        name = name.strip()
+        name, _ = yield from scanner.name("<｜tool▁sep｜>")
         if (yield from scanner.peek()) != "{":
-            name, mark = yield from scanner.text_until(_FENCE, close)
-            if mark != _FENCE:
-                raise NotACallError
-        writer.begin(name.strip())
-        yield from scanner.json_value(writer.arguments)
-        yield from scanner.until(close, sink=lambda text: None)
+            name, _ = yield from scanner.name(_FENCE)
+        writer.begin(name)
+        yield from json_value(scanner, writer.arguments)
+        yield from scanner.at_mark("```")
+        yield from scanner.at_mark(self.closes[1])

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from unisono.text.parsers.answer_format import AnswerFormat
 from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
-
-_KEY, _KEY_END = "<arg_key>", "</arg_key>"
-_VALUE, _VALUE_END = "<arg_value>", "</arg_value>"
-_END = "</tool_call>"
 
 
 @dataclass(frozen=True)
-class Glm(AnswerFormat):
+class Glm(MarkedFormat):
     """``<tool_call>f<arg_key>p</arg_key><arg_value>value</arg_value></tool_call>``."""
 
     name = "glm"
-    opens = ("<tool_call>",)
-    marks = (_KEY, _KEY_END, _VALUE, _VALUE_END, _END)
+    opens: ClassVar[tuple[str, ...]] = ("<tool_call>",)
+    closes: ClassVar[tuple[str, ...]] = ("</tool_call>",)
+    marks: ClassVar[tuple[str, ...]] = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+    separator: ClassVar[tuple[str, ...]] = ()
+    """A mark behind the name."""
 
     @classmethod
     def fits(cls, template: str) -> bool:
-        return _KEY in template and "<tool_call>" in template
+        return "<arg_key>" in template and "<tool_call>" in template
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
-        name, mark = yield from scanner.text_until(_KEY, _END)
-        if not mark or not name.strip():
+        key, key_end, value, value_end = self.marks[:4]
+        name, mark = yield from scanner.name(*self.separator, key, self.closes[0])
+        if mark == self.closes[0] and not self.separator and name[:1] == "{":
             raise NotACallError
-        writer.begin(name.strip())
-        while mark == _KEY:
-            key, mark = yield from scanner.text_until(_KEY_END)
-            if not mark or not (yield from scanner.at_mark(_VALUE)):
+        writer.begin(name)
+        if mark in self.separator:
+            mark = yield from scanner.at_mark(key, self.closes[0])
+        while mark == key:
+            found, mark = yield from scanner.text_until(key_end)
+            if not mark or not (yield from scanner.at_mark(value)):
                 return
-            value, mark = yield from scanner.text_until(_VALUE_END)
+            text, mark = yield from scanner.text_until(value_end)
             if not mark:
                 return
-            writer.parameter(key.strip(), value)
-            mark = yield from scanner.at_mark(_KEY, _END)
-        writer.end_parameters()
+            writer.parameter(found.strip(), text)
+            mark = yield from scanner.at_mark(key, self.closes[0])
+        writer.end_members()

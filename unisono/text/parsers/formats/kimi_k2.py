@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.parsers.answer_format import AnswerFormat
 from unisono.text.parsers.call_writer import CallWriter
-from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.json_scanning import json_value
+from unisono.text.parsers.marked_format import MarkedFormat
+from unisono.text.parsers.scanner import Reading, Scanner
 
 
 @dataclass(frozen=True)
-class KimiK2(AnswerFormat):
+class KimiK2(MarkedFormat):
     """``<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{...}<|tool_call_end|>``: the
     model writes the id of each call."""
 
     name = "kimi-k2"
     opens = ("<|tool_calls_section_begin|>", "<|tool_call_begin|>")
-    marks = ("<|tool_calls_section_end|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>")
+    closes = ("<|tool_calls_section_end|>", "<|tool_call_end|>")
+    marks = ("<|tool_call_argument_begin|>",)
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -29,19 +31,14 @@ class KimiK2(AnswerFormat):
                 yield from self._call(scanner, writer)
                 if not (yield from scanner.at_mark(begin)):
                     break
-        yield from scanner.at_mark("<|tool_calls_section_end|>")
+        yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
-        given, mark = yield from scanner.text_until(
-            "<|tool_call_argument_begin|>", "<|tool_call_end|>"
-        )
-        if mark != "<|tool_call_argument_begin|>":
-            raise NotACallError
-        given = given.strip()
+        given, _ = yield from scanner.name(*self.marks)
         name = given.rpartition(":")[0] or given
         writer.begin(name.removeprefix("functions."), given)
-        yield from scanner.json_value(writer.arguments)
-        yield from scanner.until("<|tool_call_end|>", sink=lambda text: None)
+        yield from json_value(scanner, writer.arguments)
+        yield from scanner.at_mark(self.closes[1])
 
     def new_id(self, name: str, index: int) -> str:
         return f"functions.{name}:{index}"

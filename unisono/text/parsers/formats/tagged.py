@@ -10,20 +10,20 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from unisono.text.parsers.answer_format import AnswerFormat
 from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
 
 _ATTRIBUTE = re.compile(r'\bname="([^"]*)"')
 _SAYS_TEXT = re.compile(r'\bstring="(true|false)"')
+_MAX_TAG = 512
+_CDATA, _CDATA_END = "<![CDATA[", "]]>"
 
 
 @dataclass(frozen=True)
-class Tagged(AnswerFormat):
-    """Calls between ``opens[0]`` and ``section``; each class below spells the tags in its way."""
+class Tagged(MarkedFormat):
+    """Calls between ``opens[0]`` and ``closes[0]``; each class below spells the tags in its way."""
 
-    section: ClassVar[str]
-    """The mark behind the calls."""
     function: ClassVar[tuple[str, str]]
     """The beginning of a call's tag, up to its name, and the tag that ends the call."""
     parameter: ClassVar[tuple[str, str]]
@@ -34,34 +34,44 @@ class Tagged(AnswerFormat):
     def fits(cls, template: str) -> bool:
         return cls.opens[0] in template and cls.function[0] in template
 
+    def names(self, *, with_calls: bool) -> tuple[str, ...]:
+        tags = (*self.function, *self.parameter) if with_calls else ()
+        return (*super().names(with_calls=with_calls), *tags)
+
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
-        if not (yield from scanner.at_mark(self.function[0])):
+        begin = self.function[0]
+        if opened != begin and not (yield from scanner.at_mark(begin)):
             raise NotACallError
         while True:
             yield from self._call(scanner, writer)
-            if not (yield from scanner.at_mark(self.function[0])):
+            if not (yield from scanner.at_mark(begin)):
                 break
-        yield from scanner.at_mark(self.section)
+        yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
-        head, mark = yield from scanner.text_until(">", self.section)
-        if mark != ">":
+        head, mark = yield from scanner.text_until(">")
+        if not mark or len(head) > _MAX_TAG or not _name(head):
             raise NotACallError
         writer.begin(_name(head))
         begin, end = self.parameter
-        while (yield from scanner.at_mark(begin, self.function[1], self.section)) == begin:
+        while True:
+            mark = yield from scanner.at_mark(begin, self.function[1], self.closes[0])
+            if mark != begin:
+                break
             tag, mark = yield from scanner.text_until(">")
-            value, mark = yield from scanner.text_until(end)
+            value, mark = yield from self._value(scanner, end)
             if not mark:
                 return
             says = _SAYS_TEXT.search(tag)
-            writer.parameter(
-                _name(tag), self._value(value), is_text=says.group(1) == "true" if says else None
-            )
-        writer.end_parameters()
+            writer.parameter(_name(tag), value, is_text=says.group(1) == "true" if says else None)
+        if mark or not scanner.is_read:
+            writer.end_members()
 
-    def _value(self, text: str) -> str:
-        return text.removeprefix("\n").removesuffix("\n") if self.ends_line else text
+    def _value(self, scanner: Scanner, end: str) -> Reading[tuple[str, str]]:
+        text, mark = yield from scanner.text_until(end)
+        if self.ends_line:
+            text = text.removeprefix("\n").removesuffix("\n")
+        return text, mark
 
 
 def _name(tag: str) -> str:
@@ -72,9 +82,8 @@ def _name(tag: str) -> str:
 
 class Qwen3Coder(Tagged):
     name = "qwen3-coder"
-    opens = ("<tool_call>",)
-    section = "</tool_call>"
-    marks = ("</tool_call>",)
+    opens = ("<tool_call>", "<function=")
+    closes = ("</tool_call>",)
     function = ("<function=", "</function>")
     parameter = ("<parameter=", "</parameter>")
     ends_line = True
@@ -83,8 +92,7 @@ class Qwen3Coder(Tagged):
 class SeedOss(Tagged):
     name = "seed-oss"
     opens = ("<seed:tool_call>",)
-    section = "</seed:tool_call>"
-    marks = ("</seed:tool_call>",)
+    closes = ("</seed:tool_call>",)
     function = ("<function=", "</function>")
     parameter = ("<parameter=", "</parameter>")
 
@@ -92,8 +100,7 @@ class SeedOss(Tagged):
 class MiniMaxM2(Tagged):
     name = "minimax-m2"
     opens = ("<minimax:tool_call>",)
-    section = "</minimax:tool_call>"
-    marks = ("</minimax:tool_call>",)
+    closes = ("</minimax:tool_call>",)
     function = ("<invoke ", "</invoke>")
     parameter = ("<parameter ", "</parameter>")
 
@@ -101,12 +108,37 @@ class MiniMaxM2(Tagged):
 class DeepSeekV32(Tagged):
     name = "deepseek-v3.2"
     opens = ("<｜DSML｜function_calls>",)
-    section = "</｜DSML｜function_calls>"
+    closes = ("</｜DSML｜function_calls>",)
+    marks = ("｜DSML｜",)
     function = ("<｜DSML｜invoke ", "</｜DSML｜invoke>")
     parameter = ("<｜DSML｜parameter ", "</｜DSML｜parameter>")
+
+    @classmethod
+    def fits(cls, template: str) -> bool:
+        return "｜DSML｜" in template and cls.opens[0].rpartition("｜")[2] in template
 
 
 class DeepSeekV4(DeepSeekV32):
     name = "deepseek-v4"
     opens = ("<｜DSML｜tool_calls>",)
-    section = "</｜DSML｜tool_calls>"
+    closes = ("</｜DSML｜tool_calls>",)
+
+
+class MiniCpm5(Tagged):
+    """``<function name="f"><param name="p"><![CDATA[value]]></param></function>``."""
+
+    name = "minicpm5"
+    opens = ("<function ",)
+    closes = ("</function>",)
+    function = ("<function ", "</function>")
+    parameter = ("<param ", "</param>")
+
+    @classmethod
+    def fits(cls, template: str) -> bool:
+        return '<function name="' in template and '<param name="' in template
+
+    def _value(self, scanner: Scanner, end: str) -> Reading[tuple[str, str]]:
+        text, mark = yield from scanner.text_until(_CDATA, end)
+        if mark != _CDATA:
+            return text, mark
+        return (yield from scanner.text_until(f"{_CDATA_END}{end}", f"{_CDATA_END}\n{end}"))

@@ -1,0 +1,37 @@
+"""JSON behind any mark that some model has for it, for templates that say nothing of calls."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.formats.json_lists import JsonLists
+from unisono.text.parsers.json_call import read_calls
+from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+
+
+class General(JsonLists):
+    """xLAM and others: calls in JSON, with or without a fence, as a whole answer or marked."""
+
+    name = "general"
+    around: ClassVar[dict[str, str]] = {
+        **JsonLists.around,
+        "<tool_call>": "</tool_call>",
+        "<function_call>": "</function_call>",
+        "[TOOL_CALLS]": "[/TOOL_CALLS]",
+    }
+    opens = tuple(around)
+    closes = tuple(dict.fromkeys(around.values()))
+    bare = "[{`"
+
+    @classmethod
+    def fits(cls, template: str) -> bool:
+        return False
+
+    def bare_calls(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
+        is_fenced = yield from scanner.at_mark("```json", "```")
+        if (yield from scanner.peek()) not in ("[", "{"):
+            raise NotACallError
+        yield from read_calls(scanner, writer, is_bare=True)
+        if is_fenced:
+            yield from scanner.at_mark("```")
