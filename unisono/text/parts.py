@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 
 @dataclass(slots=True)
@@ -37,16 +38,16 @@ Part = Content | Reasoning | ToolCall
 
 def join(parts: Iterable[Part]) -> list[Part]:
     """The parts as few as possible: what follows on another of its kind is joined to it."""
-    joined: list[Part] = []
-    for part in parts:
-        last = joined[-1] if joined else None
-        if isinstance(part, ToolCall):
-            if isinstance(last, ToolCall) and last.index == part.index:
-                last.arguments += part.arguments
-            else:
-                joined.append(ToolCall(part.index, part.id, part.name, part.arguments))
-        elif type(last) is type(part):
-            last.text += part.text
-        else:
-            joined.append(type(part)(part.text))
-    return joined
+    return [_joined(list(run)) for _, run in groupby(parts, _kind)]
+
+
+def _kind(part: Part) -> tuple[type[Part], int]:
+    return type(part), part.index if isinstance(part, ToolCall) else 0
+
+
+def _joined(run: list[Part]) -> Part:
+    first = run[0]
+    if isinstance(first, ToolCall):
+        arguments = "".join([part.arguments for part in run if isinstance(part, ToolCall)])
+        return ToolCall(first.index, first.id, first.name, arguments)
+    return type(first)("".join([part.text for part in run if not isinstance(part, ToolCall)]))

@@ -17,7 +17,8 @@ _ID_LENGTH = 9
 
 @dataclass(frozen=True)
 class Mistral(MarkedFormat):
-    """``[TOOL_CALLS]f[ARGS]{...}`` for each call, or ``[TOOL_CALLS][{"name": ...}, ...]``."""
+    """``[TOOL_CALLS]f[ARGS]{...}`` for each call, also without ``[ARGS]``, or
+    ``[TOOL_CALLS][{"name": ...}, ...]``."""
 
     name = "mistral"
     opens = ("[TOOL_CALLS]",)
@@ -27,8 +28,10 @@ class Mistral(MarkedFormat):
         if (yield from scanner.peek()) in ("[", "{"):
             yield from read_calls(scanner, writer)
             return
-        name, mark = yield from scanner.name("[CALL_ID]", "[ARGS]")
+        name, mark = yield from scanner.name("[CALL_ID]", "[ARGS]", "{")
         given = ""
+        if mark == "{":
+            scanner.put_back(mark)
         if mark == "[CALL_ID]":
             given, mark = yield from scanner.name("[ARGS]")
         writer.begin(name, given)
