@@ -63,7 +63,8 @@ class UnisonoSession:
         return list(self._lengths.values())
 
     def _advance(self) -> set[str]:
-        """Who got a token. Once a sequence has one, all but its last token are held."""
+        """Takes a step; gives the ids of sequences that got a token. Once a sequence has one, all
+        but its last token are held."""
         outputs = self.engine.step()
         for output in outputs:
             if output.error is not None:

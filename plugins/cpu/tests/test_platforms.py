@@ -56,7 +56,7 @@ def test_the_library_in_use_is_for_this_platform() -> None:
 
 
 def devices(**environment: str) -> tuple[str, str]:
-    """What ``unisono devices`` prints, and what it says on standard error."""
+    """The output of ``unisono devices``, and its standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "unisono", "devices", "--json"], capture_output=True, text=True,
         env={**os.environ, "UNISONO_IGNORE_PACKAGES": "", **environment}, check=True,

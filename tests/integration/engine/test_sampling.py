@@ -1,4 +1,4 @@
-"""How tokens are chosen, on real checkpoints: the same everywhere, and as the parameters say."""
+"""Tokens are chosen as the parameters say, and the same everywhere; on real checkpoints."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def row(prompt: list[int], params: SamplingParams, seed: int, answer: list[int])
 def draws(
     ops: PortableOps, logits: torch.Tensor, params: SamplingParams, count: int
 ) -> torch.Tensor:
-    """How often each token was drawn, by ``count`` seeds."""
+    """The number of times that each token was drawn, by ``count`` seeds."""
     rows = [row(PROMPTS[0], params, seed, []) for seed in range(count)]
     results = Sampler(ops, frozenset())(logits.repeat(count, 1), rows)
     return torch.bincount(

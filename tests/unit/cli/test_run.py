@@ -51,7 +51,8 @@ def test_options_reach_the_engine(program: Any, fake_llm: Any) -> None:
 def test_an_answer_fits_into_the_context(
     program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch, room: int, expected: int
 ) -> None:
-    """Where nobody said how long it is to be; the engine says where not even a prompt fits."""
+    """The answer takes the room that is left where nobody said how long it is to be. A prompt that
+    does not fit is the engine's to refuse."""
     monkeypatch.setattr(FakeEngine.info, "max_model_len", room)
     assert program("run", "Hi").code == 0
     assert fake_llm.last.params[0].max_tokens == expected
