@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import ctypes
 
 import pytest
-import torch
 import unisono_cpu as uc
 from unisono_cpu.hardware import NativeCpuHardware
+from unisono_cpu.library import call
 
 
 @pytest.mark.parametrize("format", sorted(uc.FORMATS))
@@ -15,21 +15,21 @@ def test_products_alone_have_a_rate(isa: str, format: str) -> None:
     assert uc.products_per_s(format) > 0
 
 
-@pytest.mark.parametrize("format", ["int8", "int4", "bf16"])
-def test_a_product_of_matrices_is_no_faster(isa: str, format: str) -> None:
-    """Both count every operation. On a busy machine either may be disturbed: the best of many."""
-    group = None if format == "bf16" else 128
-    packed, x = uc.pack(torch.randn(512, 512), format, group), torch.randn(64, 512).bfloat16()
+@pytest.mark.parametrize("format", sorted(uc.FORMATS))
+def test_every_operation_is_counted(isa: str, format: str) -> None:
+    """The number of them, not their time: it grows with rounds and with threads."""
     uc.set_threads(1)
-    best = max(_rate(x, packed) for _ in range(10))
-    assert best <= 1.2 * max(uc.products_per_s(format) for _ in range(3))
+    one = _operations(format, 1)
+    assert one > 0
+    assert _operations(format, 1000) == 1000 * one
+    uc.set_threads(2)
+    assert _operations(format, 1000) == 2000 * one
 
 
-def _rate(x: torch.Tensor, packed: uc.PackedWeight) -> float:
-    """Operations per second of one product."""
-    began = time.perf_counter()
-    uc.linear(x, packed)
-    return 2 * x.numel() * packed.shape[0] / (time.perf_counter() - began)
+def _operations(format: str, rounds: int) -> float:
+    operations = ctypes.c_double()
+    call("uc_products", uc.FORMATS[format], rounds, ctypes.byref(operations))
+    return operations.value
 
 
 def test_the_rate_belongs_to_the_held_format() -> None:
