@@ -436,7 +436,7 @@ async def test_health_says_when_there_is_no_engine(
 async def test_unknown_routes_and_methods(client: httpx.AsyncClient) -> None:
     refused(await client.get("/nothing"), 404)
     response = await client.get("/v1/completions")
-    assert refused(response, 405)
+    assert refused(response, 405)["message"] == "This route does not take GET, but POST."
     assert response.headers["allow"] == "POST"
 
 
