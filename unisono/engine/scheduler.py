@@ -300,8 +300,8 @@ class Scheduler:
         self._admit(sequence, step)
 
     def _give_row(self, sequence: Sequence, count: int, step: _Step) -> None:
-        """Charged once for each token: what is computed again, or taken from the cache, costs
-        nothing."""
+        """Give a sequence a row of ``count`` tokens in this step. Its tenant pays once for each
+        token: one that is computed again, or taken from the cache, costs nothing."""
         row = sequence.row(count, self.kv.tables(sequence))
         step.add(row)
         first = max(sequence.num_charged, sequence.num_computed)
