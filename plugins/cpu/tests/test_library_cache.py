@@ -130,7 +130,7 @@ def test_a_folder_open_to_others_is_passed_by(
 
 
 def test_an_entry_is_read_once(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is checked is what is taken, whoever writes to the entry meanwhile."""
+    """The bytes that were checked are taken, whoever writes to the entry meanwhile."""
     checksum = library_cache.checksum
 
     def replaced_meanwhile(content: bytes) -> str:

@@ -24,7 +24,7 @@ MULTIPLICATIONS = {
     "neon_i8mm": (32, 32, 4, 4),
     "neon_bf16": (32, 32, 8, 4),
 }
-"""Those that one product of a register does: of int8, int4, bfloat16 and float32."""
+"""Multiplications of one product of registers: of int8, int4, bfloat16 and float32."""
 COLUMNS = {
     "int8": 0, "int8s": 0, "int4": 1, "int4z": 1, "int4s": 1, "bf16": 2, "f32": 3,
 }  # fmt: skip
