@@ -22,6 +22,7 @@ from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.openai import generate_routes, info_routes
 from unisono.server.openai.body_model import UnknownFields
+from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.service import Service
@@ -54,6 +55,7 @@ def create_app(
         engine=engine,
         tokenizer=tokenizer,
         encoder=PromptEncoder(tokenizer, settings.limits, max_model_len),
+        constraints=ConstraintChecks(tokenizer),
         metrics=metrics,
         bodies=BodyReader(settings.limits, max_model_len),
         unknown_fields=UnknownFields(strict=settings.strict),

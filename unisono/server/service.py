@@ -21,6 +21,7 @@ from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
 from unisono.server.metrics import Metrics
 from unisono.server.openai.body_model import UnknownFields
+from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.openai.validation import Model, validate
@@ -34,6 +35,7 @@ class Service:
     engine: EngineSupervisor
     tokenizer: Tokenizer
     encoder: PromptEncoder
+    constraints: ConstraintChecks
     metrics: Metrics
     bodies: BodyReader
     unknown_fields: UnknownFields
@@ -56,6 +58,7 @@ class Service:
         """Ends threads and processes."""
         self.bodies.close()
         self.encoder.close()
+        self.constraints.close()
 
     def check_model(self, name: str | None) -> None:
         """Without a name the model that is served is meant.

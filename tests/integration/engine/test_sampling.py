@@ -19,7 +19,7 @@ from tests.pool_invariants import check_pool
 from unisono.core import BatchRow, SamplingParams, derive_seed
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
 from unisono.engine import Engine
-from unisono.engine.sampler import Sampler
+from unisono.engine.sampling.sampler import Sampler
 from unisono.hardware import PortableOps
 from unisono.hardware.devices.cpu import CpuOps
 

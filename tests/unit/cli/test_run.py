@@ -79,7 +79,7 @@ def test_the_model_recommends_what_the_user_leaves_open(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
         outcome = program(verb, "some/model", *(["Hi"] if verb == "run" else []), *words)
         assert outcome.code == 0
-        chosen = fake_llm.last.params[0].choice().said()
+        chosen = fake_llm.last.params[0].chosen().said()
         assert {name: chosen[name] for name in expected} == expected
         assert (" · greedy" if chosen["temperature"] == 0 else "temperature 0.6") in outcome.err
         assert fake_llm.last.options["generation_config"] == "auto"

@@ -167,8 +167,6 @@ def test_harmless_fields_are_ignored() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"response_format": {"type": "json_object"}},
-        {"response_format": {"type": "json_schema", "json_schema": {}}},
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
         {"functions": [{}]},
@@ -176,7 +174,6 @@ def test_harmless_fields_are_ignored() -> None:
         {"modalities": ["text", "audio"]},
         {"web_search_options": {}},
         {"parallel_tool_calls": False, "tools": [TOOL]},
-        {"guided_json": {}},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
     ],
 )
