@@ -19,6 +19,8 @@ from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
 from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
+from unisono.text.grammar.compiler import GrammarCompiler
+from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.reading import AnswerReader, tool_schemas
 from unisono.text.parts import ToolCall
@@ -101,13 +103,19 @@ class LLM:
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
         self.reader = AnswerReader(self.tokenizer, tool_format)
-        self.engine = build_engine(folder, config, progress)
+        self.engine = build_engine(folder, config, progress, self._compiler_for)
         self._ids = itertools.count()
         self._answers: dict[str, _Running] = {}
 
     def close(self) -> None:
         """End what runs beside this process. Done anyway when it goes or the process ends."""
         self.engine.close()
+
+    def _compiler_for(self, vocab_size: int, eos_token_ids: frozenset[int]) -> GrammarCompiler:
+        self._compiler = GrammarCompiler(
+            lambda: Vocabulary.of(self.tokenizer), vocab_size, eos_token_ids
+        )
+        return self._compiler
 
     # -- whole answers ----------------------------------------------------------------------
 
@@ -248,6 +256,8 @@ class LLM:
             seed=seed,
         )
         context = prompt.token_ids if prompt.is_text else ()
+        if request.params.constraint is not None:
+            self._compiler.matcher(request.params.constraint)
         parser = prompt.make_parser() if prompt.make_parser else None
         stream = AnswerStream(self.tokenizer, request.params, context, index=index, parser=parser)
         answer = _Running(request, prompt_index, index, stream)

@@ -60,7 +60,7 @@ def run(
 
 
 def test_kernels_are_built_where_a_compiler_is(clone: Path) -> None:
-    """Of all that pip prints, one line is shown: where the library comes from."""
+    """One line of pip's output is shown: where the library comes from."""
     stub(
         clone,
         "pip",

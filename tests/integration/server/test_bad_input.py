@@ -79,7 +79,9 @@ def test_bodies_that_are_no_request(client: httpx.Client, route: str, content: b
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": "a", "max_tokens": None, "logprobs": 10**9}, "logprobs"),
         ({"prompt": "a", "allowed_token_ids": [999999]}, "allowed_token_ids"),
-        ({"prompt": "a", "guided_regex": "b"}, "guided_regex"),
+        ({"prompt": "a", "guided_regex": "("}, "guided_regex"),
+        ({"prompt": "a", "guided_json": {"not": {}}}, "guided_json"),
+        ({"prompt": "a", "regex": "a", "guided_choice": ["b"]}, ""),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
     ],
 )

@@ -88,7 +88,7 @@ def test_head_has_no_body(server: RunningServer) -> None:
 
 
 def seconds_until_closed(server: RunningServer, at_most_s: float) -> float:
-    """How long a connection without a request stays open."""
+    """Seconds for which a connection without a request stays open."""
     with socket.create_connection(("127.0.0.1", server.port), 60) as sock:
         sock.sendall(head("GET /health HTTP/1.1", HOST))
         answer = b""

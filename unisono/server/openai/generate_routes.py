@@ -39,6 +39,7 @@ async def create_chat_completion(request: Request) -> Response:
     params = chat_params(body, service.settings.limits)
     check_tools(body)
     service.check_room(params.n, request.state.tenant)
+    await service.constraints.check(body)
     token_ids = service.truncated(await service.encoder.chat(body), params, body)
     head = service.head("chatcmpl")
     continues = bool(body.continue_final_message)
@@ -70,6 +71,7 @@ async def create_completion(request: Request) -> Response:
     body = await service.read(request, CompletionRequest)
     params = completion_params(body, service.settings.limits)
     service.check_room(params.n, request.state.tenant)
+    await service.constraints.check(body)
     prompts = [
         prompt.cut_to(service.truncated(prompt.token_ids, params, body))
         for prompt in await service.encoder.completion(body)
