@@ -194,6 +194,7 @@ SERVER_OPTIONS: list[tuple[str, list[str], Any]] = [
     ("cors_origins", ["--cors-origin", "https://a.example"], ("https://a.example",)),
     ("cors_origins", ["--cors-origin", "*", "--cors-origin", "null"], ("*", "null")),
     ("allowed_hosts", ["--allowed-host", "a.lan", "--allowed-host", "b.lan"], ("a.lan", "b.lan")),
+    ("tool_format", ["--tool-format", "mistral"], "mistral"),
     ("strict", ["--strict"], True),
     ("insecure", ["--insecure"], True),
 ]
