@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 STAMP = ".venv/.native"
 
@@ -53,7 +55,7 @@ def run(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == status, done.stderr
     return done.stderr

@@ -39,7 +39,7 @@ class ComputingEcho(EchoEngine):
     def step(self) -> Any:
         self.num_steps += 1
         if self.num_steps == 1:
-            compute(1.5)
+            compute(2.5)
         return super().step()
 
 

@@ -133,7 +133,7 @@ async def test_an_engine_without_life_is_restarted(start: Start, kind: str) -> N
 
 
 async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
-    supervisor = await start("slow", watchdog_s=0.5)
+    supervisor = await start("slow", watchdog_s=1.5)
     answers = await supervisor.submit([request(max_tokens=200)])
     assert supervisor.process_id is not None
     os.kill(supervisor.process_id, signal.SIGSTOP)
@@ -145,7 +145,7 @@ async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
 
 
 async def test_a_long_step_that_computes_is_believed(start: Start) -> None:
-    supervisor = await start("computing", watchdog_s=0.5)
+    supervisor = await start("computing", watchdog_s=1.5)
     assert await tokens_of(supervisor, request())
     assert supervisor.num_restarts == 0
 
