@@ -249,15 +249,19 @@ class LLM:
         params: SamplingParams,
         seed: int,
     ) -> _Running:
+        params = replace(params.filled(self.sampling_defaults), n=1)
+        if (constraint := params.constraint) is not None:
+            if prompt.make_parser is not None:
+                constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
+                params = replace(params, constraint=constraint)
+            self._compiler.matcher(constraint)
         request = Request(
             id=f"offline-{next(self._ids)}",
             prompt_token_ids=tuple(prompt.token_ids),
-            params=replace(params.filled(self.sampling_defaults), n=1),
+            params=params,
             seed=seed,
         )
         context = prompt.token_ids if prompt.is_text else ()
-        if request.params.constraint is not None:
-            self._compiler.matcher(request.params.constraint)
         parser = prompt.make_parser() if prompt.make_parser else None
         stream = AnswerStream(self.tokenizer, request.params, context, index=index, parser=parser)
         answer = _Running(request, prompt_index, index, stream)

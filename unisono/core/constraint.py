@@ -34,13 +34,17 @@ class Constraint:
     after_token_id: int | None = None
     """Nothing is constrained before the answer has this token, such as the one that ends its
     reasoning."""
+    opening_token_id: int | None = None
+    """With ``after_token_id``: only an answer that begins with this token is free up to the other;
+    any other is constrained from its first token on."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not 0 < len(self.text) <= MAX_CONSTRAINT_LENGTH:
             message = f"{self.kind} is a text of 1 to {MAX_CONSTRAINT_LENGTH} characters."
             raise InvalidRequestError(message, param=self.kind)
-        if self.after_token_id is not None:
-            TOKEN_ID.check("after_token_id", self.after_token_id)
+        for name in ("after_token_id", "opening_token_id"):
+            if (token_id := getattr(self, name)) is not None:
+                TOKEN_ID.check(name, token_id)
 
     @classmethod
     def of(cls, kind: ConstraintKind, value: Any) -> Constraint:

@@ -90,6 +90,19 @@ def test_a_constraint_may_begin_behind_a_token(llm: LLM) -> None:
     assert llm.tokenizer.decode(answer.token_ids[at:]) == "yes"
 
 
+def test_reasoning_before_a_constraint_is_free(llm: LLM) -> None:
+    """Only where the answer begins with the token that opens it; either way what follows holds."""
+    opens, closes = (llm.tokenizer.encode(text)[0] for text in ("The", " is"))
+    bound = Constraint("choice", '["yes"]', after_token_id=closes, opening_token_id=opens)
+    forced = {"temperature": 0, "constraint": bound, "max_tokens": 40}
+    (answer,) = llm.generate(PROMPTS[0], params(**forced, logit_bias={opens: 50, closes: 100}))
+    assert answer.token_ids[0] == opens
+    at = answer.token_ids.index(closes) + 1
+    assert llm.tokenizer.decode(answer.token_ids[at:]) == "yes"
+    (answer,) = llm.generate(PROMPTS[0], params(**forced, logit_bias={opens: -100}))
+    assert answer.text == "yes"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

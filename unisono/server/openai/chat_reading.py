@@ -6,9 +6,10 @@ Knows bodies and parsers; nothing of HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request, not_supported
 from unisono.server.openai.message_schema import NamedTool
 from unisono.server.openai.request_schema import ChatRequest
@@ -22,6 +23,23 @@ class ChatReading:
     """From the prompt of an answer to its parser."""
     max_calls: int | None
     shows_reasoning: bool
+    _reader: AnswerReader
+    _continues: bool
+
+    def behind_reasoning(
+        self, params: SamplingParams, prompt_token_ids: Sequence[int]
+    ) -> SamplingParams:
+        """The parameters, with a constraint that begins where reasoning has ended.
+
+        Raises:
+            InvalidRequestError: nothing says where that is.
+        """
+        if (constraint := params.constraint) is None:
+            return params
+        constraint = self._reader.behind_reasoning(
+            constraint, prompt_token_ids, continues=self._continues
+        )
+        return replace(params, constraint=constraint)
 
 
 def check_tools(body: ChatRequest) -> None:
@@ -52,6 +70,8 @@ def chat_reading(body: ChatRequest, reader: AnswerReader) -> ChatReading:
         ),
         max_calls=1 if body.parallel_tool_calls is False else None,
         shows_reasoning=body.include_reasoning is not False,
+        _reader=reader,
+        _continues=bool(body.continue_final_message),
     )
 
 

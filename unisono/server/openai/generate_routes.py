@@ -44,6 +44,7 @@ async def create_chat_completion(request: Request) -> Response:
     head = service.head("chatcmpl")
     continues = bool(body.continue_final_message)
     reading = chat_reading(body, service.reader)
+    params = reading.behind_reasoning(params, token_ids)
     generation = _generation(
         request, head["id"], [token_ids], params, body, continues_text=continues, reading=reading
     )

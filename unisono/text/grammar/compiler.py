@@ -52,7 +52,7 @@ class GrammarCompiler:
         Raises:
             InvalidRequestError: the constraint cannot be enforced, or takes too much.
         """
-        language = replace(constraint, after_token_id=None)
+        language = replace(constraint, after_token_id=None, opening_token_id=None)
         with self._lock:
             compiled = self._kept.get(language)
             if compiled is not None:
@@ -63,7 +63,12 @@ class GrammarCompiler:
                 self._kept[language] = compiled
                 if len(self._kept) > _MAX_KEPT:
                     self._kept.popitem(last=False)
-        return Matcher(compiled.deep_copy(), 4 * -(-self._size // 32), constraint.after_token_id)
+        return Matcher(
+            compiled.deep_copy(),
+            4 * -(-self._size // 32),
+            after_token_id=constraint.after_token_id,
+            opening_token_id=constraint.opening_token_id,
+        )
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         text = grammar_text(constraint)
