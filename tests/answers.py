@@ -13,6 +13,7 @@ from unisono.text.parsers.marks import Marks
 from unisono.text.parts import Content, Part, Reasoning, ToolCall, join
 from unisono.text.tokenizer import Tokenizer
 
+_TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]|\]<\]minimax\[>\[|｜DSML｜")
 _TEXT = re.compile("[\ud800-\udfff]|[A-Za-z]{1,3}|.", re.S)
 
 
@@ -20,7 +21,7 @@ class MarkTokenizer:
     """Tells which texts are tokens; of the rest it knows nothing.
 
     Args:
-        tokens: None for every mark.
+        tokens: None for every mark that looks like one; then letters around it are none.
         special: they are special tokens.
     """
 
@@ -31,7 +32,7 @@ class MarkTokenizer:
         self.spelling = SimpleNamespace(streamed=True)
 
     def token_id(self, token: str) -> int | None:
-        if self._all and len(token) > 1 and not token.isspace():
+        if self._all and _TOKEN.fullmatch(token):
             return self._ids.setdefault(token, len(self._ids))
         return self._ids.get(token)
 

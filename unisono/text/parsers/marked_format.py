@@ -25,7 +25,7 @@ class MarkedFormat(AnswerFormat):
     marks: ClassVar[tuple[str, ...]] = ()
     """Further marks of calls."""
     silent: ClassVar[tuple[str, ...]] = ()
-    """Marks that say nothing."""
+    """Marks that say nothing, wherever they stand."""
     bare: ClassVar[str] = ""
     """Letters by which an answer may begin that is a call without a mark."""
 
@@ -83,7 +83,7 @@ class MarkedFormat(AnswerFormat):
             is_mark = not said.has_said or parts.marks.is_token(mark)
             if is_mark and mark in self._thinking_marks:
                 return mark
-            if is_mark or (is_framed and mark == self._frame[1]):
+            if is_mark or mark in self.silent or (is_framed and mark == self._frame[1]):
                 is_framed = mark == self._frame[0]
                 said.trim()
             else:
