@@ -199,7 +199,9 @@ RECORDED = (
     Recorded("qwen3-coder", _THINK, _functions("<tool_call>", "</tool_call>", "\n")),
     Recorded("functionary-v3.2", f"all\n{SAID}", f">>>find\n{_JSON}>>>now\n{{}}"),
     Recorded(
-        "functionary-v3.1", _THINK, f"<function=find>{_JSON}</function><function=now>{{}}</function>"
+        "functionary-v3.1",
+        _THINK,
+        f"<function=find>{_JSON}</function><function=now>{{}}</function>",
     ),
     Recorded("functools", _THINK, f" functools[{_FIND}, {_NOW}]"),
     Recorded(
@@ -221,7 +223,9 @@ RECORDED = (
         _THINK,
         f"<tool_call>\n{_FIND}\n</tool_call>\n<tool_call>\n{_NOW}\n</tool_call>",
     ),
-    Recorded("llama", _THINK, f'<|python_tag|>{_PARAMETERS}; {{"name": "now", "parameters": null}}'),
+    Recorded(
+        "llama", _THINK, f'<|python_tag|>{_PARAMETERS}; {{"name": "now", "parameters": null}}'
+    ),
     Recorded("general", _THINK, f"<function_call>[{_FIND}, {_NOW}]</function_call>"),
 )
 BARE = (
