@@ -66,7 +66,8 @@ def _dsml(section: str) -> str:
 
 def _invoked(begin: str, end: str, tag: str = "") -> str:
     return (
-        f'{begin}\n<{tag}invoke name="find">\n<{tag}parameter name="place">{_PLACE}</{tag}parameter>'
+        f'{begin}\n<{tag}invoke name="find">'
+        f'\n<{tag}parameter name="place">{_PLACE}</{tag}parameter>'
         f'\n<{tag}parameter name="count">3</{tag}parameter>'
         f'\n<{tag}parameter name="deep">{_DEEP}</{tag}parameter>\n</{tag}invoke>\n'
         f'<{tag}invoke name="now">\n</{tag}invoke>\n{end}'
@@ -173,7 +174,8 @@ RECORDED = (
         "minicpm5",
         _THINK,
         f'\n<function name="find"><param name="place"><![CDATA[{_PLACE}]]></param>'
-        f'<param name="count">3</param><param name="deep">{ARGUMENTS["deep"]!r}</param></function>\n'
+        f'<param name="count">3</param><param name="deep">{ARGUMENTS["deep"]!r}</param>'
+        "</function>\n"
         '<function name="now"></function>',
     ),
     Recorded(

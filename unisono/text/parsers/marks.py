@@ -63,5 +63,5 @@ class Marks:
         return text.translate(self._spelled) if _TOKEN.search(text) else text
 
     def spell_in_json(self, text: str) -> str:
-        """As :meth:`spell`, for a text that is part of a JSON string."""
+        """The text for people (:meth:`spell`), as part of a JSON string."""
         return text.translate(self._spelled_in_json) if _TOKEN.search(text) else text
