@@ -13,7 +13,7 @@ from typing import Any, Literal
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling_limits import MAX_CHOICES, MAX_CONSTRAINT_LENGTH, TOKEN_ID
 
-ConstraintKind = Literal["schema", "regex", "grammar", "choice", "structural_tag"]
+ConstraintKind = Literal["schema", "regex", "grammar", "choice", "structural_tag", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Constraint:
     kind: ConstraintKind
     text: str
     """A JSON Schema or a list of choices as JSON text; a regular expression; a grammar in Lark's
-    or GBNF's notation; a structural tag as JSON text."""
+    or GBNF's notation; a structural tag, or the spelling of tool calls, as JSON text."""
     after_token_id: int | None = None
     """Nothing is constrained before the answer has this token, such as the one that ends its
     reasoning."""

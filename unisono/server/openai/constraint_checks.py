@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from unisono.core.errors import InvalidRequestError
-from unisono.server.openai.constraint_fields import ConstraintFields, asked_constraint
+from unisono.server.openai.constraint_fields import Asked
 from unisono.text.grammar.checking import ConstraintChecker
 from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.tokenizer import Tokenizer
@@ -18,12 +18,12 @@ class ConstraintChecks:
         self._tokenizer = tokenizer
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="check-constraints")
 
-    async def check(self, body: ConstraintFields) -> None:
+    async def check(self, asked: Asked | None) -> None:
         """Raises:
-        ApiError, InvalidRequestError: the constraint that is asked for cannot be enforced, or
-            takes too much; the field is named.
+        InvalidRequestError: the constraint that is asked for cannot be enforced, or takes too
+            much; the field is named.
         """
-        if (asked := asked_constraint(body)) is None:
+        if asked is None:
             return
         try:
             await asyncio.get_running_loop().run_in_executor(

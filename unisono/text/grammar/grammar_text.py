@@ -11,6 +11,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.json_schema import exact_schema
+from unisono.text.grammar.tool_calls import tool_calls
 
 _ESCAPES = 'nrbtf\\"'
 """Escapes in JSON strings. Without ``\\u`` a text is written in one way, so that a key that is
@@ -45,6 +46,8 @@ def grammar_text(constraint: Constraint) -> str:
             rules = _lark(constraint.text)
         case "structural_tag":
             rules = _structural_tag(constraint.text)
+        case "tool_calls":
+            rules = tool_calls(constraint.text, _schema)
     return f"{_OPTIONS}\n{rules}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from unisono.core.errors import InvalidRequestError
 from unisono.text.parsers.answer_format import Schemas
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.finding import find_format
+from unisono.text.parsers.forcing import forced_calls
 from unisono.text.parsers.marks import Marks
 from unisono.text.tokenizer import Tokenizer
 
@@ -52,6 +53,20 @@ class AnswerReader:
             Marks(self._tokenizer, format.names(with_calls=bool(schemas))),
             schemas or {},
             is_thinking=separates_reasoning and self._is_thinking(prompt_token_ids, continues),
+        )
+
+    def forced_calls(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        names: Collection[str],
+        several: bool,
+        instead: Constraint | None = None,
+    ) -> Constraint:
+        """A constraint under which an answer calls some of ``tools``; see :func:`forced_calls`."""
+        marks = Marks(self._tokenizer, self.format.names(with_calls=True))
+        return forced_calls(
+            self.format, marks, tools, names=names, several=several, instead=instead
         )
 
     def behind_reasoning(
