@@ -55,11 +55,12 @@ def load(folder: Path, tool_format: str) -> LLM:
 )
 def test_a_tool_is_called_by_name(folder: Path, tool_format: str) -> None:
     llm = load(folder, tool_format)
-    params = SamplingParams(temperature=1.0, seed=3, max_tokens=1500)
+    params = SamplingParams(temperature=1.0, seed=3, max_tokens=600)
     (answer,) = llm.chat(TALK, params, tools=TOOLS, tool_choice="weather")
-    assert answer.finish_reason == "stop", answer
     assert (answer.text, answer.reasoning) == ("", "")
-    for call in answer.tool_calls:
+    whole = answer.tool_calls[: None if answer.finish_reason == "stop" else -1]
+    assert whole
+    for call in whole:
         assert call.name == "weather"
         arguments: dict[str, Any] = json.loads(call.arguments)
         assert set(arguments) == {"city", "days"}
