@@ -45,7 +45,7 @@ lock: $(TOOLS)/.installed ## renew requirements/*.lock; UPGRADE=1 takes newer ve
 	scripts/lock $(if $(UPGRADE),--upgrade)
 
 audit: $(TOOLS)/.installed ## ask whether a locked package has a known vulnerability
-	$(TOOLS)/bin/pip-audit --disable-pip --require-hashes -r requirements/test.lock
+	$(TOOLS)/bin/pip-audit --disable-pip --require-hashes -r requirements/test.lock -r requirements/wheels.lock
 
 $(TOOLS)/.installed:
 	$(PYTHON) -m venv $(TOOLS)

@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peers.prepare import llama_folder, prepare
 from peers.process import WorkerProcess
@@ -48,33 +48,45 @@ ISAS = {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
     },
 }
-"""What keeps the workers to an instruction set; llama.cpp is built for it, in llama-NAME/."""
-GGUF_ENGINES = {
-    "unisono-gguf": ("unisono", "unisono_worker.py", "auto"),
-    "llama-gguf": ("llama", "llama_worker.py"),
-}
+"""Variables that keep workers to an instruction set; llama.cpp is built for it, in llama-NAME/."""
+
+
+class Engine(NamedTuple):
+    """A worker; its command ends with the number of threads."""
+
+    python: str
+    script: str
+    model: str | None
+    """In the folder of the comparison; ``None``: the file of ``--gguf``."""
+    weights: tuple[str, ...] = ()
+
+
 ENGINES = {
-    "unisono-bf16": ("unisono", "unisono_worker.py", "model", "auto"),
-    "unisono-int8": ("unisono", "unisono_worker.py", "model", "int8"),
-    "unisono-int4": ("unisono", "unisono_worker.py", "model", "int4"),
-    "unisono-int4-g128": ("unisono", "unisono_worker.py", "model", "int4-g128"),
-    "llama-bf16": ("llama", "llama_worker.py", "gguf/BF16.gguf"),
-    "llama-q8_0": ("llama", "llama_worker.py", "gguf/Q8_0.gguf"),
-    "llama-q4_0": ("llama", "llama_worker.py", "gguf/Q4_0.gguf"),
-    "openvino-int4": ("openvino", "openvino_worker.py", "openvino-int4"),
-    "transformers-bf16": ("unisono", "transformers_worker.py", "model"),
+    "unisono-bf16": Engine("unisono", "unisono_worker.py", "model", ("auto",)),
+    "unisono-int8": Engine("unisono", "unisono_worker.py", "model", ("int8",)),
+    "unisono-int4": Engine("unisono", "unisono_worker.py", "model", ("int4",)),
+    "unisono-int4-g128": Engine("unisono", "unisono_worker.py", "model", ("int4-g128",)),
+    "llama-bf16": Engine("llama", "llama_worker.py", "gguf/BF16.gguf"),
+    "llama-q8_0": Engine("llama", "llama_worker.py", "gguf/Q8_0.gguf"),
+    "llama-q4_0": Engine("llama", "llama_worker.py", "gguf/Q4_0.gguf"),
+    "openvino-int4": Engine("openvino", "openvino_worker.py", "openvino-int4"),
+    "transformers-bf16": Engine("unisono", "transformers_worker.py", "model"),
+    "unisono-gguf": Engine("unisono", "unisono_worker.py", None, ("auto",)),
+    "llama-gguf": Engine("llama", "llama_worker.py", None),
 }
-"""Whose Python, script, model, further arguments; the number of threads comes last."""
+
+
+def engines_for(gguf: Path | None) -> list[str]:
+    """Names of the engines that read the prepared model, or those that read ``gguf``."""
+    return [name for name, engine in ENGINES.items() if (engine.model is None) == bool(gguf)]
 
 
 def engine_command(
-    name: str, home: Path, pythons: dict[str, Path], threads: int, gguf: Path | None = None
+    engine: Engine, home: Path, pythons: dict[str, Path], threads: int, gguf: Path | None
 ) -> list[str | Path]:
-    if gguf is not None:
-        python, script, *further = GGUF_ENGINES[name]
-        return [pythons[python], script, gguf, *further, str(threads)]
-    python, script, model, *further = ENGINES[name]
-    return [pythons[python], script, home / model, *further, str(threads)]
+    model = gguf if engine.model is None else home / engine.model
+    assert model is not None
+    return [pythons[engine.python], engine.script, model, *engine.weights, str(threads)]
 
 
 def what_is_missing(command: list[str | Path]) -> str | None:
@@ -95,7 +107,7 @@ def flops_per_prompt_token(checkpoint: Path) -> float:
 def compare(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
     """Load one worker after the other, then measure."""
     commands = {
-        name: engine_command(name, args.home, pythons, args.threads, args.gguf)
+        name: engine_command(ENGINES[name], args.home, pythons, args.threads, args.gguf)
         for name in args.engines
     }
     missing = {name: what_is_missing(commands[name]) for name in args.engines}
@@ -119,38 +131,44 @@ def compare(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any
             "threads": args.threads,
             "workload": asdict(args.workload),
             "roofs": comparison.roofs,
-            "engines": engines(
-                comparison, 0.0 if args.gguf else flops_per_prompt_token(args.home / "model")
-            ),
+            "engines": measured(comparison, args.home / "model" if args.gguf is None else None),
             "ratios": ratios(comparison.rows),
             "left_out": {name: reason for name, reason in missing.items() if reason},
         }
 
 
-def engines(comparison: Comparison, flops_per_token: float) -> dict[str, Any]:
+def measured(comparison: Comparison, checkpoint: Path | None) -> dict[str, Any]:
+    """Results of each engine; without a ``checkpoint`` what is known of its model alone."""
     typical = {
         name: statistics.median(roofs[name] for roofs in comparison.roofs)
         for name in ("read", "matmul")
     }
-    return {
-        name: {
+    flops = None if checkpoint is None else flops_per_prompt_token(checkpoint)
+    found = {}
+    for name, worker in comparison.workers.items():
+        num_bytes = step_bytes(worker.about, is_tied_and_dense=checkpoint is not None)
+        found[name] = {
             "about": worker.about,
             "rounds": comparison.rows[name],
-            "summary": summary(
-                comparison.rows[name], worker.about["step_bytes"], flops_per_token, typical
-            ),
+            "summary": summary(comparison.rows[name], num_bytes, flops, typical),
+            "step_bytes": num_bytes,
             "peak_rss_bytes": worker.peak_rss_bytes(),
             "idle_share": worker.idle_share(),
         }
-        for name, worker in comparison.workers.items()
-    }
+    return found
+
+
+def step_bytes(about: dict[str, Any], *, is_tied_and_dense: bool) -> int | None:
+    """Bytes of weights that a decode step reads, where they are known: an engine that says what all
+    its weights take reads them all in a dense model whose head is its embedding."""
+    return about.get("step_bytes", about.get("model_bytes") if is_tied_and_dense else None)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("home", type=Path, help="folder of environments and models")
     parser.add_argument("--prepare", action="store_true", help="make what is missing there, only")
-    parser.add_argument("--engines", type=names_among(ENGINES), default=list(ENGINES))
+    parser.add_argument("--engines", type=names_among(ENGINES), help="all, unless named")
     parser.add_argument("--isa", choices=list(ISAS), help="keep all engines to an instruction set")
     parser.add_argument("--gguf", type=Path, help="a model that unisono and llama.cpp both read")
     parser.add_argument("--figures", type=names_among(FIGURES), default=list(FIGURES))
@@ -165,7 +183,15 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.home = args.home.absolute()
     if args.gguf is not None:
-        args.gguf, args.engines = args.gguf.absolute(), list(GGUF_ENGINES)
+        args.gguf = args.gguf.absolute()
+        if not args.gguf.is_file():
+            parser.error(f"--gguf: {args.gguf} is no file.")
+    allowed = engines_for(args.gguf)
+    args.engines = args.engines or allowed
+    for name in args.engines:
+        if name not in allowed:
+            here = "With --gguf" if args.gguf else "Without --gguf"
+            parser.error(f"--engines: {name} does not run. {here} there are {', '.join(allowed)}.")
     args.workload = QUICK if args.quick else Workload()
     if args.rounds:
         args.workload = replace(args.workload, rounds=args.rounds)

@@ -36,7 +36,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def config() -> ModelConfig:
-    """As much of a model as the layer looks at."""
+    """The part of a model's configuration that the layer reads."""
     experts = ExpertShape(
         num_experts=NUM_EXPERTS,
         size=WIDTH,

@@ -130,7 +130,8 @@ async def all_clients(
 
 
 async def one_client(port: int, seed: int, prompt: list[int], generate: int) -> tuple[float, int]:
-    """When the first token came, and how many came. Reads bytes as they come, parses no JSON."""
+    """The time of the first token, and the number of tokens. Reads bytes as they come, parses no
+    JSON."""
     body = json.dumps(
         {
             "model": "m",

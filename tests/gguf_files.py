@@ -53,7 +53,7 @@ _HALVES = {
     "IQ4_NL": ((0, 0.002),),
     "IQ4_XS": ((0, 0.0001),),
 }
-"""Where a block has its float16 scales, and how large they are for weights around 0.1."""
+"""Type -> byte offset of each float16 scale in a block, and its size for weights around 0.1."""
 TypeOf = Callable[[str], str]
 
 
@@ -122,7 +122,8 @@ _TURNED = (
     gguf.MODEL_ARCH.SMOLLM3,
     gguf.MODEL_ARCH.ARCEE,
 )
-"""Those that its converter derives from ``LlamaModel``."""
+"""Architectures whose queries and keys are permuted: llama.cpp's converter derives them from
+``LlamaModel``."""
 Change = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
@@ -222,7 +223,7 @@ def encoded(
 
 
 def _permuted(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """As llama.cpp's converter puts rows of query and key (``permute``)."""
+    """Rows of a query or key in the order that llama.cpp's converter writes (``permute``)."""
     shape = values.shape
     return values.reshape(heads, 2, -1, *shape[1:]).swapaxes(1, 2).reshape(shape)
 

@@ -18,8 +18,8 @@ from unisono.engine import Engine
 
 
 def rounding(row: torch.Tensor) -> float:
-    """How far a float32 pass may be from another in any entry of a row of logits or
-    log-probabilities [V]."""
+    """The distance at which a float32 pass may be from another, in any entry of a row of logits
+    or log-probabilities [V]."""
     return max(2e-4, 2e-5 * row[row.isfinite()].abs().max().item())
 
 

@@ -17,7 +17,7 @@ _ODD_VALUES: tuple[str, ...] = (
     *('{"": ""}', '{"x": 1}', '{"type": "x"}', '{"content": 7}', '{"content": "x"}', '{"id": "7"}'),
     *("[" * 3000 + "]" * 3000, "[" + "0," * 5000 + "0]", _TAKEN_OUT, "{"),
 )
-"""As JSON text, for what no Python value is written as."""
+"""JSON texts that no Python value is written as."""
 
 ODD_FILES: tuple[bytes, ...] = (
     *(b"", b" ", b"\0", b"\xff\xfe", b"null", b"[]", b"{}", b"7", b'"x"', b"NaN", b"[" * 100_000),

@@ -72,8 +72,8 @@ def _storages(values: Any) -> set[int]:
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """How often each operation that does work is asked for inside; views and what makes an
-    uninitialised tensor are none.
+    """Counts the operations that are asked for inside and do work. A view does none, nor does
+    making an uninitialised tensor.
 
     Raises:
         WaitsForDevice: (inside) an operation that cannot go on until the device is done.

@@ -66,7 +66,8 @@ def _dsml(section: str) -> str:
 
 def _invoked(begin: str, end: str, tag: str = "") -> str:
     return (
-        f'{begin}\n<{tag}invoke name="find">\n<{tag}parameter name="place">{_PLACE}</{tag}parameter>'
+        f'{begin}\n<{tag}invoke name="find">'
+        f'\n<{tag}parameter name="place">{_PLACE}</{tag}parameter>'
         f'\n<{tag}parameter name="count">3</{tag}parameter>'
         f'\n<{tag}parameter name="deep">{_DEEP}</{tag}parameter>\n</{tag}invoke>\n'
         f'<{tag}invoke name="now">\n</{tag}invoke>\n{end}'
@@ -173,7 +174,8 @@ RECORDED = (
         "minicpm5",
         _THINK,
         f'\n<function name="find"><param name="place"><![CDATA[{_PLACE}]]></param>'
-        f'<param name="count">3</param><param name="deep">{ARGUMENTS["deep"]!r}</param></function>\n'
+        f'<param name="count">3</param><param name="deep">{ARGUMENTS["deep"]!r}</param>'
+        "</function>\n"
         '<function name="now"></function>',
     ),
     Recorded(
@@ -199,7 +201,9 @@ RECORDED = (
     Recorded("qwen3-coder", _THINK, _functions("<tool_call>", "</tool_call>", "\n")),
     Recorded("functionary-v3.2", f"all\n{SAID}", f">>>find\n{_JSON}>>>now\n{{}}"),
     Recorded(
-        "functionary-v3.1", _THINK, f"<function=find>{_JSON}</function><function=now>{{}}</function>"
+        "functionary-v3.1",
+        _THINK,
+        f"<function=find>{_JSON}</function><function=now>{{}}</function>",
     ),
     Recorded("functools", _THINK, f" functools[{_FIND}, {_NOW}]"),
     Recorded(
@@ -221,7 +225,9 @@ RECORDED = (
         _THINK,
         f"<tool_call>\n{_FIND}\n</tool_call>\n<tool_call>\n{_NOW}\n</tool_call>",
     ),
-    Recorded("llama", _THINK, f'<|python_tag|>{_PARAMETERS}; {{"name": "now", "parameters": null}}'),
+    Recorded(
+        "llama", _THINK, f'<|python_tag|>{_PARAMETERS}; {{"name": "now", "parameters": null}}'
+    ),
     Recorded("general", _THINK, f"<function_call>[{_FIND}, {_NOW}]</function_call>"),
 )
 BARE = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unisono.core.config import EngineConfig
+from unisono.core.constraint import Constraint
 from unisono.core.errors import ConfigError, InvalidRequestError, RequestFailedError
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import SamplingParams
@@ -19,6 +20,8 @@ from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
 from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
+from unisono.text.grammar.compiler import GrammarCompiler
+from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.reading import AnswerReader, tool_schemas
 from unisono.text.parts import ToolCall
@@ -59,6 +62,8 @@ class EncodedPrompt:
     token_ids: list[int]
     is_text: bool = False
     make_parser: Callable[[], AnswerParser] | None = None
+    calls: Constraint | None = None
+    """The calls that the answer is to be."""
 
 
 class LLM:
@@ -101,13 +106,19 @@ class LLM:
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
         self.reader = AnswerReader(self.tokenizer, tool_format)
-        self.engine = build_engine(folder, config, progress)
+        self.engine = build_engine(folder, config, progress, self._compiler_for)
         self._ids = itertools.count()
         self._answers: dict[str, _Running] = {}
 
     def close(self) -> None:
         """End what runs beside this process. Done anyway when it goes or the process ends."""
         self.engine.close()
+
+    def _compiler_for(self, vocab_size: int, eos_token_ids: frozenset[int]) -> GrammarCompiler:
+        self._compiler = GrammarCompiler(
+            lambda: Vocabulary.of(self.tokenizer), vocab_size, eos_token_ids
+        )
+        return self._compiler
 
     # -- whole answers ----------------------------------------------------------------------
 
@@ -134,15 +145,18 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Message] | None = None,
+        tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
     ) -> list[Completion]:
         """Answer a conversation, ``params.n`` times; messages have ``role`` and ``content``.
 
         Args:
             tools: JSON descriptions of functions that the model may call.
+            tool_choice: ``auto``; ``required``, for an answer that calls some of them; or the name
+                of the one to call.
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
         """
-        prompt = self.encode_chat(messages, tools, template_kwargs)
+        prompt = self.encode_chat(messages, tools, template_kwargs, tool_choice)
         return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
 
     def _complete(
@@ -176,10 +190,11 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Message] | None = None,
+        tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
-        given = self.encode_chat(messages, tools, template_kwargs)
+        given = self.encode_chat(messages, tools, template_kwargs, tool_choice)
         return self._stream(given, params or self._usual_params(given))
 
     def _stream(
@@ -204,14 +219,23 @@ class LLM:
         messages: Sequence[Message],
         tools: Sequence[Message] | None = None,
         template_kwargs: dict[str, Any] | None = None,
+        tool_choice: str = "auto",
     ) -> EncodedPrompt:
         """The prompt of a conversation, for :meth:`stream`; arguments as of :meth:`chat`."""
         schemas = tool_schemas(tools)
+        calls = None
+        if tool_choice != "auto":
+            names = list(schemas) if tool_choice == "required" else [tool_choice]
+            if not schemas or names[0] not in schemas:
+                raise InvalidRequestError("tool_choice names no tool.", param="tool_choice")
+            calls = self.reader.forced_calls(tools or (), names=names, several=True)
         token_ids = self.tokenizer.encode_chat(
             list(messages), tools=tools, template_kwargs=template_kwargs
         )
         return EncodedPrompt(
-            token_ids, make_parser=lambda: self.reader.parser(token_ids, schemas=schemas)
+            token_ids,
+            make_parser=lambda: self.reader.parser(token_ids, schemas=schemas),
+            calls=calls,
         )
 
     # -- requests ---------------------------------------------------------------------------
@@ -241,10 +265,16 @@ class LLM:
         params: SamplingParams,
         seed: int,
     ) -> _Running:
+        params = replace(params.filled(self.sampling_defaults), n=1)
+        if (constraint := prompt.calls or params.constraint) is not None:
+            if prompt.make_parser is not None:
+                constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
+                params = replace(params, constraint=constraint)
+            self._compiler.matcher(constraint)
         request = Request(
             id=f"offline-{next(self._ids)}",
             prompt_token_ids=tuple(prompt.token_ids),
-            params=replace(params.filled(self.sampling_defaults), n=1),
+            params=params,
             seed=seed,
         )
         context = prompt.token_ids if prompt.is_text else ()

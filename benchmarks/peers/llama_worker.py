@@ -39,7 +39,7 @@ class LlamaSession:
             "system": llama_cpp.llama_print_system_info().decode(),
             "flash_attention": "prefill and batches",
             "kv": "float16",
-            "step_bytes": llama_cpp.llama_model_size(self.model),
+            "model_bytes": llama_cpp.llama_model_size(self.model),
         }
 
     def clear(self, batch: int, tokens: int, aim: str) -> None:

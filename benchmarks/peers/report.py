@@ -23,6 +23,8 @@ RATIOS = (
     ("prefill", "unisono-bf16", "transformers-bf16"),
     ("batch_decode", "unisono-int4", "llama-q4_0"),
     ("batch_decode", "unisono-int4", "openvino-int4"),
+    ("batch_decode", "unisono-int8", "llama-q8_0"),
+    ("batch_decode", "unisono-bf16", "llama-bf16"),
     ("wide_decode", "unisono-int4", "llama-q4_0"),
     *((figure, "unisono-gguf", "llama-gguf") for figure in FIGURES),
     ("long_decode", "unisono-int4", "llama-q4_0"),
@@ -57,13 +59,17 @@ def ratios(rows: Rows) -> list[dict[str, Any]]:
 
 
 def summary(
-    rows: dict[str, list[float]], step_bytes: int, flops_per_token: float, roofs: dict[str, float]
+    rows: dict[str, list[float]],
+    step_bytes: int | None,
+    flops_per_token: float | None,
+    roofs: dict[str, float],
 ) -> dict[str, float]:
-    """Median tokens/s of each figure, and how near the machine's roofs two of them are."""
+    """Median tokens/s of each figure. Two of them are also given as shares of the machine's roofs,
+    where the work of a token is known."""
     found = {figure: statistics.median(values) for figure, values in rows.items() if values}
-    if "prefill" in found:
+    if "prefill" in found and flops_per_token is not None:
         found["prefill_share"] = found["prefill"] * flops_per_token / roofs["matmul"]
-    if "decode" in found:
+    if "decode" in found and step_bytes is not None:
         found["decode_share"] = found["decode"] * step_bytes / roofs["read"]
     return found
 
@@ -91,8 +97,9 @@ def table(result: dict[str, Any]) -> Iterator[str]:
         cells = [
             format(figures[key], form) if key in figures else "" for key, form in columns.values()
         ]
-        sizes = [engine["about"]["step_bytes"], engine["peak_rss_bytes"]]
-        yield f"| {' | '.join([name, *cells, *(f'{size / 1e9:.2f}' for size in sizes)])} |"
+        sizes = [engine["step_bytes"], engine["peak_rss_bytes"]]
+        cells += ["" if size is None else f"{size / 1e9:.2f}" for size in sizes]
+        yield f"| {' | '.join([name, *cells])} |"
 
 
 def ratio_lines(result: dict[str, Any]) -> Iterator[str]:

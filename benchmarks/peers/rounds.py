@@ -1,4 +1,4 @@
-"""Who is measured when: every engine in every round, and the machine in between."""
+"""The order of measurements: every engine in every round, and the machine in between."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class UnisonoSession:
         return list(self._lengths.values())
 
     def _advance(self) -> set[str]:
-        """Who got a token. Once a sequence has one, all but its last token are held."""
+        """Takes a step; gives the ids of sequences that got a token. Once a sequence has one, all
+        but its last token are held."""
         outputs = self.engine.step()
         for output in outputs:
             if output.error is not None:
@@ -72,7 +74,16 @@ class UnisonoSession:
         return {output.request_id for output in outputs}
 
 
+def require(isa: str) -> None:
+    """End this process where other kernels run than those of the set that was asked for."""
+    kernels = type(find_hardware("cpu")).kernels()
+    if isa and not kernels.startswith(f"native kernels ({isa};"):
+        sys.exit(f"{isa} was asked for; {kernels} run.")
+
+
 if __name__ == "__main__":
     checkpoint, weights, threads = sys.argv[1:]
+    asked_for = os.environ.get("UNISONO_CPU_ISA", "")  # Before the kernels are there: they drop it.
     torch.set_num_threads(int(threads))
+    require(asked_for)
     serve(TimedSession(UnisonoSession(Path(checkpoint), weights)))

@@ -28,7 +28,8 @@ class Session(Protocol):
     vocab_size: int
 
     def describe(self) -> dict[str, Any]:
-        """``step_bytes``: weights that a decode step reads; the rest is shown as it is."""
+        """``step_bytes``: weights that a decode step reads; ``model_bytes``: all weights, where the
+        engine knows no more. The rest is shown as it is."""
 
     def clear(self, batch: int, tokens: int, aim: str) -> None:
         """Forget all sequences, and have room for so many new ones of so many tokens."""

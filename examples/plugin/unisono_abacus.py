@@ -40,7 +40,7 @@ class AbacusHardware(HostHardware):
         vendor="example",
         dtypes=("bfloat16", "float32"),
         distributed_backend="gloo",
-        op_table=3,
+        op_table=4,
         detection_order=1500,  # behind the host itself: it is used when it is asked for
         rests_on=("this example",),
     )

@@ -57,7 +57,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Which half of the grammar and of the values a message draws from, and how rough it is."""
+    """The halves of the grammar and of the values that a message draws from, and its noise."""
 
     held_out_templates: bool = False
     held_out_values: bool = False

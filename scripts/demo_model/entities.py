@@ -306,7 +306,7 @@ GENERATORS: dict[str, tuple[str, Callable[[Random, str, str], str]]] = {
 
 
 def is_held_out(entity: str, value: str) -> bool:
-    """Which side of the split `value` is on, by the rules above."""
+    """True where `value` is on the held-out side of the split, by the rules above."""
     digits = re.sub(r"\D", "", value)
     if entity in ("account", "order", "case", "amount"):
         return digits[:2] in HELD_OUT_PAIRS

@@ -63,6 +63,7 @@ VISION = {
 }
 GEMMA3 = {"head_dim": 32, "sliding_window": 9, "layer_types": LOCAL_FIRST}
 MISTRAL = {"model_type": "mistral", "head_dim": 16, "sliding_window": None}
+MISTRAL_GROWTH = {**MISTRAL, "rope_parameters": MINISTRAL3_ROPE}
 MINISTRAL3 = {"model_type": "ministral3", "head_dim": 16, "rope_parameters": MINISTRAL3_ROPE}
 
 CASES: dict[str, Case] = {
@@ -130,6 +131,7 @@ CASES: dict[str, Case] = {
     "apertus": family("apertus"),
     "gemma3-multimodal": family("gemma3", text_config=GEMMA3, vision_config=VISION),
     "mistral3": variant("mistral3", text_config=MISTRAL, vision_config=VISION),
+    "mistral3-growth": variant("mistral3", text_config=MISTRAL_GROWTH, vision_config=VISION),
     "mistral3-ministral3": variant("mistral3", text_config=MINISTRAL3, vision_config=VISION),
     "gemma4": family("gemma4_text", **GEMMA4, **PER_LAYER, num_kv_shared_layers=2),
     "gemma4-wide": variant(

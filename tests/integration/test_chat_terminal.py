@@ -13,6 +13,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 PROGRAM = """
 import itertools, os, sys, time, types
 from pathlib import Path
@@ -83,7 +85,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
                 **environment,
             },
             encoding="utf-8",
-            timeout=60,
+            timeout=PATIENCE_S,
             dimensions=(20, 60),
         )
         children.append(child)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 
 def offered(shell: str, *words: str, **environment: str) -> str:
     """The program's answer to a shell that completes the last of ``words``."""
@@ -25,7 +27,7 @@ def offered(shell: str, *words: str, **environment: str) -> str:
         env={**os.environ, **asked, **environment},
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     ).stdout.decode()
 
 

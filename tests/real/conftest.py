@@ -1,4 +1,4 @@
-"""Where the fetched packages are, and models that tests share."""
+"""The folder of fetched packages, and models that tests share."""
 
 from __future__ import annotations
 

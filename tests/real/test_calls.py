@@ -131,7 +131,9 @@ def answer_of(template: str, name: str, **said: str) -> tuple[str, str]:
         whole = ""
     if not whole or name in WITH_RESULTS:
         whole = render(messages, asks=False)
-    shared = next((i for i, (a, b) in enumerate(zip(prompt, whole)) if a != b), len(prompt))
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt)
+    )
     shared -= len(re.search(r"(<[^<>]*)?$", whole[:shared]).group())
     answer = re.split(END, whole[shared:].removeprefix("<|CHATBOT_TOKEN|>"))[0]
     return prompt if name in OPENED else prompt[:shared], answer

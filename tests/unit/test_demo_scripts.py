@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 STAMP = ".venv/.native"
 
@@ -53,14 +55,14 @@ def run(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == status, done.stderr
     return done.stderr
 
 
 def test_kernels_are_built_where_a_compiler_is(clone: Path) -> None:
-    """Of all that pip prints, one line is shown: where the library comes from."""
+    """One line of pip's output is shown: where the library comes from."""
     stub(
         clone,
         "pip",

@@ -68,6 +68,33 @@ def test_what_a_system_may_lack_is_refused(
         wheels.check(wheel(tmp_path, library), wheels.PLATFORMS[platform])
 
 
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("Linux", "x86_64", "linux-x86_64"),
+        ("Linux", "aarch64", "linux-aarch64"),
+        ("Darwin", "arm64", "macos-arm64"),
+        ("Darwin", "x86_64", "macos-x86_64"),
+        ("Windows", "AMD64", "windows-x86_64"),
+        ("Windows", "ARM64", "windows-arm64"),
+    ],
+)
+def test_a_platform_knows_its_own_name(
+    system: str, machine: str, name: str, wheels: ModuleType
+) -> None:
+    assert wheels.own_platform(system, machine) == name
+
+
+def test_tools_are_locked_files(wheels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(wheels.venv, "create", lambda *arguments, **options: None)
+    monkeypatch.setattr(wheels, "run", lambda name, command: commands.append(command))
+    wheels.make_environment()
+    (command,) = commands
+    lock = str(ROOT / "requirements" / "wheels.lock")
+    assert command[-4:] == ["--no-deps", "--require-hashes", "-r", lock]
+
+
 def test_the_extra_takes_the_kernels_of_this_release() -> None:
     version = r'^version = "(.+)"$'
     own = re.search(version, (ROOT / "pyproject.toml").read_text("utf-8"), re.M)

@@ -133,7 +133,7 @@ def print_json(answer: TimedAnswer) -> None:
         **({"reasoning": reasoning} if (reasoning := answer.whole.reasoning) else {}),
         "token_ids": answer.whole.token_ids,
         "finish_reason": answer.whole.finish_reason,
-        "sampling": answer.params.choice().said(),
+        "sampling": answer.params.chosen().said(),
         "usage": {
             "prompt_tokens": num_prompt,
             "completion_tokens": num_answer,
@@ -164,7 +164,7 @@ def print_statistics(answer: TimedAnswer) -> None:
 
 def _sampling(params: SamplingParams) -> str:
     """``"greedy"``, ``"temperature 0.6, top_p 0.95"``: whatever is not neutral."""
-    said, neutral = params.choice().said(), NEUTRAL.said()
+    said, neutral = params.chosen().said(), NEUTRAL.said()
     if params.greedy:
         said = {"repetition_penalty": said["repetition_penalty"]}
     parts = [f"{name} {said[name]:g}" for name in said if said[name] != neutral[name]]

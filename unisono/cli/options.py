@@ -126,7 +126,10 @@ _SAMPLING_OPTIONS: dict[str, Any] = {
         " model recommends.",
     ),
     "seed": option(
-        int | None, "The same seed gives the same answer, on every device.", show_default=False
+        int | None,
+        "Number from which random draws follow: the same one gives the same draws, on every"
+        " device. By default another one for each answer.",
+        show_default=False,
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -42,6 +43,12 @@ def run(
     engine: EngineConfig,
     params: SamplingParams,
     system: SystemOption = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|JSON", help="The answer is JSON that this JSON Schema holds valid."
+        ),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as it stands: no chat template.")
     ] = False,
@@ -59,6 +66,7 @@ def run(
       unisono run ./my-model "Once upon a time" --raw --temperature 0.8 --seed 7
       cat letter.txt | unisono run Qwen/Qwen3-0.6B "Summarise this:"
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
+      unisono run "It works, thanks!" --schema '{"enum": ["praise", "complaint"]}'
     """
     from unisono.cli.answering import (
         PartPrinter,
@@ -69,7 +77,7 @@ def run(
         show,
         start_model,
     )
-    from unisono.cli.prompt_text import read_prompt, whole_text
+    from unisono.cli.prompt_text import read_prompt, read_schema, whole_text
 
     model, text = sort_words(model, prompt)
     if raw and system is not None:
@@ -78,6 +86,8 @@ def run(
             hint="Leave out one of the two.",
         )
     system = None if system is None else whole_text(system, "The system message")
+    if schema is not None:
+        params = replace(params, schema=read_schema(schema))
     given = read_prompt(text)
     text = EXAMPLE_MESSAGE if given is None else given
     loaded = start_model(model, engine, revision=revision, generation_config=generation_config)

@@ -20,9 +20,7 @@ from unisono.core.config import EngineConfig
 from unisono.server.settings import ServerSettings, read_keys
 
 _DEMO_NAME = "unisono-demo"
-
-
-_SETTINGS: dict[str, Any] = {
+_SERVER_OPTIONS: dict[str, Any] = {
     "host": option(str, "Address to listen on. Other than loopback needs an API key."),
     "port": option(int, "0 takes a free one."),
     "watchdog_s": option(
@@ -67,7 +65,7 @@ def _fields_of(**options: Any) -> dict[str, Any]:
 
 
 SETTINGS = OptionGroup(
-    _SETTINGS, {each.name: each.default for each in fields(ServerSettings)}, _fields_of
+    _SERVER_OPTIONS, {each.name: each.default for each in fields(ServerSettings)}, _fields_of
 )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any
 
+from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.core.random import derive_seed
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
@@ -57,6 +58,10 @@ class SamplingParams:
         seed: the same seed gives the same answer; ``None`` draws one.
         logprobs: give the log-probability of each token and of the k likeliest.
         prompt_logprobs: the same for the tokens of the prompt.
+        constraint: the answer is a text of this language. ``schema``, ``regex``, ``grammar``,
+            ``choice`` and ``structural_tag`` make one: JSON by a JSON Schema, a match of a
+            regular expression, a text of a grammar, one of some texts, or text that is free
+            outside of tags. At most one of them is given.
 
     Raises:
         InvalidRequestError: a value out of range, named by ``param``.
@@ -82,9 +87,24 @@ class SamplingParams:
     seed: int | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    constraint: Constraint | None = None
+    schema: InitVar[Mapping[str, Any] | bool | str | None] = None
+    regex: InitVar[str | None] = None
+    grammar: InitVar[str | None] = None
+    choice: InitVar[Sequence[str] | None] = None
+    structural_tag: InitVar[Mapping[str, Any] | str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(
+        self, schema: Any, regex: Any, grammar: Any, choice: Any, structural_tag: Any
+    ) -> None:
         self._normalise()
+        self._take_constraint(
+            schema=schema,
+            regex=regex,
+            grammar=grammar,
+            choice=choice,
+            structural_tag=structural_tag,
+        )
         check_limits(self)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InvalidRequestError("min_tokens is larger than max_tokens.", param="min_tokens")
@@ -124,13 +144,33 @@ class SamplingParams:
         for bias in self.logit_bias.values():
             BIAS.check("logit_bias", bias)
 
+    def _take_constraint(self, **values: Any) -> None:
+        given: dict[Any, Any] = {name: one for name, one in values.items() if one is not None}
+        if len(given) + (self.constraint is not None) > 1:
+            raise InvalidRequestError(
+                "An answer has at most one constraint.",
+                param=next(reversed(given)),
+                hint=f"Give one of {', '.join(values)}, or constraint.",
+            )
+        for kind, value in given.items():
+            object.__setattr__(self, "constraint", Constraint.of(kind, value))
+        if self.constraint is None:
+            return
+        for name in ("ignore_eos", "min_tokens"):
+            if getattr(self, name):
+                raise InvalidRequestError(
+                    f"{name} does not go with {self.constraint.kind}, which says where the "
+                    "answer ends.",
+                    param=name,
+                )
+
     def filled(self, defaults: SamplingDefaults = NEUTRAL) -> SamplingParams:
         """The same, with ``defaults`` where these say nothing."""
         said = defaults.said()
         missing = {name: said[name] for name in said if getattr(self, name) is None}
         return replace(self, **missing) if missing else self  # type: ignore[arg-type]
 
-    def choice(self) -> SamplingDefaults:
+    def chosen(self) -> SamplingDefaults:
         """Sampling parameters, as far as these say."""
         return SamplingDefaults(**{name: getattr(self, name) for name in _CHOICE})
 

@@ -17,6 +17,9 @@ MAX_STOPS = 64
 """Entries of ``stop``, and of ``stop_token_ids``."""
 MAX_STOP_LENGTH = 1024
 """Characters of a stop text."""
+MAX_CONSTRAINT_LENGTH = 1 << 20
+"""Characters of a schema, a regular expression or a grammar."""
+MAX_CHOICES = 4096
 _MAX_COUNT = (1 << 31) - 1
 
 

@@ -22,6 +22,7 @@ from unisono.engine.model_runner import ModelRunner
 from unisono.engine.pages import natural_block_size
 from unisono.engine.ranks.runner import LeadingRunner
 from unisono.engine.ranks.team import Ranks
+from unisono.engine.sampling.constraints import Compiler, Constraints
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 from unisono.engine.stats import EngineInfo
 from unisono.hardware.base import Hardware
@@ -33,13 +34,20 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.loading import LoadedModel, Reserve, load_model
 from unisono.models.parallel import Shard
 
+MakeCompiler = Callable[[int, frozenset[int]], Compiler]
+
 
 def build_engine(
-    folder: Path, config: EngineConfig, progress: Progress | None = None
+    folder: Path,
+    config: EngineConfig,
+    progress: Progress | None = None,
+    make_compiler: MakeCompiler | None = None,
 ) -> Engine[ModelRunner]:
     """Load the model in ``folder`` and set an engine up around it.
 
     Args:
+        make_compiler: makes the compiler of constraints, from the length of the model's logits and
+            the tokens that end an answer. Without it, requests with constraints are refused.
         progress: told which share of the weights has been quantised, each time it grows.
 
     Raises:
@@ -52,7 +60,7 @@ def build_engine(
     hardware.use_threads(choose_threads(config.threads))
     if config.tensor_parallel == 1:
         part = Part.load(folder, config, hardware, progress=progress)
-        return _assemble(config, part, part.runner(ModelRunner))
+        return _assemble(config, part, part.runner(ModelRunner), make_compiler)
     ranks = Ranks(folder, config, hardware)
     try:
         shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
@@ -60,14 +68,18 @@ def build_engine(
         part = part.connect(ranks.meet())
         ranks.wait_until_ready()
         runner = part.runner(partial(LeadingRunner, ranks=ranks))
-        return _assemble(config, part, runner, ranks.sockets)
+        return _assemble(config, part, runner, make_compiler, ranks.sockets)
     except BaseException:
         ranks.close()
         raise
 
 
 def _assemble(
-    config: EngineConfig, part: Part, runner: ModelRunner, alarms: Sequence[socket] = ()
+    config: EngineConfig,
+    part: Part,
+    runner: ModelRunner,
+    make_compiler: MakeCompiler | None,
+    alarms: Sequence[socket] = (),
 ) -> Engine[ModelRunner]:
     loaded, memory, clock = part.loaded, part.memory, MonotonicClock()
     scheduler = Scheduler(
@@ -103,7 +115,18 @@ def _assemble(
         tensor_parallel=config.tensor_parallel,
         note=_note(part),
     )
-    return Engine(scheduler, runner, info, clock, timings=runner.timings, alarms=alarms)
+    if make_compiler is not None:
+        compiler = make_compiler(info.vocab_size, loaded.eos_token_ids)
+        runner.constraints = Constraints(compiler, info.vocab_size)
+    return Engine(
+        scheduler,
+        runner,
+        info,
+        clock,
+        timings=runner.timings,
+        constraints=runner.constraints,
+        alarms=alarms,
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from socket import socket
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from unisono.core.clock import Clock
-from unisono.core.errors import EngineDeadError, InvalidRequestError
+from unisono.core.errors import EngineDeadError, InvalidRequestError, RequestError
 from unisono.core.request import Request, RequestOutput
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler
 from unisono.engine.stats import EngineInfo, EngineStats, Timings
 
+if TYPE_CHECKING:
+    from unisono.engine.sampling.constraints import Constraints
+
+_COMPILING_S = 0.005
+"""For a constraint to be compiled, before those who host the engine are heard again."""
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +32,7 @@ class Engine(Generic[R]):
     Args:
         clock: what the engine times itself with.
         timings: where the runner adds its own parts of the steps, if it does.
+        constraints: of the requests in flight; without them, none is taken.
         alarms: readable when a part of the runner fails between two steps; ``check`` says what.
     """
 
@@ -38,6 +44,7 @@ class Engine(Generic[R]):
         clock: Clock,
         *,
         timings: Timings | None = None,
+        constraints: Constraints | None = None,
         alarms: Sequence[socket] = (),
     ) -> None:
         self.scheduler = scheduler
@@ -45,12 +52,14 @@ class Engine(Generic[R]):
         self.info = info
         self.clock = clock
         self.timings = timings or Timings()
+        self.constraints = constraints
         self.alarms = alarms
+        self._compiling: dict[str, Request] = {}
         self._num_steps = 0
 
     @property
     def has_work(self) -> bool:
-        return self.scheduler.has_work
+        return self.scheduler.has_work or bool(self._compiling)
 
     def add(self, request: Request) -> None:
         """Take a request into the queue.
@@ -64,7 +73,39 @@ class Engine(Generic[R]):
         self._check_token_ids("stop_token_ids", request.params.stop_token_ids)
         self._check_token_ids("logit_bias", tuple(request.params.logit_bias))
         self._check_token_ids("allowed_token_ids", request.params.allowed_token_ids or ())
-        self.scheduler.add(request)
+        if request.params.constraint is None:
+            self.scheduler.add(request)
+        else:
+            self._compile(request)
+
+    def _compile(self, request: Request) -> None:
+        """It joins the queue once its constraint is compiled, so that nobody waits for that."""
+        if self.constraints is None:
+            kind = request.params.constraint.kind if request.params.constraint else ""
+            raise InvalidRequestError("This engine takes no constraints.", param=kind)
+        self.scheduler.check(request, num_more=len(self._compiling))
+        if request.id in self._compiling:
+            raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
+        self.constraints.add(request)
+        self._compiling[request.id] = request
+
+    def _queue_compiled(self) -> list[RequestOutput]:
+        """Requests whose constraint cannot be used end."""
+        failed = []
+        for request in list(self._compiling.values()):
+            assert self.constraints is not None
+            try:
+                if not self.constraints.take_ready(request):
+                    continue
+                self.scheduler.add(request)
+            except RequestError as error:
+                self.constraints.remove(request.id)
+                output = RequestOutput(request.id, [], finish_reason="error", error=str(error))
+                failed.append(output)
+            del self._compiling[request.id]
+        if self.constraints and self._compiling and not self.scheduler.has_work and not failed:
+            self.constraints.wait(_COMPILING_S)
+        return failed
 
     def _check_token_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
         size = self.info.vocab_size
@@ -77,7 +118,10 @@ class Engine(Generic[R]):
 
     def abort(self, request_id: str) -> None:
         """Forget a request and free what it holds; unknown ids are ignored."""
+        self._compiling.pop(request_id, None)
         self.scheduler.abort(request_id)
+        if self.constraints is not None:
+            self.constraints.remove(request_id)
 
     def step(self) -> list[RequestOutput]:
         """Advance the requests in flight by one step and say what is new.
@@ -87,6 +131,15 @@ class Engine(Generic[R]):
         Raises:
             EngineDeadError: a part of the engine is gone, and all requests with it.
         """
+        failed = self._queue_compiled() if self._compiling else []
+        outputs = failed + self._step()
+        if self.constraints is not None:
+            for output in outputs:
+                if output.finish_reason is not None:
+                    self.constraints.remove(output.request_id)
+        return outputs
+
+    def _step(self) -> list[RequestOutput]:
         started = self.clock.now()
         batch = self.scheduler.schedule()
         scheduled = self.clock.now()
@@ -119,6 +172,8 @@ class Engine(Generic[R]):
     def close(self) -> None:
         """Nothing is to be asked of it any more. Done anyway when it goes or the process ends."""
         self.runner.close()
+        if self.constraints is not None:
+            self.constraints.close()
 
     def blocks_for(self, num_tokens: int) -> int:
         """Most KV blocks that one request of that many tokens holds at once."""

@@ -18,9 +18,10 @@ from torch import Tensor
 from unisono.core.batch import Batch, BatchRow, RowResult
 from unisono.core.request import TokenLogprob
 from unisono.engine.cache_memory import allocate
-from unisono.engine.logprobs import logprob_lines, read_logprobs
 from unisono.engine.pages import PageLayout
-from unisono.engine.sampler import NOT_FINITE, Sampler
+from unisono.engine.sampling.constraints import Constraints
+from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
+from unisono.engine.sampling.sampler import NOT_FINITE, Sampler
 from unisono.engine.stats import Timings
 from unisono.engine.step_inputs import StepInputs, StepTensors
 from unisono.hardware.base import Hardware
@@ -68,6 +69,8 @@ class ModelRunner:
         self.inputs = StepInputs(len(pages.groups), pages.block_size, hardware.device)
         self._plans: list[Any] = [None] * len(pages.groups)
         self.sampler = Sampler(hardware.ops, loaded.eos_token_ids)
+        self.constraints: Constraints | None = None
+        """State of the constraints in flight; None: the engine takes none."""
         self.timings = Timings()
         self.kv = allocate(pages, num_blocks, hardware.device)
         self._group_of = {
@@ -78,12 +81,16 @@ class ModelRunner:
     def run(self, batch: Batch) -> list[RowResult]:
         """One result a row, in order."""
         with self.hardware.activate():
+            wanted = [row for row in batch.rows if row.num_logits]
+            masking = None if self.constraints is None else self.constraints.begin(wanted)
             forwarded = self._forward(batch)
+            masks = None if masking is None else masking.result()
             began = time.perf_counter()
             results = [RowResult() for _ in batch.rows]
             if forwarded.logits is not None:
-                rows = [batch.rows[i] for i in forwarded.sampled]
-                chosen = self.sampler(forwarded.logits, rows)
+                chosen = self.sampler(forwarded.logits, wanted, masks)
+                for i, error in ({} if masks is None else masks.errors).items():
+                    chosen[i] = RowResult(error=error)
                 for i, result in zip(forwarded.sampled, chosen, strict=True):
                     results[i] = result
             for i, scored in forwarded.scored.items():

@@ -109,15 +109,11 @@ class Scheduler:
             ContextLengthError: it can never fit the context.
             QueueFullError: too many wait.
         """
-        if request.id in self._sequences:
-            raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
-        check_allowed(request.params, self.config.eos_token_ids)
-        self._check_queue(request.tenant)
         sequence = Sequence(
             request=request,
             arrival=self._num_arrivals,
             arrival_s=self._clock.now(),
-            max_tokens=max_tokens_of(request, self.config.max_model_len),
+            max_tokens=self.check(request),
         )
         self._num_arrivals += 1
         sequence.rotate_for(self._rope_length(sequence))
@@ -125,9 +121,21 @@ class Scheduler:
         self._tenants[request.tenant] += 1
         self._queue.push(sequence)
 
-    def _check_queue(self, tenant: str) -> None:
+    def check(self, request: Request, *, num_more: int = 0) -> int:
+        """Most tokens of its answer, if it may be added behind ``num_more`` others that will be.
+
+        Raises:
+            RequestError: those of ``add``.
+        """
+        if request.id in self._sequences:
+            raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
+        check_allowed(request.params, self.config.eos_token_ids)
+        self._check_queue(request.tenant, num_more)
+        return max_tokens_of(request, self.config.max_model_len)
+
+    def _check_queue(self, tenant: str, num_more: int) -> None:
         """A tenant has an equal share of the queue beside others that wait, and all of it alone."""
-        num_waiting = self._queue.num_waiting(tenant)
+        num_waiting = self._queue.num_waiting(tenant) + num_more
         if num_waiting >= -(-self.config.max_queue // self._queue.num_tenants(besides=tenant)):
             raise QueueFullError(
                 f"{num_waiting} requests wait already.",
@@ -300,8 +308,8 @@ class Scheduler:
         self._admit(sequence, step)
 
     def _give_row(self, sequence: Sequence, count: int, step: _Step) -> None:
-        """Charged once for each token: what is computed again, or taken from the cache, costs
-        nothing."""
+        """Give a sequence a row of ``count`` tokens in this step. Its tenant pays once for each
+        token: one that is computed again, or taken from the cache, costs nothing."""
         row = sequence.row(count, self.kv.tables(sequence))
         step.add(row)
         first = max(sequence.num_charged, sequence.num_computed)

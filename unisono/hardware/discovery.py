@@ -75,8 +75,9 @@ def find_hardware(name: str = "auto") -> Hardware:
 
 
 def load_hardware() -> tuple[dict[str, type[Hardware]], dict[str, str]]:
-    """Every hardware class by name, in the order in which it is asked; and, by entry-point name,
-    why the others cannot be loaded. Imports no vendor's package."""
+    """Every hardware class by name, in the order in which it is asked; and the reason why a class
+    cannot be loaded, by entry-point name. A name is in both where another class runs in place of
+    the one that cannot. Imports no vendor's package."""
     classes: list[type[Hardware]] = []
     broken: dict[str, str] = {}
     for name, entries in _entries().items():
@@ -186,7 +187,7 @@ def _why_unfit(entry: EntryPoint, cls: type[Hardware]) -> str | None:
     if op_table is None:
         return (
             f"{name} has ops of its own and does not say for which op table, this unisono has"
-            f" {OP_TABLE_VERSION}: install a release that states op_table, or set {IGNORE}={name}"
+            f" {OP_TABLE_VERSION}: its facts must state op_table; until then set {IGNORE}={name}"
         )
     return (
         f"{name} is for op table {op_table}, this unisono has {OP_TABLE_VERSION}:"

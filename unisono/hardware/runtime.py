@@ -114,7 +114,8 @@ class Runtime:
 
     @contextmanager
     def _set_for_a_while(self) -> Iterator[None]:
-        """For modules that can set the current device and lack a context for it."""
+        """A context in which this is the thread's current device, and behind which the one before
+        is again: for a module that can set the device and has no such context of its own."""
         before, set_device = int(self._require("current_device")()), self._require("set_device")
         set_device(self.index)
         try:

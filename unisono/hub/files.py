@@ -66,7 +66,7 @@ def require_safetensors(names: Collection[str], model: str) -> None:
     if any(name.endswith(".safetensors") for name in names):
         if "config.json" in names or "adapter_config.json" not in names:
             return
-        raise adapter_error(model)
+        raise adapter_error(model, base="")
     raise by_names(names, model) or CheckpointError(
         f"{model} has no safetensors weights.", hint="Check the name; its page says what it holds."
     )

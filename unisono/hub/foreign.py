@@ -150,15 +150,17 @@ def _adapter(folder: Path, names: Collection[str]) -> CheckpointError | None:
     base = read_json_object(folder / "adapter_config.json", _MAX_BYTES).get(
         "base_model_name_or_path"
     )
-    of = f" of {base!r:.200}" if isinstance(base, str) and base else ""
-    return adapter_error(str(folder), of)
+    return adapter_error(str(folder), base if isinstance(base, str) else "")
 
 
-def adapter_error(model: str, of: str = "") -> CheckpointError:
-    """``of``: the model that it belongs to, where that is known."""
+def adapter_error(model: str, base: str) -> CheckpointError:
+    """Args:
+    base: the model that it belongs to; empty where that is not known.
+    """
+    of, its_model = (f" of {base!r:.200}", f"{base!r:.200}") if base else ("", "its model")
     return CheckpointError(
         f"{model} is an adapter (LoRA){of}, not a model.",
-        hint="Merge it once with its model by peft, merge_and_unload() and"
+        hint=f"Merge it once with {its_model} by peft, merge_and_unload() and"
         " save_pretrained(FOLDER), and name FOLDER.",
     )
 

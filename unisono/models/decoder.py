@@ -162,12 +162,18 @@ class Decoder(nn.Module):
 
 
 def kv_cache(heads: tuple[int, int], dtype: torch.dtype, window: int | None) -> LayerCache:
-    """The cache of keys and values of so many ``heads``, each of a size."""
+    """The cache of a layer's keys and values.
+
+    Args:
+        heads: number of key-value heads, and numbers in each.
+        window: tokens that a query sees; None: all.
+    """
     kv = CacheTensor(planes=2, shape=heads, dtype=str(dtype).removeprefix("torch."))
     return LayerCache(kind="full" if window is None else "window", tensors=(kv,), window=window)
 
 
 def num_pairs(length: int, most: int | None) -> int:
-    """Queries and keys of a prompt that see one another, where a query sees ``most`` keys."""
+    """Number of pairs of a query and a key that it sees, in a prompt of ``length`` tokens, where a
+    query sees ``most`` keys; None: all before it."""
     seen = min(length, most or length)
     return seen * (seen + 1) // 2 + (length - seen) * seen

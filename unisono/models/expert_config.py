@@ -23,10 +23,12 @@ def read_experts(
     """The experts of a decoder; ``own`` are further fields of ``ExpertShape``.
 
     Args:
-        layers: those with experts; None: all.
-        count: fields that say how many there are; the first that is there counts, else ``default``.
-        width: the field that says how wide each is.
-        shared: the field that says how many every token takes; they are read as one.
+        layers: numbers of the layers with experts; None: all.
+        count: names of fields for the number of experts; the first that is there counts, else
+            ``default``.
+        width: name of the field for the inner columns of an expert.
+        shared: name of the field for the number of experts that every token takes; they are read
+            as one.
     """
     name = next((name for name in count if raw.get(name) is not None), count[0])
     size = raw.integer(width)
@@ -70,7 +72,7 @@ def read_routing(raw: RawConfig, *, normalized: bool, **own: Any) -> Routing:
 
 
 def stepped_layers(raw: RawConfig) -> frozenset[int]:
-    """Each ``decoder_sparse_step``-th layer, but for ``mlp_only_layers`` (Qwen)."""
+    """Layers with experts: each ``decoder_sparse_step``-th, but for ``mlp_only_layers`` (Qwen)."""
     num_layers, step = raw.num_layers, raw.integer("decoder_sparse_step", 1)
     dense = raw.layer_numbers("mlp_only_layers") or ()
     return frozenset(i for i in range(num_layers) if (i + 1) % step == 0 and i not in dense)
@@ -79,12 +81,13 @@ def stepped_layers(raw: RawConfig) -> frozenset[int]:
 def later_layers(
     raw: RawConfig, name: str = "first_k_dense_replace", default: int = 0
 ) -> frozenset[int]:
-    """All from the one on that a field names (DeepSeek)."""
+    """Layers with experts: all behind the first ones, whose number a field gives (DeepSeek)."""
     return frozenset(range(raw.integer(name, default, least=0), raw.num_layers))
 
 
 def sparse_layers(raw: RawConfig) -> frozenset[int]:
-    """Layers that ``mlp_layer_types`` says are sparse; without it as ``later_layers``."""
+    """Layers with experts: the sparse ones of ``mlp_layer_types``; without it as
+    ``later_layers``."""
     kinds = raw.per_layer("mlp_layer_types", "dense", "sparse")
     if not kinds:
         return later_layers(raw)

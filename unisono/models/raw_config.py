@@ -170,7 +170,8 @@ class RawConfig:
     def attention_biases(
         self, name: str = "attention_bias", *, default: bool = False
     ) -> dict[str, Any]:
-        """The same of attention alone, all of whose projections have one or none."""
+        """The fields of ``ModelConfig`` that say whether attention's projections have a bias: all
+        of them, or none."""
         bias = self.flag(name, default)
         return {"qkv_bias": bias, "output_bias": bias}
 
@@ -185,7 +186,7 @@ class RawConfig:
 
         Args:
             interleaved: pairs that rotate are neighbouring dimensions.
-            rotating: whether each layer rotates; None: all do.
+            rotating: True for each layer that rotates; None: all do.
 
         Raises:
             CheckpointError: a field is missing or of the wrong kind.
@@ -289,6 +290,12 @@ class RawConfig:
             return [bool(flag) for flag in flags]
         interval = self.integer("no_rope_layer_interval", 4)
         return [bool((i + 1) % interval) for i in range(self.num_layers)]
+
+    def windows_that_rotate(self, whole_every: int) -> dict[str, Any]:
+        """``windows`` and ``rotating`` for ``dense_decoder``, where only layers with a window
+        rotate."""
+        windows = self.windows(whole_every=whole_every)
+        return {"windows": windows, "rotating": [window is not None for window in windows]}
 
     def switched_windows(self) -> tuple[int | None, ...]:
         """``windows`` where ``use_sliding_window`` is on (Qwen: layers from max_window_layers)."""

@@ -22,6 +22,7 @@ from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.openai import generate_routes, info_routes
 from unisono.server.openai.body_model import UnknownFields
+from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.service import Service
@@ -38,24 +39,27 @@ def create_app(
     tokenizer: Tokenizer,
     gate: Gate | None = None,
 ) -> FastAPI:
-    """Args:
-    gate: tells how many requests are inside and, on the way out, that no more may come.
+    """The application of one model's server.
+
+    Args:
+        gate: counts the requests inside; while it is draining, no more may come.
     """
     app = FastAPI(title="unisono", version=__version__, docs_url=None, redoc_url=None)
     metrics = Metrics(lambda: engine.stats, lambda: engine.num_restarts)
     gate = gate or Gate()
 
-    def context() -> int:
+    def max_model_len() -> int:
         return engine.facts.max_model_len
 
     app.state.service = Service(
         settings=settings,
         engine=engine,
         tokenizer=tokenizer,
-        encoder=PromptEncoder(tokenizer, settings.limits, context),
+        encoder=PromptEncoder(tokenizer, settings.limits, max_model_len),
         reader=AnswerReader(tokenizer, settings.tool_format),
+        constraints=ConstraintChecks(tokenizer),
         metrics=metrics,
-        bodies=BodyReader(settings.limits, context),
+        bodies=BodyReader(settings.limits, max_model_len),
         unknown_fields=UnknownFields(strict=settings.strict),
         gate=gate,
     )
@@ -91,9 +95,10 @@ async def _known_error(request: Request, error: Exception) -> Response:
 async def _routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        found = ApiError(405, f"{request.method} is not a method of this route.")
-        response = error_response(found)
-        response.headers.update(error.headers or {})
+        headers = error.headers or {}
+        message = f"This route does not take {request.method}, but {headers['Allow']}."
+        response = error_response(ApiError(405, message))
+        response.headers.update(headers)
         return response
     message = f"There is no such route here. There are {', '.join(ROUTES)}."
     return error_response(ApiError(error.status_code, message))

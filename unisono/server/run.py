@@ -23,6 +23,7 @@ from unisono.server.http.guard import Gate
 from unisono.server.http.protocol import Connections, limited_protocol
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings, is_loopback
+from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.tokenizer import Tokenizer
 
 _BACKLOG = 1024
@@ -71,6 +72,7 @@ async def _start(settings: ServerSettings, engine: EngineSupervisor) -> Tokenize
     try:
         tokenizer = await asyncio.to_thread(_load_tokenizer, settings.model_folder)
         await starting
+        engine.tell(await asyncio.to_thread(Vocabulary.of, tokenizer))
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

@@ -21,6 +21,7 @@ from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
 from unisono.server.metrics import Metrics
 from unisono.server.openai.body_model import UnknownFields
+from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.openai.validation import Model, validate
@@ -36,6 +37,7 @@ class Service:
     tokenizer: Tokenizer
     encoder: PromptEncoder
     reader: AnswerReader
+    constraints: ConstraintChecks
     metrics: Metrics
     bodies: BodyReader
     unknown_fields: UnknownFields
@@ -58,6 +60,7 @@ class Service:
         """Ends threads and processes."""
         self.bodies.close()
         self.encoder.close()
+        self.constraints.close()
 
     def check_model(self, name: str | None) -> None:
         """Without a name the model that is served is meant.

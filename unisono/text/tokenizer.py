@@ -184,6 +184,8 @@ class Tokenizer:
         Args:
             messages: role and content, as JSON data; at least one. A content is text or a list of
                 parts of text, and reaches the template in the form that it takes.
+            options: those of ``ChatOptions`` (``templates/chat_template.py``): tools, documents,
+                where to end, and further variables of the template.
 
         Raises:
             InvalidRequestError: the template refuses the messages or exceeds its limits, an
@@ -206,6 +208,7 @@ class Tokenizer:
         Args:
             max_tokens: as of :meth:`encode`; messages that no template leaves out are looked at
                 before anything is rendered.
+            options: those of ``ChatOptions``, as of :meth:`render_chat`.
 
         Raises:
             InvalidRequestError: as of :meth:`render_chat`, or the template would drop tools,

@@ -19,7 +19,8 @@ from tokenizers import Tokenizer as Backend
 
 from unisono.core.errors import ModelError
 from unisono.text.token_bound import read_token_bound
-from unisono.text.vocabulary.building import BuiltTokenizer, build_tokenizer
+from unisono.text.vocabulary.building import build_tokenizer
+from unisono.text.vocabulary.built_tokenizer import BuiltTokenizer
 from unisono.text.vocabulary.native import native_call
 
 

@@ -99,6 +99,12 @@ Text find_features() {
   if (is_set("hw.optional.arm.FEAT_BF16")) found.add("bf16");
   return found;
 }
+#elif defined(__aarch64__)  // Every processor of this kind has it.
+Text find_features() {
+  Text found;
+  found.add("neon");
+  return found;
+}
 #else
 Text find_features() { return Text{}; }
 #endif

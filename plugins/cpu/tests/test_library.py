@@ -45,6 +45,21 @@ def test_where_an_isa_is_not_to_be_had_another_runs_and_one_line_says_so() -> No
     assert f"the {best} kernels run instead" in line
 
 
+def test_a_child_does_not_say_it_again() -> None:
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SCRIPT!r}])"
+    done = run(SCRIPT + child, UNISONO_CPU_ISA="sse9")
+    best = uc.available_isas()[0]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [best, best]
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", uc.available_isas())
+def test_a_child_takes_the_set_that_was_asked_for(name: str) -> None:
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SCRIPT!r}])"
+    done = run(SCRIPT + child, UNISONO_CPU_ISA=name)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [name, name]
+
+
 def test_an_unknown_isa_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"avx1024.*portable"):
         uc.set_isa("avx1024")

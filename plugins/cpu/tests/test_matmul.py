@@ -74,7 +74,8 @@ def test_linear_of_levels(
 
 @pytest.mark.parametrize("group", [16, 32])
 def test_bytes_with_few_levels_are_as_exact(isa: str, group: int) -> None:
-    """As of types with 2 bits: no middle far away may magnify what activations are rounded by."""
+    """Types of 2 bits become bytes with levels 0 to 3. The middle of all bytes is far from them
+    and must not magnify the rounding of activations."""
     levels = torch.randint(4, (48, 256), dtype=torch.uint8)
     scales = torch.rand(48, 256 // group).bfloat16().float()
     check_product(

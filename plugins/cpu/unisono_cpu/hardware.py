@@ -243,7 +243,7 @@ def _float(x: Tensor | None) -> Any:
 class NativeCpuHardware(CpuHardware):
     """The host's processor."""
 
-    facts = replace(CpuHardware.facts, op_table=3)
+    facts = replace(CpuHardware.facts, op_table=4)
     ops: NativeCpuOps
     ops_class = NativeCpuOps
     variant_variable = ISA_VARIABLE

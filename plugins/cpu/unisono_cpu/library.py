@@ -19,7 +19,10 @@ from unisono_cpu.platforms import platform_of, this_platform
 _ABI_VERSION = 6
 _NAMES = ("libunisono_cpu.so", "libunisono_cpu.dylib", "libunisono_cpu.dll")
 _LIBRARY_VARIABLE = "UNISONO_CPU_LIBRARY"
-_INSTALL = "Install the package again: pip install --force-reinstall --no-deps unisono-cpu"
+_INSTALL = (
+    "Install it again from its wheel file (docs/installing.md): "
+    "pip install --force-reinstall --no-deps unisono_cpu-*.whl"
+)
 
 
 class WeightInfo(ctypes.Structure):

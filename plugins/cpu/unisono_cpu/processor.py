@@ -12,6 +12,7 @@ from collections.abc import Collection
 from unisono_cpu.library import available_isas, call, last_error, native
 
 ISA_VARIABLE = "UNISONO_CPU_ISA"
+_BEYOND_PORTABLE = {"avx2", "neon"}
 _log = logging.getLogger(__name__)
 
 
@@ -21,11 +22,15 @@ def features() -> tuple[str, ...]:
 
 
 def choose_isa() -> None:
-    """Take the instruction set that ``UNISONO_CPU_ISA`` names, or the best there is."""
+    """Take the instruction set that ``UNISONO_CPU_ISA`` names, or the best there is.
+
+    The variable goes where it cannot be obeyed: no child of this process says so again.
+    """
     wanted = os.environ.get(ISA_VARIABLE, "")
     if wanted and native.uc_set_isa(wanted.encode()):
         why, best = last_error(), available_isas()[0]
         call("uc_set_isa", None)
+        del os.environ[ISA_VARIABLE]
         _log.warning("%s=%s: %s; the %s kernels run instead.", ISA_VARIABLE, wanted, why, best)
         return
     call("uc_set_isa", wanted.encode())
@@ -36,6 +41,8 @@ def choose_isa() -> None:
 
 def why_portable(machine: str, found: Collection[str]) -> str:
     """The reason why nothing but portable kernels runs on a processor of these features."""
+    if _BEYOND_PORTABLE & set(found):
+        return "this build of unisono-cpu has no others for this processor"
     if machine not in ("x86_64", "AMD64"):
         return f"unisono-cpu has no others for {machine}"
     if "hypervisor" in found:

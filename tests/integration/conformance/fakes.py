@@ -48,7 +48,7 @@ class NoBytes(Good):
 
 
 class SaysNothing(Good):
-    """As ``runtime.memory_info`` ends on a build that lacks half of what there is to ask."""
+    """A build that lacks half of what there is to ask: ``runtime.memory_info`` ends so there."""
 
     def memory(self) -> MemoryInfo:
         raise HardwareError("good:0 does not say how much memory it has.")

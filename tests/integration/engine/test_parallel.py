@@ -18,7 +18,7 @@ import torch
 from tests import checkpoints
 from tests.engines import answers, engine, request, run
 from tests.near_ties import are_the_same, check_scores
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from unisono.core import EngineConfig, SamplingParams
 from unisono.core.errors import ConfigError, EngineDeadError, InsufficientMemoryError
 from unisono.engine import Engine
@@ -286,7 +286,7 @@ def test_no_rank_outlives_a_program_that_is_killed(folder: Path) -> None:
     assert process.stdout is not None
     rank = int(process.stdout.readline())
     process.kill()
-    process.wait(20)
+    process.wait(PATIENCE_S)
     until(lambda: not alive(rank))
 
 

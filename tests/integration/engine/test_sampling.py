@@ -1,4 +1,4 @@
-"""How tokens are chosen, on real checkpoints: the same everywhere, and as the parameters say."""
+"""Tokens are chosen as the parameters say, and the same everywhere; on real checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.pool_invariants import check_pool
 from unisono.core import BatchRow, SamplingParams, derive_seed
 from unisono.core.errors import ContextLengthError, InvalidRequestError, QueueFullError
 from unisono.engine import Engine
-from unisono.engine.sampler import Sampler
+from unisono.engine.sampling.sampler import Sampler
 from unisono.hardware import PortableOps
 from unisono.hardware.devices.cpu import CpuOps
 
@@ -186,7 +186,7 @@ def row(prompt: list[int], params: SamplingParams, seed: int, answer: list[int])
 def draws(
     ops: PortableOps, logits: torch.Tensor, params: SamplingParams, count: int
 ) -> torch.Tensor:
-    """How often each token was drawn, by ``count`` seeds."""
+    """The number of times that each token was drawn, by ``count`` seeds."""
     rows = [row(PROMPTS[0], params, seed, []) for seed in range(count)]
     results = Sampler(ops, frozenset())(logits.repeat(count, 1), rows)
     return torch.bincount(

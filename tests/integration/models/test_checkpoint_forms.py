@@ -67,7 +67,7 @@ def test_a_family_is_found_by_its_type(oracle: PreTrainedModel, folder: Path, he
 
 
 def test_every_family_has_a_type() -> None:
-    """That of its text where it has one, and with the name of a head."""
+    """A family's type is that of its text model where it has one, and its class has a head."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     types = {name: kind for kind, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items()}

@@ -21,7 +21,7 @@ _SIZES = (
     *("index_topk", "index_head_dim", "index_n_heads"),
 )
 _PUBLISHED = {"internlm3": "InternLM3ForCausalLM"}
-"""Where transformers names another class than the published files."""
+"""Model type -> class that published files name, where transformers names another."""
 _CASES = [*dense.CASES.values(), *latent.CASES.values(), *moe.CASES.values()]
 _MODEL_TYPES = sorted(
     {case.model_type for case in _CASES if case.whole and "text_config" not in case.options}

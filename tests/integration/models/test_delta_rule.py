@@ -49,7 +49,7 @@ def test_chunks_are_steps(length: int) -> None:
 
 
 def test_equal_keys_do_not_blow_up() -> None:
-    """Where the triangular system is worst: every token rewrites the same key, nothing decays."""
+    """The triangular system is worst where every token rewrites the same key and nothing decays."""
     state, query, key, value, decay, beta = inputs(128)
     given = query, key[:1].expand_as(key), value, torch.zeros_like(decay), torch.ones_like(beta)
     for ours, theirs in zip(delta_chunks(state, *given), step_by_step(state, *given), strict=True):

@@ -55,7 +55,8 @@ def mxfp4(weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def nvfp4(weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """As ``NVFP4QTensor.dequantize`` has it: codes times (scale times the whole's scale)."""
+    """Stored pieces and values of a weight. ``NVFP4QTensor.dequantize`` multiplies in this order:
+    codes times (scale times the whole's scale)."""
     groups = weight.unflatten(-1, (-1, 16))
     whole = weight.abs().max() / (6 * 448)
     scales = (groups.abs().amax(-1) / (6 * whole)).to(torch.float8_e4m3fn)

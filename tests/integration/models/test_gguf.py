@@ -152,7 +152,7 @@ def test_families(case: str, tmp_path: Path) -> None:
 
 
 def mixed(name: str) -> str:
-    """As llama.cpp mixes types: values in more bits than keys, an embedding in others."""
+    """Types mixed in llama.cpp's way: values in more bits than keys, an embedding in others."""
     types = {"attn_v": "Q6_K", "ffn_down": "Q5_K", "token_embd": "Q2_K", "attn_k": "F16"}
     return next((type for part, type in types.items() if part in name), "Q4_K")
 

@@ -42,7 +42,7 @@ def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def places(whole: bytes) -> list[int]:
-    """Where the values that models and tokenizers are made by begin, and names of tensors."""
+    """Offsets of the values that models and tokenizers are made by, and of names of tensors."""
     words = (".context_length", ".head_count", ".block_count", ".key_length", ".embedding_length")
     words += (
         "rope.",

@@ -1,4 +1,4 @@
-"""Which families have records of their modules. ``test_families`` checks that these are right."""
+"""Families that have records of their modules. ``test_families`` checks the records."""
 
 from __future__ import annotations
 

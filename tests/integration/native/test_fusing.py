@@ -1,4 +1,4 @@
-"""Which modules unisono-cpu runs in one call each."""
+"""Modules that unisono-cpu runs in one call each."""
 
 from __future__ import annotations
 

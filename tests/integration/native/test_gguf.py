@@ -85,7 +85,7 @@ def test_plain_numbers_of_a_file_stay_plain(tmp_path: Path) -> None:
 
 
 def test_types_beside_each_other(tmp_path: Path) -> None:
-    """As in Q4_K_M: values in more bits than queries and keys."""
+    """Q4_K_M keeps values in more bits than queries and keys."""
 
     def type_of(name: str) -> str:
         return "Q6_K" if "attn_v" in name or "ffn_down" in name else "Q4_K"

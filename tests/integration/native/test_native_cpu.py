@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.engines import answers, engine
 from tests.near_ties import are_the_same
 from unisono.conformance import Options, check_device
 
+PEERS = Path(__file__).parents[3] / "benchmarks" / "peers"
 PROMPTS = checkpoints.prompts(5, 17, 70, 33)
 
 
@@ -103,13 +105,31 @@ def test_the_kit_checks_every_instruction_set(monkeypatch: pytest.MonkeyPatch) -
     assert len(others) == len(uc.available_isas()) - 1
 
 
-def test_an_instruction_set_that_is_not_here_is_one_clear_line(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "unisono", "bench", str(folder), "--device", "cpu"],
-        env={**os.environ, "UNISONO_CPU_ISA": "avx1024"},
+def run(command: list[str], isa: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, ISA_VARIABLE: isa, "UNISONO_IGNORE_PACKAGES": ""},
+        input="",
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0
-    assert "avx1024" in done.stderr
+
+
+def test_an_instruction_set_that_is_not_here_is_one_clear_line(folder: Path) -> None:
+    """The bench runs to its end, on the best there is."""
+    words = "--device cpu --kv-memory 4MiB --prompt 16 --generate 4 --batch 1 --repeat 1 --json"
+    done = run(["-m", "unisono", "bench", str(folder), *words.split()], "avx1024")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "avx1024" in line]
+    assert f"the {uc.available_isas()[0]} kernels run instead" in line
     assert "Traceback" not in done.stderr
+    (batch,) = json.loads(done.stdout)["batches"]
+    assert batch["decode_tokens_per_s"] > 0
+
+
+def test_a_worker_of_a_comparison_runs_what_was_asked_for_or_ends(folder: Path) -> None:
+    worker = [str(PEERS / "unisono_worker.py"), str(folder), "auto", "1"]
+    assert run(worker, "portable").returncode == 0
+    done = run(worker, "avx1024")
+    assert done.returncode != 0
+    assert f"avx1024 was asked for; native kernels ({uc.available_isas()[0]}" in done.stderr

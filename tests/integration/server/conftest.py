@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from server_process import (
+    KEY,
     RunningServer,
     start_server,
     write_model,
@@ -51,3 +53,9 @@ def own_server(model_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Run
 def client(server: RunningServer) -> Iterator[httpx.Client]:
     with server.client() as found:
         yield found
+
+
+@pytest.fixture
+def api(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client

@@ -39,7 +39,7 @@ class ComputingEcho(EchoEngine):
     def step(self) -> Any:
         self.num_steps += 1
         if self.num_steps == 1:
-            compute(1.5)
+            compute(2.5)
         return super().step()
 
 
@@ -66,7 +66,7 @@ class CrashingEcho(EchoEngine):
         raise RuntimeError("a bug")
 
 
-def build(sock: socket.socket, folder: Path, config: EngineConfig) -> Any:
+def build(sock: socket.socket, folder: Path, config: EngineConfig, vocabulary: object) -> Any:
     match folder.name:
         case "broken":
             raise CheckpointError("The shard is truncated.", hint="Fetch it again.")
@@ -86,7 +86,7 @@ def build(sock: socket.socket, folder: Path, config: EngineConfig) -> Any:
             return CrashingEcho()
         case "babbling":
             sock.sendall(b"this is no frame at all")
-    return build_echo(folder, config)
+    return build_echo(folder, config, vocabulary)
 
 
 sys.exit(serve_parent(lambda sock: run(sock, partial(build, sock)), leave_s=5.0))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,9 @@ import pytest
 from server_process import KEY, MODEL_NAME, RunningServer
 
 from tests.waiting import PATIENCE_S, until
+
+FOLDERS = (tempfile.gettempdir(), str(Path(__file__).parents[3]))
+"""The places of models and of the program, which no client is told."""
 
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -33,7 +38,7 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
-    for leak in ("Traceback", 'File "', "site-packages", "/tmp", "/work"):
+    for leak in ("Traceback", 'File "', "site-packages", *FOLDERS):
         assert leak not in response.text
     return error
 
@@ -79,7 +84,9 @@ def test_bodies_that_are_no_request(client: httpx.Client, route: str, content: b
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": "a", "max_tokens": None, "logprobs": 10**9}, "logprobs"),
         ({"prompt": "a", "allowed_token_ids": [999999]}, "allowed_token_ids"),
-        ({"prompt": "a", "guided_regex": "b"}, "guided_regex"),
+        ({"prompt": "a", "guided_regex": "("}, "guided_regex"),
+        ({"prompt": "a", "guided_json": {"not": {}}}, "guided_json"),
+        ({"prompt": "a", "regex": "a", "guided_choice": ["b"]}, ""),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
     ],
 )

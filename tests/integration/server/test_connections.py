@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from server_process import KEY, MODEL_NAME, RunningServer
+
+from tests.waiting import PATIENCE_S
 
 StartServer = Callable[..., RunningServer]
 HOST = b"Host: x\r\n"
@@ -36,13 +40,13 @@ def hasty(
 
 
 def connect(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), 30)
+    return socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
 
 
-def read_to_end(sock: socket.socket, drip: bytes, timeout_s: float = 60) -> bytes:
+def read_to_end(sock: socket.socket, drip: bytes) -> bytes:
     """Bytes received until the server ends the connection, though a byte now and then is sent."""
     received = b""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         with contextlib.suppress(ConnectionError):
             if drip:
@@ -109,10 +113,13 @@ def test_one_that_closes_its_half_is_let_go(hasty: RunningServer) -> None:
 
 
 def test_a_slow_answer_is_not_cut_off(own_server: StartServer) -> None:
-    server = own_server(limits={"header_timeout_s": 0.2, "body_timeout_s": 0.2})
-    body = ANSWER.replace(b'"max_tokens": 5', b'"max_tokens": 400, "ignore_eos": true')
+    server = own_server(limits={"header_timeout_s": 1.0, "body_timeout_s": 1.0})
+    engine = server.engine_pid()
+    os.kill(engine, signal.SIGSTOP)
     with connect(server) as sock:
-        sock.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        sock.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+        assert not select.select([sock], [], [], 4.0)[0], "it was answered or cut off"
+        os.kill(engine, signal.SIGCONT)
         assert b"200 OK" in sock.recv(65536)
 
 

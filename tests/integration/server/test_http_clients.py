@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from server_process import KEY, MODEL_NAME, RunningServer
 
+from tests.waiting import PATIENCE_S
+
 StartServer = Callable[..., RunningServer]
 BODY = json.dumps({"model": MODEL_NAME, "prompt": "Hello", "max_tokens": 2}).encode()
 HOST = "Host: localhost"
@@ -78,7 +80,7 @@ def test_what_is_no_http_has_an_id_too(server: RunningServer) -> None:
 
 
 def test_head_has_no_body(server: RunningServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     for path in ("/health", "/v1/models"):
         connection.request("HEAD", path, headers={"Authorization": f"Bearer {KEY}"})
         response = connection.getresponse()
@@ -87,25 +89,13 @@ def test_head_has_no_body(server: RunningServer) -> None:
     connection.close()
 
 
-def seconds_until_closed(server: RunningServer, at_most_s: float) -> float:
-    """How long a connection without a request stays open."""
-    with socket.create_connection(("127.0.0.1", server.port), 60) as sock:
+def test_an_idle_connection_stays_open_as_long_as_it_is_said(own_server: StartServer) -> None:
+    server = own_server(keep_alive_s=1.0)
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as sock:
+        began_s = time.monotonic()
         sock.sendall(head("GET /health HTTP/1.1", HOST))
         answer = b""
         while not answer.endswith(b"}"):
             answer += sock.recv(65536)
-        sock.settimeout(at_most_s)
-        start_s = time.monotonic()
-        try:
-            assert sock.recv(1) == b""
-        except TimeoutError:
-            return at_most_s
-        return time.monotonic() - start_s
-
-
-def test_an_idle_connection_stays_open_as_long_as_it_is_said(own_server: StartServer) -> None:
-    assert seconds_until_closed(own_server(keep_alive_s=1.0), 60) >= 0.9
-
-
-def test_by_default_the_pool_of_a_client_closes_first(server: RunningServer) -> None:
-    assert seconds_until_closed(server, 8) == 8
+        assert sock.recv(1) == b""
+        assert time.monotonic() - began_s >= 1.0  # no machine is too slow for that

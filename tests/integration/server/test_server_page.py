@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from server_process import KEY, RunningServer
 
+from tests.waiting import PATIENCE_S
 from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 
@@ -30,7 +31,7 @@ def test_a_command(server: RunningServer, command: str) -> None:
     here = command.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     assert here != command
     here = here.replace("curl ", f"curl --fail-with-body -H 'x-api-key: {KEY}' ")
-    done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
 

@@ -97,13 +97,20 @@ async def test_a_killed_engine_ends_its_requests_and_comes_back(start: Start) ->
     supervisor = await start("slow")
     answers = await supervisor.submit([request(max_tokens=200)])
     await answers.__anext__()
-    pid = supervisor.process_id
+    pid, link = supervisor.process_id, supervisor._link
     assert pid is not None
+    assert link is not None
+    assert link.num_in_flight == 1
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(EngineDeadError, match="send the request again"):
         await asyncio.wait_for(drained(answers), PATIENCE_S)
+    assert link.num_in_flight == 0
     # one that comes while there is no engine waits for the next one
     assert await tokens_of(supervisor, request("next"))
+    assert supervisor._link is not link
+    assert supervisor._link is not None
+    assert supervisor._link.num_in_flight == 0
+    assert supervisor.num_in_flight_of("") == 0
     assert supervisor.num_restarts == 1
     assert supervisor.process_id != pid
 
@@ -113,6 +120,8 @@ async def test_an_engine_with_a_bug_is_restarted(start: Start) -> None:
     with pytest.raises(EngineDeadError):
         await tokens_of(supervisor, request())
     await becomes(lambda: supervisor.state == "ready" and supervisor.num_restarts == 1)
+    assert supervisor._link is not None
+    assert supervisor._link.num_in_flight == 0
 
 
 @pytest.mark.parametrize("kind", ["hanging", "spinning"])
@@ -124,17 +133,19 @@ async def test_an_engine_without_life_is_restarted(start: Start, kind: str) -> N
 
 
 async def test_an_engine_that_is_stopped_is_restarted(start: Start) -> None:
-    supervisor = await start("slow", watchdog_s=0.5)
+    supervisor = await start("slow", watchdog_s=1.5)
     answers = await supervisor.submit([request(max_tokens=200)])
     assert supervisor.process_id is not None
     os.kill(supervisor.process_id, signal.SIGSTOP)
     with pytest.raises(EngineDeadError):
         await asyncio.wait_for(drained(answers), PATIENCE_S)
     assert await tokens_of(supervisor, request("next"))
+    assert supervisor._link is not None
+    assert supervisor._link.num_in_flight == 0
 
 
 async def test_a_long_step_that_computes_is_believed(start: Start) -> None:
-    supervisor = await start("computing", watchdog_s=0.5)
+    supervisor = await start("computing", watchdog_s=1.5)
     assert await tokens_of(supervisor, request())
     assert supervisor.num_restarts == 0
 

@@ -34,8 +34,8 @@ TEXTS = [
     params=["gemma", "llama2", "llama3", "metaspace", "qwen", "wordpiece", "words"],
 )
 def style(request: pytest.FixtureRequest) -> str:
-    """Those whose folder transformers reads as the model was trained; for the others see
-    ``test_converting``."""
+    """A style whose folder transformers reads as the model was trained. ``test_converting`` has
+    the others."""
     return str(request.param)
 
 

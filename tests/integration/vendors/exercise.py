@@ -160,7 +160,7 @@ def hardware_of(name: str) -> Hardware:
 
 
 def exercise(name: str) -> dict[str, str]:
-    """What fails on the vendor's device: check -> error."""
+    """Failures on the vendor's device: check -> error."""
     hardware = hardware_of(name)
     failures = {}
     for check in ALONE:

@@ -13,6 +13,7 @@ import pytest
 from unisono_virtual import BuildError, building
 
 from tests.integration.virtual.children import start
+from tests.waiting import PATIENCE_S
 
 DESCRIBE = [sys.executable, "-m", "unisono_virtual"]
 
@@ -68,7 +69,7 @@ def test_two_processes_build_once(
 ) -> None:
     program = "from unisono_virtual import building; building.library()"
     processes = [start(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in processes] == [0, 0]
     links = [line for line in fake_compiler.read_text().splitlines() if "-shared" in line]
     assert len(links) == 1
 

@@ -32,8 +32,8 @@ def trained(module):
         optimizer.step()
     return [p.detach().cpu() for p in module.parameters()]
 
-def close(ours, host):  # Adam divides by small gradients: rounding grows to some 1e-6
-    return torch.allclose(ours, host, rtol=1e-4, atol=1e-5)
+def close(ours, host):  # Adam divides by small gradients: rounding grows, to 1.5e-6 in 400 seeds
+    return torch.allclose(ours, host, atol=2e-6)
 
 torch.manual_seed(0)
 same = answers("cpu") == answers("virtual")

@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unisono import __version__
-from unisono.cli.serve import default_model_name
+from unisono.cli.serve import SETTINGS, default_model_name
 
 VERBS = ("run", "chat", "serve", "bench", "devices")
 
@@ -178,3 +178,69 @@ def test_serve_hands_its_options_over(program: Any, served: list[Any], tmp_path:
     engine = settings.engine
     assert (engine.kv_memory, engine.max_queue, engine.max_model_len) == (1 << 30, 5, 128)
     assert not engine.prefix_cache
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").touch()
+    return tmp_path
+
+
+SERVER_OPTIONS: list[tuple[str, list[str], Any]] = [
+    ("host", ["--host", "127.0.0.2"], "127.0.0.2"),
+    ("port", ["--port", "0"], 0),
+    ("watchdog_s", ["--watchdog", "2.5"], 2.5),
+    ("keep_alive_s", ["--keep-alive", "7"], 7.0),
+    ("cors_origins", ["--cors-origin", "https://a.example"], ("https://a.example",)),
+    ("cors_origins", ["--cors-origin", "*", "--cors-origin", "null"], ("*", "null")),
+    ("allowed_hosts", ["--allowed-host", "a.lan", "--allowed-host", "b.lan"], ("a.lan", "b.lan")),
+    ("tool_format", ["--tool-format", "mistral"], "mistral"),
+    ("strict", ["--strict"], True),
+    ("insecure", ["--insecure"], True),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "expected"), SERVER_OPTIONS)
+def test_serve_changes_the_one_setting_it_is_told(
+    program: Any, served: list[Any], folder: Path, name: str, words: list[str], expected: Any
+) -> None:
+    """``tests/unit/server`` and ``tests/integration/server`` have what each setting does."""
+    assert program("serve", str(folder)).code == 0
+    assert program("serve", str(folder), *words).code == 0
+    usual, told = (asdict(settings) for settings in served)
+    assert usual[name] != expected
+    assert told == {**usual, name: expected}
+
+
+def test_every_server_option_is_tried() -> None:
+    assert {name for name, _, _ in SERVER_OPTIONS} == SETTINGS.types.keys()
+
+
+def test_serve_is_open_to_others_only_when_told(
+    program: Any, served: list[Any], folder: Path
+) -> None:
+    refused = program("serve", str(folder), "--host", "0.0.0.0")
+    assert refused.code != 0
+    assert "there is no API key" in refused.err
+    assert "--insecure" in refused.err
+    assert not served
+    assert program("serve", str(folder), "--host", "0.0.0.0", "--insecure").code == 0
+    assert served[0].host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--watchdog", "0"], "The watchdog's seconds must be above 0"),
+        (["--keep-alive", "-1"], "keep_alive_s must not be negative"),
+        (["--cors-origin", "chat.example"], "'chat.example' is no origin of a web page"),
+        (["--allowed-host", "http://a.lan"], "'http://a.lan' is no name of a host"),
+    ],
+)
+def test_serve_refuses_values_that_mean_nothing(
+    program: Any, served: list[Any], folder: Path, words: list[str], says: str
+) -> None:
+    refused = program("serve", str(folder), *words)
+    assert refused.code != 0
+    assert says in refused.err
+    assert not served

@@ -51,7 +51,8 @@ def test_options_reach_the_engine(program: Any, fake_llm: Any) -> None:
 def test_an_answer_fits_into_the_context(
     program: Any, fake_llm: Any, monkeypatch: pytest.MonkeyPatch, room: int, expected: int
 ) -> None:
-    """Where nobody said how long it is to be; the engine says where not even a prompt fits."""
+    """The answer takes the room that is left where nobody said how long it is to be. A prompt that
+    does not fit is the engine's to refuse."""
     monkeypatch.setattr(FakeEngine.info, "max_model_len", room)
     assert program("run", "Hi").code == 0
     assert fake_llm.last.params[0].max_tokens == expected
@@ -78,7 +79,7 @@ def test_the_model_recommends_what_the_user_leaves_open(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
         outcome = program(verb, "some/model", *(["Hi"] if verb == "run" else []), *words)
         assert outcome.code == 0
-        chosen = fake_llm.last.params[0].choice().said()
+        chosen = fake_llm.last.params[0].chosen().said()
         assert {name: chosen[name] for name in expected} == expected
         assert (" · greedy" if chosen["temperature"] == 0 else "temperature 0.6") in outcome.err
         assert fake_llm.last.options["generation_config"] == "auto"

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 START = "import sys\nfrom unisono.cli import shown_text\nshown_text.prepare_streams()\n"
@@ -22,7 +24,7 @@ def run(program: str, *words: str, **environment: str) -> subprocess.CompletedPr
         input="你好\n".encode(),
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 

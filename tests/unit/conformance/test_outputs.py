@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from unisono.conformance import Failure, Figure, Options, Result, Run
 from unisono.conformance.card import make_card
 from unisono.conformance.processes.channel import Reader, Writer
@@ -76,8 +77,10 @@ def test_lines_arrive_whole_and_time_runs_out() -> None:
     writer, reader = Writer(write), Reader(read)
     writer.send("result", text="x" * 30_000)
     writer.send("end")
-    events = reader.events(lambda: time.monotonic() + 0.05)
+    left_s = [PATIENCE_S]
+    events = reader.events(lambda: time.monotonic() + left_s[0])
     assert [next(events)["event"] for _ in range(2)] == ["result", "end"]
+    left_s[0] = 0.05
     assert next(events) is None
     os.close(write)
     with pytest.raises(StopIteration):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
+from tests.waiting import until
 from unisono.conformance.processes import patience
 from unisono.conformance.processes.patience import Patience
 
@@ -29,11 +30,8 @@ def program(code: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_for_end(of: Patience) -> str:
-    end = time.monotonic() + 100
-    while not (why := of.exhausted()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return why
+    until(of.exhausted)
+    return of.exhausted()
 
 
 def test_what_computes_without_end_has_processor_time() -> None:
@@ -53,13 +51,18 @@ time.sleep(100)
         assert "s of processor time" in wait_for_end(Patience(process.pid, 0.5))
 
 
-def test_what_sleeps_is_silent_until_it_is_heard() -> None:
-    with program("import time\nprint(flush=True)\ntime.sleep(100)") as process:
-        each = Patience(process.pid, 0.25)
-        assert "no sign of life" in wait_for_end(each)
-        each.heard()
-        assert each.exhausted() == ""
-        assert "no sign of life" in wait_for_end(each)
+def test_what_sleeps_is_silent_until_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(patience, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with program("import time\nprint(flush=True)\ntime.sleep(1000)") as process:
+        each = Patience(process.pid, 10.0)
+        for _ in range(2):
+            now[0] += 15.0
+            assert each.exhausted() == ""
+            now[0] += 15.0
+            assert "no sign of life for" in each.exhausted()
+            each.heard()
+            assert each.exhausted() == ""
 
 
 def test_waiting_for_a_processor_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:

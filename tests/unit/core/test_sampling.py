@@ -172,10 +172,10 @@ def test_whatever_is_given_is_taken_or_refused_and_nothing_else(name: str, value
 def test_what_a_request_says_wins_over_what_a_model_recommends() -> None:
     model = SamplingDefaults(temperature=0.6, top_p=0.9, repetition_penalty=1.1)
     params = SamplingParams(temperature=0, top_k=5, max_tokens=7).filled(model)
-    assert params.choice() == replace(model, temperature=0, top_k=5)
+    assert params.chosen() == replace(model, temperature=0, top_k=5)
     assert params.greedy
     assert (params.max_tokens, params.filled().min_p) == (7, 0.0)
-    assert SamplingParams().filled(model).filled().choice() == replace(NEUTRAL, **model.said())
+    assert SamplingParams().filled(model).filled().chosen() == replace(NEUTRAL, **model.said())
 
 
 def test_filling_leaves_everything_else_alone() -> None:
@@ -187,7 +187,7 @@ def test_filling_leaves_everything_else_alone() -> None:
 
 def test_a_request_has_no_open_parameters() -> None:
     request = Request(id="a", prompt_token_ids=(1,), params=SamplingParams(top_k=3))
-    assert request.params.choice() == replace(NEUTRAL, top_k=3)
+    assert request.params.chosen() == replace(NEUTRAL, top_k=3)
 
 
 def test_defaults_that_say_no_temperature_are_completed() -> None:

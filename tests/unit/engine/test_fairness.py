@@ -1,4 +1,4 @@
-"""How tenants share the engine: nobody starves, nothing is left idle, service stays even."""
+"""Tenants share the engine: nobody starves, nothing is left idle, service stays even."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_backlogged_tenants_are_served_alike_whatever_they_call_urgent(
 )
 @settings(max_examples=40, deadline=None)
 def test_nothing_is_left_idle(asked: list[tuple[str, tuple[int, int]]], num_blocks: int) -> None:
-    """Where requests wait, all seats are taken, the step is full, or blocks are lacking."""
+    """A request waits only while all seats are taken, the step is full, or blocks are lacking."""
     engine = Engine(num_blocks=num_blocks)
     for tenant, (prompt, answer) in asked:
         engine.add(tenant, prompt, answer)

@@ -1,4 +1,4 @@
-"""Which blocks hold which tokens: prefixes that are found again, windows that move on."""
+"""Blocks and the tokens in them: prefixes that are found again, windows that move on."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unisono.engine.logprobs import logprob_lines, read_logprobs
+from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
 
 
 @pytest.mark.parametrize("num_tokens", [3, 50, 5000])

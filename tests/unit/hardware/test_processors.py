@@ -1,4 +1,4 @@
-"""How many processors are usable: quotas of control groups, read from made-up trees."""
+"""The number of usable processors: quotas of control groups, read from made-up trees."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_chunks_of_a_row_are_the_whole_row(ends: tuple[int, ...]) -> None:
 
 
 def test_within_one_step_a_row_may_share_what_another_computes() -> None:
-    """As when two requests with one beginning are admitted at the same time."""
+    """Two requests with one beginning that are admitted at the same time share rows in this way."""
     shared, own = tokens_of(2, 8), [tokens_of(seed, 5) for seed in (3, 4)]
     step = step_of((13, 13, [1, 2, 3, 4]), (5, 13, [1, 2, 5, 6]), (1, 9, [1, 2, 7]))
     output = Layer(8)(joined([shared, own[0], own[1], part(own[1], 0, 1)]), step)

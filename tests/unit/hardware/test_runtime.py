@@ -16,7 +16,7 @@ from unisono.hardware.runtime import MemoryInfo, MemoryUse, Runtime
 
 
 class OddRuntime(Runtime):
-    """Of a device whose type torch does not know, so that it makes no ``torch.device`` for it."""
+    """A runtime of a device type that torch does not know: no ``torch.device`` is made for it."""
 
     facts = Facts(name="unnamed", device_type="oddchip")
     device: Any = "oddchip:1"

@@ -1,4 +1,4 @@
-"""Who decides how many threads compute."""
+"""The number of threads that compute, and who decides it."""
 
 from __future__ import annotations
 

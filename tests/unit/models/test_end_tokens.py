@@ -1,4 +1,4 @@
-"""Which tokens end an answer, by the files of a folder."""
+"""Tokens that end an answer, by the files of a folder."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class LocalHost:
                 answers.wake()
 
 
-def build_echo(folder: Path, config: EngineConfig) -> Any:
+def build_echo(folder: Path, config: EngineConfig, vocabulary: object) -> Any:
     return EchoEngine(max_queue=config.max_queue)
 
 

@@ -16,7 +16,7 @@ from unisono.server.settings import Limits
 
 
 def arriving(budget: BodyBudget, tenant: str, num_bytes: int) -> BodyAccount:
-    account = budget.account(tenant)
+    account = budget.open_account(tenant)
     account.drop_body = lambda: None
     assert account.take(num_bytes)
     return account
@@ -43,7 +43,7 @@ def test_a_body_that_is_complete_does_not_give_way() -> None:
     budget = BodyBudget(100)
     complete = arriving(budget, "a", 90)
     complete.drop_body = None
-    assert not budget.account("b").take(20)
+    assert not budget.open_account("b").take(20)
     assert not complete.was_dropped
 
 

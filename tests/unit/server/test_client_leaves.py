@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from server_fakes import KEY, LocalHost
 
+from tests.waiting import PATIENCE_S, becomes
 from unisono.server.app import create_app
 from unisono.server.settings import ServerSettings
 from unisono.text import Tokenizer
@@ -53,19 +53,13 @@ class Client:
         self.sent.append(message)
         await asyncio.sleep(0)
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + 20
-        while not is_so():
-            assert time.monotonic() < deadline_s
-            await asyncio.sleep(0.005)
-
 
 async def answered(app: Any, client: Client, when: Callable[[], bool]) -> None:
     answering = asyncio.create_task(app(client.scope, client.receive, client.send))
-    await client.until(lambda: when() or answering.done())
+    await becomes(lambda: when() or answering.done())
     assert not answering.done()
     client.has_left.set()
-    await asyncio.wait_for(answering, 20)
+    await asyncio.wait_for(answering, PATIENCE_S)
 
 
 def completion(**fields: Any) -> bytes:
@@ -171,7 +165,7 @@ async def test_while_it_waits_for_an_engine(
 async def test_one_that_stays_is_not_counted(app: Any) -> None:
     client = Client("/v1/completions", completion(max_tokens=2))
     answering = asyncio.create_task(app(client.scope, client.receive, client.send))
-    await client.until(lambda: len(client.sent) == 2)
+    await becomes(lambda: len(client.sent) == 2)
     client.has_left.set()
     await answering
     text = app.state.service.metrics.render().decode()

@@ -193,7 +193,7 @@ async def test_what_a_request_leaves_open_is_as_the_model_recommends(
                 host.requests.clear()
                 response = await client.post(f"/v1/{route}", json={**body, **said})
                 assert response.status_code == 200
-                chosen = host.requests[0].params.choice()
+                chosen = host.requests[0].params.chosen()
                 expected = {n: max(v, 0) for n, v in said.items() if v is not None}
                 assert chosen == replace(NEUTRAL, **{**recommended.said(), **expected})
         card = (await client.get("/v1/models")).json()["data"][0]
@@ -436,7 +436,7 @@ async def test_health_says_when_there_is_no_engine(
 async def test_unknown_routes_and_methods(client: httpx.AsyncClient) -> None:
     refused(await client.get("/nothing"), 404)
     response = await client.get("/v1/completions")
-    assert refused(response, 405)
+    assert refused(response, 405)["message"] == "This route does not take GET, but POST."
     assert response.headers["allow"] == "POST"
 
 

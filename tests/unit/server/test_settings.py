@@ -119,3 +119,7 @@ def test_a_key_ring_lets_its_keys_in() -> None:
     assert [tenant(header) for header in wrong] == [None] * len(wrong)
     assert ring.tenant({}) is None
     assert KeyRing([]).tenant({}) == ""
+
+
+def test_by_default_clients_and_proxies_close_idle_connections_first() -> None:
+    assert settings().keep_alive_s > 75  # nginx's own; other proxies and pools take 5 to 60 s

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams, TokenLogprob, errors
 from unisono.core.codec import ProtocolError
+from unisono.core.constraint import Constraint
 from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.server.engine.wire import (
     FROM_ENGINE,
@@ -101,9 +102,13 @@ def test_every_field_of_a_request_crosses() -> None:
     """Whatever fields there are: none has its default here."""
     for record in (REQUEST, REQUEST.params):
         for field in fields(record):
-            if field.default is not MISSING:
+            if field.default is not MISSING and field.name != "constraint":
                 assert getattr(record, field.name) != field.default, field.name
     assert over_the_wire(Add.of([REQUEST])).whole_requests() == [REQUEST]
+    constraint = Constraint("schema", "{}", after_token_id=5)  # and what does not go with it
+    params = replace(REQUEST.params, constraint=constraint, min_tokens=0, ignore_eos=False)
+    constrained = replace(REQUEST, params=params)
+    assert over_the_wire(Add.of([constrained])).whole_requests() == [constrained]
 
 
 def test_answers_to_one_prompt_carry_it_once() -> None:

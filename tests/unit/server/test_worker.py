@@ -133,5 +133,5 @@ def test_the_first_message_is_the_start() -> None:
 def test_a_worker_whose_server_is_gone_ends() -> None:
     ours, theirs = socket.socketpair()
     ours.close()
-    assert run(theirs, lambda folder, config: EchoEngine()) == 0
+    assert run(theirs, lambda folder, config, vocabulary: EchoEngine()) == 0
     theirs.close()

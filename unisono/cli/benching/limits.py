@@ -33,11 +33,14 @@ def memory_read_bytes_per_s(hardware: Hardware) -> dict[str, float]:
     return {"best": size / min(times), "median": size / median(times)}
 
 
-def products_per_s(hardware: Hardware, info: EngineInfo) -> float:
-    """Best rate of the products of a prefill: what the device's kernels can do with weights in this
-    format, or a matrix product of torch in the activations' dtype."""
+def products_per_s(hardware: Hardware, info: EngineInfo) -> tuple[float, str]:
+    """Best rate of the products of a prefill, and what was multiplied: weights in the held format,
+    where the device can tell what its kernels do with those, or else matrices of torch in the
+    activations' dtype."""
     rate = hardware.products_per_s(info.weight_format, info.dtype)
-    return matmul_flops_per_s(hardware, info.dtype) if rate is None else rate
+    if rate is None:
+        return matmul_flops_per_s(hardware, info.dtype), info.dtype
+    return rate, info.dtype if info.weight_format == "auto" else info.weight_format
 
 
 def matmul_flops_per_s(hardware: Hardware, dtype: str) -> float:

@@ -61,10 +61,6 @@ _COLUMNS = (
 )
 
 
-def _multiplied(engine: dict[str, Any]) -> str:
-    return str(engine["dtype"] if engine["weight_format"] == "auto" else engine["weight_format"])
-
-
 def _format(engine: dict[str, Any]) -> str:
     return "" if engine["weight_format"] == "auto" else f", weights {engine['weight_format']}"
 
@@ -86,7 +82,7 @@ def _headings(result: dict[str, Any]) -> list[str]:
         f"prompt {work['num_prompt_tokens']}{dot}generate {work['num_generated_tokens']}"
         f"{dot}median of {work['repeat']}",
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
-        f" {roofs['products_per_s'] / 1e12:.3g} TFLOP/s ({_multiplied(engine)})",
+        f" {roofs['products_per_s'] / 1e12:.3g} TFLOP/s ({roofs['products_of']})",
         *([f"note: {engine['note']}"] if engine["note"] else []),
         *_fallbacks(result["fallbacks"]),
         *([f"no prediction: {result['prediction_note']}"] if result["prediction_note"] else []),

@@ -77,7 +77,7 @@ def measure(
         for batch in batches:
             _check_fits(engine, batch, workload)
         advance("device limits")
-        products = products_per_s(hardware, engine.info)
+        products, products_of = products_per_s(hardware, engine.info)
         reads: list[dict[str, float]] = []
         advance("warm-up")
         _run_batch(engine, _prompts(engine, 1, _WARM_UP[0], seed=-1), _WARM_UP[1])
@@ -106,6 +106,7 @@ def measure(
             "memory_read_bytes_per_s": roof,
             "memory_reads": reads,
             "products_per_s": products,
+            "products_of": products_of,
         },
         "batches": [
             _summary(engine, batch, runs[batch], workload, roof, products) for batch in runs

@@ -119,7 +119,8 @@ class CpuHardware(HostHardware):
 
     def memory(self) -> MemoryInfo:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return MemoryInfo(free=_available_bytes() or total, total=total)
+        available = _available_bytes()
+        return MemoryInfo(free=total if available is None else available, total=total)
 
 
 def _keep_freed_memory() -> None:

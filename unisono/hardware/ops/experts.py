@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -66,8 +66,14 @@ class StackedExperts(Sequence[Expert]):
     def __len__(self) -> int:
         return len(self.gate_up)
 
-    def __getitem__(self, index: int | slice) -> Any:
-        """An ``Expert``, or the ``StackedExperts`` of a slice."""
+    @overload
+    def __getitem__(self, index: int) -> Expert: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StackedExperts: ...
+
+    def __getitem__(self, index: int | slice) -> Expert | StackedExperts:
+        """Views: the expert of a number, or the experts of a slice, stacked."""
         own = self._each(lambda part: part[index])
         return StackedExperts(*own) if isinstance(index, slice) else Expert(*own)
 

@@ -35,7 +35,7 @@ from unisono.hardware.weights.quantized import quantize
 from unisono.hardware.weights.reordered_weight import ReorderedWeight
 from unisono.hardware.weights.stacked_weight import StackedWeight
 
-OP_TABLE_VERSION = 3
+OP_TABLE_VERSION = 4
 _SPAN = 512
 _SORTED_AT_ONCE = 1 << 21
 """Logits, in memory at a time."""

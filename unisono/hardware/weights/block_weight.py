@@ -84,14 +84,20 @@ def _middle(bits: int) -> int:
 
 
 def as_levels(weight: HeldWeight) -> ShiftedLevels | None:
-    """The same of blocks, or of several types of them in one weight: then all take the most bits
-    and the smallest groups among them, and shifts where one of them has any."""
+    """The values of a ``BlockWeight``, or of several stacked, as levels in one format; None for
+    another weight, and where one of the types has no such form.
+
+    Where types differ, all parts take the most bits and the smallest groups among them. Where one
+    of them has shifts all have, and all levels count from 0.
+    """
     parts = weight.parts if isinstance(weight, StackedWeight) else (weight,)
     if not all(isinstance(part, BlockWeight) for part in parts):
         return None
     found = [pair for part in parts if (pair := part.as_levels()) is not None]
     if len(found) < len(parts):
         return None
+    if len(found) == 1:
+        return found[0]
     formats = [levels.format for levels, _ in found]
     common = WeightFormat(
         bits=max(format.bits for format in formats),

@@ -78,12 +78,10 @@ class Afmoe(Decoder):
             corrected=True,
         )
         hidden_size = raw.integer("hidden_size")
-        windows = raw.windows(whole_every=raw.integer("global_attn_every_n_layers", 4))
         return raw.dense_decoder(
             **raw.attention_biases(),
             qk_norm="head",
             embedding_scale=hidden_size**0.5 if raw.flag("mup_enabled", False) else 1.0,
-            windows=windows,
-            rotating=[window is not None for window in windows],
+            **raw.windows_that_rotate(raw.integer("global_attn_every_n_layers", 4)),
             experts=experts,
         )

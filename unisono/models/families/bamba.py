@@ -16,7 +16,7 @@ from unisono.models.hybrid import HybridConfig, HybridDecoder, read_recurrent
 from unisono.models.layers.mamba2 import Mamba2, Mamba2Shape
 from unisono.models.raw_config import RawConfig
 
-MAMBA_NAMES = ((".mamba.norm.", ".linear_attn.group_norm."), (".mamba.", ".linear_attn."))
+_MAMBA_NAMES = ((".mamba.norm.", ".linear_attn.group_norm."), (".mamba.", ".linear_attn."))
 
 
 class MambaDecoder(HybridDecoder):
@@ -36,7 +36,7 @@ class Bamba(MambaDecoder):
         ("^model.final_layernorm.", "model.norm."),
         (".pre_ff_layernorm.", ".post_attention_layernorm."),
         (".feed_forward.", ".mlp."),
-        *MAMBA_NAMES,
+        *_MAMBA_NAMES,
     )
 
     @classmethod
@@ -81,4 +81,4 @@ class GraniteHybrid(MambaDecoder, GraniteMoe):
 
     def checkpoint_names(self) -> CheckpointNames:
         own = _DENSE_NAMES if self.config.experts is None else GraniteMoe.renamed
-        return replace(super().checkpoint_names(), renamed=(*own, *MAMBA_NAMES))
+        return replace(super().checkpoint_names(), renamed=(*own, *_MAMBA_NAMES))

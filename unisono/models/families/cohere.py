@@ -23,9 +23,7 @@ class Cohere2(Cohere):
     @classmethod
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         raw = raw.with_defaults(sliding_window=4096, sliding_window_pattern=4)
-        windows = raw.windows(whole_every=raw.integer("sliding_window_pattern"))
-        rotating = [window is not None for window in windows]
-        return _read(raw, windows=windows, rotating=rotating)
+        return _read(raw, **raw.windows_that_rotate(raw.integer("sliding_window_pattern")))
 
 
 def _read(raw: RawConfig, **family: Any) -> ModelConfig:

@@ -28,9 +28,8 @@ class Exaone4(Decoder):
         pattern = raw.get("sliding_window_pattern")
         if isinstance(pattern, str):  # "LLLG"
             raw = raw.with_values(sliding_window_pattern=len(pattern))
-        windows = raw.windows(whole_every=raw.integer("sliding_window_pattern", 1))
-        rotating = [window is not None for window in windows]
-        return raw.dense_decoder(qk_norm="head", windows=windows, rotating=rotating)
+        windows = raw.windows_that_rotate(raw.integer("sliding_window_pattern", 1))
+        return raw.dense_decoder(qk_norm="head", **windows)
 
 
 class ExaoneMoe(Exaone4):

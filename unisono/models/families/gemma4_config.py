@@ -10,7 +10,7 @@ from unisono.models.config import ModelConfig
 from unisono.models.dividing import Divides
 from unisono.models.raw_config import RawConfig
 
-Windows = tuple[int | None, ...]
+_Windows = tuple[int | None, ...]
 _DEFAULTS: dict[str, Any] = {
     "num_key_value_heads": 4,
     "head_dim": 256,
@@ -66,7 +66,7 @@ def read_gemma4(raw: RawConfig) -> Gemma4Config:
     if not raw.mapping("rope_parameters"):
         raw = raw.with_values(rope_parameters=_ROPE)
     # The last layer sees everything, whatever the file says.
-    windows: Windows = (*raw.windows(whole_every=6)[:-1], None)
+    windows: _Windows = (*raw.windows(whole_every=6)[:-1], None)
     sources = _sources(raw, windows)
     width = raw.integer("intermediate_size")
     wide = raw.flag("use_double_wide_mlp", False)
@@ -108,7 +108,7 @@ def read_gemma4(raw: RawConfig) -> Gemma4Config:
     )
 
 
-def _sizes(raw: RawConfig, windows: Windows) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _sizes(raw: RawConfig, windows: _Windows) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Head sizes and key-value heads. transformers writes what differs under the number of the
     layer, the published files once for all layers that see everything."""
     head_dim, kv_heads = raw.integer("head_dim"), raw.integer("num_key_value_heads")
@@ -127,7 +127,7 @@ def _sizes(raw: RawConfig, windows: Windows) -> tuple[tuple[int, ...], tuple[int
     return tuple(head for head, _ in sizes), tuple(heads for _, heads in sizes)
 
 
-def _sources(raw: RawConfig, windows: Windows) -> tuple[int, ...]:
+def _sources(raw: RawConfig, windows: _Windows) -> tuple[int, ...]:
     """The last ``num_kv_shared_layers`` read the last layer of their kind before them."""
     count = len(windows)
     first = count - raw.integer("num_kv_shared_layers", 0, least=0, most=count - 1)

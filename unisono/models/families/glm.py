@@ -13,6 +13,9 @@ from unisono.models.expert_config import corrected_experts, later_layers
 from unisono.models.layers.residual import SandwichLayer
 from unisono.models.raw_config import RawConfig
 
+_NUM_DRAFT_LAYERS = 1
+"""Layers behind the last, in every checkpoint with experts; they are left out."""
+
 
 class Glm(Decoder):
     """Half of each head rotates, neighbouring dimensions together."""
@@ -44,7 +47,7 @@ class Glm4(Glm):
 
 
 class Glm4Moe(Decoder):
-    """Experts as DeepSeek-V3 has them; a layer behind the last is left out."""
+    """Experts as DeepSeek-V3 has them."""
 
     renamed = ((".shared_experts.", ".shared_expert."),)
 
@@ -103,4 +106,4 @@ def _read(raw: RawConfig, **family: Any) -> ModelConfig:
         count=("n_routed_experts", "num_experts"),
         shared="n_shared_experts",
     )
-    return raw.dense_decoder(experts=experts, num_draft_layers=1, **family)
+    return raw.dense_decoder(experts=experts, num_draft_layers=_NUM_DRAFT_LAYERS, **family)

@@ -30,13 +30,13 @@ _CHUNKED = "steps within chunks, by layer"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Llama4Config(ModelConfig):
-    """``windows`` are chunks."""
+    """A configuration whose ``windows`` are sizes of chunks, in tokens."""
 
     norm_heads: bool
-    """Queries and keys that are rotated are normed behind it, without a weight."""
+    """True where rotated queries and keys are normed behind the rotation, without a weight."""
     query_growth: tuple[float, int] | None
-    """Strength s and length L: a query that is not rotated, at position p, grows by
-    1 + s log(1 + floor((p + 1) / L)) (Nakanishi, 2025, scalable softmax)."""
+    """Strength s and length L in tokens: a query that is not rotated, at position p, is multiplied
+    by 1 + s log(1 + floor((p + 1) / L)) (Nakanishi, 2025, scalable softmax)."""
 
 
 class Llama4Attention(Attention):
@@ -107,7 +107,7 @@ class Llama4(Decoder):
         step.shared[_CHUNKED] = self._chunked(step)
 
     def _chunked(self, step: StepContext) -> list[AttentionStep]:
-        """One entry a layer; layers of one cache group share theirs."""
+        """Attention within chunks, one entry a layer; layers of one cache group share theirs."""
         made: dict[int, AttentionStep] = {}
         for layer, attention in enumerate(step.attention):
             size = self.config.windows[layer]
@@ -148,7 +148,7 @@ def _in_chunks(step: AttentionStep, size: int) -> AttentionStep:
 
 
 def _rotating_layers(raw: RawConfig) -> list[bool]:
-    """The list of them may go on beyond the last."""
+    """True for each layer that rotates; the file's list of them may go on beyond the last."""
     named = raw.get("no_rope_layers")
     if isinstance(named, list):
         raw = raw.with_values(no_rope_layers=named[: raw.num_layers])
@@ -156,7 +156,7 @@ def _rotating_layers(raw: RawConfig) -> list[bool]:
 
 
 def _chunks(raw: RawConfig, rotating: list[bool]) -> tuple[int | None, ...]:
-    """The size of each layer's chunks; None where it sees everything."""
+    """Tokens of each layer's chunks; None where it sees everything."""
     size = raw.integer("attention_chunk_size", 8192)
     kinds = raw.per_layer("layer_types", "chunked_attention", "full_attention")
     chunked = [kind == "chunked_attention" for kind in kinds] or rotating

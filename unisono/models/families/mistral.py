@@ -3,6 +3,7 @@ Ministral 3 (Mistral AI, 2025) and Mistral 4 (2026), whose queries grow with the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ class Mistral3(Ministral3):
     def read_config(cls, raw: RawConfig) -> ModelConfig:
         text = raw.text()
         if text.get("model_type", "mistral") == "mistral":
-            return Mistral.read_config(text)
+            return _not_growing(Mistral.read_config(text))
         text.require(model_type="ministral3")
         return Ministral3.read_config(text)
 
@@ -121,10 +122,11 @@ class Mistral4(Deepseek):
 
 
 def _with_own_rope(raw: RawConfig) -> RawConfig:
-    """The file states the rotated part as a share of the whole head.
+    """The same without the share of the whole head that its rotation states beside
+    qk_rope_head_dim, in dimensions.
 
     Raises:
-        CheckpointError: it is not what qk_rope_head_dim says.
+        CheckpointError: the share of the head is not so many dimensions.
     """
     rope = dict(raw.mapping("rope_parameters"))
     share = RawConfig(rope, f"{raw.source}: rope").get("partial_rotary_factor")
@@ -140,8 +142,8 @@ def _with_own_rope(raw: RawConfig) -> RawConfig:
 
 
 def _with_yarn(raw: RawConfig, **own: Any) -> RawConfig:
-    """The same with the rotation of Ministral 3, less what is a family's ``own``, where the file
-    states none."""
+    """The same with the rotation of Ministral 3, in which a family's ``own`` numbers stand, where
+    the file states none."""
     if raw.mapping("rope_parameters"):
         return raw
     longest = raw.integer("max_position_embeddings")
@@ -149,11 +151,17 @@ def _with_yarn(raw: RawConfig, **own: Any) -> RawConfig:
     return raw.with_values(rope_parameters=rope)
 
 
+def _not_growing(config: ModelConfig) -> ModelConfig:
+    """The same without a word on growth in its rotation: queries of Mistral never grow."""
+    scaling = {name: value for name, value in config.rope.scaling.items() if name != _STRENGTH}
+    return replace(config, rope=replace(config.rope, scaling=scaling))
+
+
 def _growing(config: ModelConfig, raw: RawConfig) -> ModelConfig:
-    """The same, once the rotation is known to say how queries grow.
+    """The same, its rotation checked: it says how queries grow.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: strength or length is missing, or no positive number.
     """
     rope = RawConfig(config.rope.scaling, f"{raw.source}: rope")
     rope.number(_STRENGTH)
@@ -162,12 +170,12 @@ def _growing(config: ModelConfig, raw: RawConfig) -> ModelConfig:
 
 
 def _growth_by(rope: RopeConfig, positions: Tensor) -> Tensor:
-    """Growth of queries as the rotation states it."""
+    """Factor of queries at ``positions`` [T], as the rotation states it, [T, 1, 1]."""
     return query_growth(positions, rope.scaling[_STRENGTH], rope.scaling[_LENGTH])
 
 
 def query_growth(positions: Tensor, strength: float, length: int) -> Tensor:
-    """1 + strength log(1 + floor(position / length)), [T, 1, 1] (Nakanishi, 2025, scalable
-    softmax)."""
+    """Factor of queries at ``positions`` [T], 1 + strength log(1 + floor(position / length)),
+    [T, 1, 1] (Nakanishi, 2025, scalable softmax). ``length`` is in tokens."""
     times = torch.floor(positions / length)
     return (1 + strength * torch.log1p(times)).view(-1, 1, 1)

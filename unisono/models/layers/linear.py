@@ -27,9 +27,9 @@ class Linear(Described):
 
     Args:
         split: how W divides among ranks, or how each of its parts does; None: it is whole on each.
-        quantizable: whether ``--weights`` may round W; small ones that decide much stay as they
-            are, such as a router's.
-        float32: whether W and b are float32 whatever the dtype of others.
+        quantizable: True lets ``--weights`` round W. A small one that decides much, such as a
+            router's, stays as it is.
+        float32: True holds W and b in float32, whatever dtype the model has.
     """
 
     bias: Tensor | None

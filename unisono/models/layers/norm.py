@@ -16,7 +16,7 @@ from unisono.models.layers.split import Split
 
 
 class Norm(Described):
-    """Over the last dimension, alone or behind the addition to the residual stream."""
+    """A norm over the last dimension, alone or behind the addition to the residual stream."""
 
     def __init__(self, ops: PortableOps, size: int, eps: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Norm(Described):
         self.weight = unfilled(size)
 
     def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(norm of residual + x, residual + x)."""
+        """The norm of residual + x, and residual + x; a residual of None is zero."""
         residual = x if residual is None else residual + x
         return self(residual), residual
 
@@ -47,8 +47,8 @@ class RMSNorm(Norm):
 
 
 class ZeroCentredRMSNorm(RMSNorm):
-    """Checkpoints hold how far the weight is from 1 (Gemma). Held whole, and in float32: the sum
-    has more bits than 16-bit formats have."""
+    """Root-mean-square norm of whose weight a checkpoint holds the distance from 1 (Gemma). The
+    weight is held whole, and in float32: the sum has more bits than 16-bit formats have."""
 
     def prepare(self) -> None:
         self.weight = nn.Parameter(1.0 + self.weight.float(), requires_grad=False)
@@ -68,7 +68,8 @@ class LayerNorm(Norm):
 
 
 class ZeroCentredLayerNorm(LayerNorm):
-    """Checkpoints hold how far the weight is from 1; the sum has the weight's dtype (Nemotron)."""
+    """Layer norm of whose weight a checkpoint holds the distance from 1 (Nemotron). The sum has the
+    weight's dtype."""
 
     def prepare(self) -> None:
         self.weight = nn.Parameter(self.weight + 1.0, requires_grad=False)
@@ -81,7 +82,7 @@ class ProjectionNorm(RMSNorm):
     """
 
     mean_of_ranks: Callable[[Tensor], Tensor] | None = None
-    """Float32 [T, 1] -> its mean over the ranks."""
+    """A function that takes float32 [T, 1] to its mean over the ranks; None: there is one rank."""
 
     def __init__(self, ops: PortableOps, size: int, eps: float, split: Split) -> None:
         super().__init__(ops, size, eps)

@@ -2,15 +2,15 @@
 
 A layer says so in attributes of these names, which ``models/parallel.py`` reads:
 
-- ``splits``: how each parameter, or part of a linear layer, divides. What is not named is whole on
-  every rank.
-- ``stacked``: this rank's lengths of the pieces along dimension 0, where each divides by itself.
-- ``gives_term``: the layer ends in a linear layer split by input, so that the output of a rank is
-  one term of a sum.
-- ``narrow``: method of a layer whose split is ``vocabulary``, which makes it a rank's, of so many
-  outputs, before there are weights.
-- ``mean_of_ranks``: None, until the ranks are connected; then a function that a layer calls with
-  float32 numbers of its own for their mean over the ranks.
+- ``splits`` gives the division of each parameter, or part of a linear layer. One that it does not
+  name is whole on every rank.
+- ``stacked`` gives this rank's rows of each piece along dimension 0, where each divides by itself.
+- ``gives_term`` is true where the layer ends in a linear layer split by input, so that a rank's
+  output is one term of a sum.
+- ``narrow`` is a method of a layer whose split is ``vocabulary``: given a number of outputs, it
+  makes the layer a rank's, before there are weights.
+- ``mean_of_ranks`` is None until the ranks are connected, then a function: a layer calls it with
+  float32 numbers of its own and gets their mean over the ranks.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any, Literal
 from torch import nn
 
 Split = Literal["out", "kv", "in", "vocabulary"]
-"""``out``: along dimension 0, equally. ``kv``: the same by key-value head; where there are fewer of
-them than ranks, several ranks hold the same one. ``in``: along dimension 1; a bias is rank 0's.
-``vocabulary``: along dimension 0, the last rank may hold less."""
+"""``out`` divides dimension 0 equally. ``kv`` does the same by key-value head; where heads are
+fewer than ranks, several ranks hold the same one. ``in`` divides dimension 1 equally; a bias is
+rank 0's. ``vocabulary`` divides dimension 0, and the last rank may hold less."""
 
 
 def split_of(module: nn.Module, name: str) -> Split | None:
@@ -33,11 +33,13 @@ def split_of(module: nn.Module, name: str) -> Split | None:
 
 
 def stacked_in(module: nn.Module) -> tuple[int, ...]:
+    """Rows of each piece that divides by itself; empty: the parameter is one piece."""
     stacked: tuple[int, ...] = getattr(module, "stacked", ())
     return stacked
 
 
 def gives_term(module: nn.Module) -> bool:
+    """True where the module's output is one term of a sum over the ranks."""
     return getattr(module, "gives_term", False)
 
 

@@ -20,6 +20,7 @@ from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
 from unisono.server.engine.wire import EngineFacts, Start
 from unisono.server.settings import KEY_VARIABLE, ServerSettings
+from unisono.text.grammar.vocabulary import Vocabulary
 
 EngineState = Literal["starting", "ready", "restarting", "stopped"]
 WORKER_COMMAND = (sys.executable, "-m", "unisono.server.engine.worker")
@@ -51,6 +52,7 @@ class EngineSupervisor:
         self.num_restarts = 0
         self._settings = settings
         self._command = tuple(command)
+        self._vocabulary: Vocabulary | None = None
         self._link: EngineLink | None = None
         self._facts: EngineFacts | None = None
         self._child: Child | None = None
@@ -92,6 +94,12 @@ class EngineSupervisor:
             raise
         self._keeper = asyncio.create_task(self._keep())
 
+    def tell(self, vocabulary: Vocabulary) -> None:
+        """The engine, and every one that replaces it, is to know the model's vocabulary."""
+        self._vocabulary = vocabulary
+        if self._link is not None:
+            self._link.send(vocabulary)
+
     async def submit(self, requests: Sequence[Request]) -> Answers:
         """Hands requests to the engine, after a bounded wait if it is being restarted.
 
@@ -132,6 +140,8 @@ class EngineSupervisor:
         await loop.create_unix_connection(lambda: link, sock=ours)
         beat_s = min(_BEAT_S, self._settings.watchdog_s / 4)
         link.send(Start(self._settings.model_folder, self._settings.engine, beat_s))
+        if self._vocabulary is not None:
+            link.send(self._vocabulary)
         try:
             self._facts = await link.ready
         except errors.EngineDeadError as error:

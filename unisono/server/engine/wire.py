@@ -13,6 +13,7 @@ from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.errors import UnisonoError
 from unisono.core.request import Request, RequestOutput
+from unisono.text.grammar.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +103,5 @@ class Beat:
     """A step is still computed; about every ``beat_s``."""
 
 
-TO_ENGINE = (Start, Add, Abort)
+TO_ENGINE = (Start, Add, Abort, Vocabulary)
 FROM_ENGINE = (Ready, Failed, Step, Beat)

@@ -12,6 +12,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,15 @@ from unisono.core.parent import serve_parent
 from unisono.core.request import Request, RequestOutput
 from unisono.server.engine import wire
 from unisono.server.engine.pulse import Pulse
+from unisono.text.grammar.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from unisono.engine.engine import Engine
 
+Build = Callable[[Path, EngineConfig, Callable[[], Vocabulary]], "Engine[Any]"]
+"""The last argument gives the model's vocabulary, once it has come."""
+_VOCABULARY_S = 60.0
+"""For the vocabulary to come, which the API process sends when it has loaded it."""
 _STATS_INTERVAL_S = 0.2
 _LEAVE_S = 5.0
 """For the loop to end by itself once the API process has gone, before the process is ended."""
@@ -36,8 +43,11 @@ _log = logging.getLogger("unisono.server.engine.worker")
 class Worker:
     """Reads messages, steps the engine, sends what each step brought in one frame."""
 
-    def __init__(self, engine: Engine[Any], link: Link, pulse: Pulse) -> None:
+    def __init__(
+        self, engine: Engine[Any], link: Link, pulse: Pulse, vocabulary: Future[Vocabulary]
+    ) -> None:
         self._engine = engine
+        self._vocabulary = vocabulary
         self._link = link
         self._pulse = pulse
         self._rejected: list[tuple[str, errors.UnisonoError]] = []
@@ -70,6 +80,8 @@ class Worker:
             case wire.Abort(names):
                 for name in names:
                     self._engine.abort(name)
+            case Vocabulary() if not self._vocabulary.done():
+                self._vocabulary.set_result(message)
             case _:
                 raise ProtocolError("the engine has been started already")
 
@@ -109,7 +121,7 @@ class Worker:
         return dataclasses.asdict(self._engine.stats())
 
 
-def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]]) -> int:
+def run(sock: socket.socket, build: Build) -> int:
     """Serves one connection until it closes; returns the exit status of the process."""
     link = Link(sock, *wire.TO_ENGINE)
     start = link.receive_one()
@@ -117,8 +129,9 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]])
         return 0
     if not isinstance(start, wire.Start):
         raise ProtocolError("the first message is not a start message")
+    vocabulary: Future[Vocabulary] = Future()
     try:
-        engine = build(start.folder, start.config)
+        engine = build(start.folder, start.config, partial(vocabulary.result, _VOCABULARY_S))
     except errors.UnisonoError as error:
         link.send(wire.Failed(error))
         return 1
@@ -130,7 +143,7 @@ def run(sock: socket.socket, build: Callable[[Path, EngineConfig], Engine[Any]])
     link.send(wire.Ready(_facts(engine.info)))
     pulse = Pulse(lambda: link.send(wire.Beat()), start.beat_s, start.config.max_num_batched_tokens)
     try:
-        Worker(engine, link, pulse).run()
+        Worker(engine, link, pulse, vocabulary).run()
     except errors.EngineDeadError as error:
         _log.error("The engine is lost: %s", error)
         return 1
@@ -149,8 +162,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     def serve(sock: socket.socket) -> int:
         from unisono.engine.building import build_engine
+        from unisono.text.grammar.compiler import GrammarCompiler
 
-        return run(sock, build_engine)
+        def build(
+            folder: Path, config: EngineConfig, vocabulary: Callable[[], Vocabulary]
+        ) -> Engine[Any]:
+            return build_engine(folder, config, None, partial(GrammarCompiler, vocabulary))
+
+        return run(sock, build)
 
     return serve_parent(serve, leave_s=_LEAVE_S, arguments=arguments)
 

@@ -6,6 +6,7 @@ Knows the order of these steps; how each is done is elsewhere.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -30,13 +31,15 @@ T = TypeVar("T")
 
 
 class BodyReader:
-    """Args:
-    context: tells how many tokens a prompt may have.
+    """Reads bodies, all within one budget of bytes.
+
+    Args:
+        max_model_len: tells how many tokens a prompt may have.
     """
 
-    def __init__(self, limits: Limits, context: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, max_model_len: Callable[[], int]) -> None:
         self._limits = limits
-        self._context = context
+        self._max_model_len = max_model_len
         self._budget = BodyBudget(limits.bodies_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="json")
 
@@ -51,20 +54,20 @@ class BodyReader:
             ApiError: it is too large, too slow, too much work, not JSON, or does not fit; or there
                 is no room for it now.
         """
-        request.state.body = account = self._budget.account(request.state.tenant)
+        request.state.body = account = self._budget.open_account(request.state.tenant)
         request.state.visit.hold(account)
         encoding = check_encoding(request.headers.get("content-encoding"))
-        shape = BodyShape(self._limits.json_depth, self._context())
+        shape = BodyShape(self._limits.json_depth, self._max_model_len())
         body = await self._receive(request, account, None if encoding else shape)
         if encoding is not None:
             num_sent = len(body)
-            body = await asyncio.to_thread(self._decoded, body, encoding, shape)
+            body = await asyncio.to_thread(self._decode, body, encoding, shape)
             if len(body) > num_sent and not account.take(len(body) - num_sent):
                 raise _no_room()
         if len(body) <= _INLINE_BYTES and not shape.is_refused:
-            return self._parsed(body, shape, check)
+            return self._parse(body, shape, check)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._parsed, body, shape, check)
+        return await loop.run_in_executor(self._thread, self._parse, body, shape, check)
 
     async def _receive(
         self, request: Request, account: BodyAccount, shape: BodyShape | None
@@ -86,7 +89,7 @@ class BodyReader:
     async def _collect(
         self, request: Request, account: BodyAccount, shape: BodyShape | None
     ) -> bytearray:
-        """The bytes of the body; none of one that ``shape`` refuses."""
+        """The bytes of the body; no bytes where ``shape`` refuses it."""
         body = bytearray()
         num_bytes = 0
         async for chunk in request.stream():
@@ -106,12 +109,12 @@ class BodyReader:
                     body.clear()
         return body
 
-    def _decoded(self, body: bytearray, encoding: str, shape: BodyShape) -> bytearray:
-        found = decoded(body, encoding, self._limits)
-        shape.feed_all(found)
-        return found
+    def _decode(self, body: bytearray, encoding: str, shape: BodyShape) -> bytearray:
+        content = decoded(body, encoding, self._limits)
+        shape.feed_all(content)
+        return content
 
-    def _parsed(self, body: bytearray, shape: BodyShape, check: Callable[[dict[str, Any]], T]) -> T:
+    def _parse(self, body: bytearray, shape: BodyShape, check: Callable[[dict[str, Any]], T]) -> T:
         shape.check()
         value = parse_json(body)
         if not isinstance(value, dict):
@@ -130,20 +133,21 @@ class BodyBudget:
         self._max_bytes = max_bytes
         self._open: dict[BodyAccount, None] = {}
 
-    def account(self, tenant: str) -> BodyAccount:
-        found = BodyAccount(self, tenant)
-        self._open[found] = None
-        return found
+    def open_account(self, tenant: str) -> BodyAccount:
+        account = BodyAccount(self, tenant)
+        self._open[account] = None
+        return account
 
     def take(self, account: BodyAccount, num_bytes: int) -> bool:
-        """True where there is room for so many more, if need be in place of others."""
+        """Counts bytes that have arrived; returns whether there is room for them, if need be in
+        place of other bodies."""
         if account not in self._open:
             return False
         while self.num_bytes + num_bytes > self._max_bytes:
-            victim = self._slowest(account)
-            if victim is None:
+            slowest = self._slowest_instead_of(account)
+            if slowest is None:
                 return False
-            victim.drop()
+            slowest.drop()
         self.num_bytes += num_bytes
         account.num_bytes += num_bytes
         return True
@@ -153,23 +157,24 @@ class BodyBudget:
             del self._open[account]
             self.num_bytes -= account.num_bytes
 
-    def _slowest(self, asking: BodyAccount) -> BodyAccount | None:
-        """The body to give way, unless it is the one that asks."""
-        arriving = [one for one in self._open if one.drop_body is not None]
-        held: dict[str, int] = {}
-        for one in self._open:
-            held[one.tenant] = held.get(one.tenant, 0) + one.num_bytes
-        most = max((held[one.tenant] for one in arriving), default=0)
-        for one in arriving:
-            if held[one.tenant] == most and one.num_bytes:
-                return None if one is asking else one
+    def _slowest_instead_of(self, asking: BodyAccount) -> BodyAccount | None:
+        """The body that gives way to ``asking``; None where ``asking`` itself would have to, or
+        none is arriving."""
+        arriving = [account for account in self._open if account.drop_body is not None]
+        num_bytes_of: Counter[str] = Counter()
+        for account in self._open:
+            num_bytes_of[account.tenant] += account.num_bytes
+        most = max((num_bytes_of[account.tenant] for account in arriving), default=0)
+        for account in arriving:
+            if num_bytes_of[account.tenant] == most and account.num_bytes:
+                return None if account is asking else account
         return None
 
 
 class BodyAccount:
-    """One body: from its first byte until it is no longer needed.
+    """The bytes of one body, from the first that arrives until the body is no longer needed.
 
-    ``drop_body`` ends its arrival; ``None`` once it is complete.
+    ``drop_body`` ends its arrival; it is ``None`` once the body is complete.
     """
 
     def __init__(self, budget: BodyBudget, tenant: str) -> None:
@@ -183,14 +188,14 @@ class BodyAccount:
         return self._budget.take(self, num_bytes)
 
     def drop(self) -> None:
-        """It gives way to another."""
+        """Ends its arrival, to give way to another body."""
         self.was_dropped = True
         self.close()
         if self.drop_body is not None:
             self.drop_body()
 
     def close(self) -> None:
-        """Its bytes are gone; safe to call twice."""
+        """Gives its bytes back; may be called twice."""
         self._budget.forget(self)
 
 

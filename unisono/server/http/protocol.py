@@ -217,10 +217,11 @@ class _LimitedProtocol(H11Protocol):
 
 def _events(error: ApiError) -> Sequence[Any]:
     response = error_response(error)
-    headers = [*response.raw_headers, (b"connection", b"close"), (b"x-request-id", request_id({}))]
+    response.headers["connection"] = "close"
+    response.headers["x-request-id"] = request_id({}).decode()
     reason = HTTPStatus(error.status).phrase
     return (
-        h11.Response(status_code=error.status, headers=headers, reason=reason),
+        h11.Response(status_code=error.status, headers=response.raw_headers, reason=reason),
         h11.Data(data=bytes(response.body)),
         h11.EndOfMessage(),
     )

@@ -5,55 +5,84 @@ Knows bodies and parsers; nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
-from unisono.server.api_error import bad_request, not_supported
+from unisono.core.constraint import Constraint
+from unisono.core.errors import InvalidRequestError
+from unisono.server.api_error import bad_request
+from unisono.server.openai.constraint_fields import Asked, asked_constraint
 from unisono.server.openai.message_schema import NamedTool
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.reading import AnswerReader, tool_schemas
 
 
-@dataclass(frozen=True)
 class ChatReading:
-    make_parser: Callable[[Sequence[int]], AnswerParser]
-    """From the prompt of an answer to its parser."""
-    max_calls: int | None
-    shows_reasoning: bool
-
-
-def check_tools(body: ChatRequest) -> None:
     """Raises:
-    ApiError, InvalidRequestError: tools of the same name, or a choice that names none of them.
+    ApiError, InvalidRequestError: tools of the same name, a choice that names none of them, or
+        calls that cannot be forced.
     """
-    names = tool_schemas([tool.model_dump(exclude_unset=True) for tool in body.tools or ()])
-    choice = body.tool_choice
-    if choice in (None, "auto", "none"):
-        return
-    if not names:
-        raise bad_request("tool_choice needs tools.", param="tool_choice")
-    if isinstance(choice, NamedTool) and choice.function.name not in names:
-        raise bad_request(
-            "tool_choice names a function that is none of the tools.", param="tool_choice"
+
+    def __init__(self, body: ChatRequest, reader: AnswerReader) -> None:
+        self._reader = reader
+        self._tools = [tool.model_dump(exclude_unset=True) for tool in body.tools or ()]
+        self._schemas = tool_schemas(self._tools)
+        self._separates = body.separate_reasoning is not False and body.reasoning_format != "none"
+        self._continues = bool(body.continue_final_message)
+        self.max_calls = 1 if body.parallel_tool_calls is False else None
+        self.shows_reasoning = body.include_reasoning is not False
+        self.asked = self._calls_asked(body, asked_constraint(body))
+        """The constraint on the answer behind its reasoning."""
+
+    def make_parser(self, prompt_token_ids: Sequence[int]) -> AnswerParser:
+        """A parser for an answer to this prompt."""
+        return self._reader.parser(
+            prompt_token_ids,
+            schemas=self._schemas,
+            separates_reasoning=self._separates,
+            continues=self._continues,
         )
-    raise not_supported("Forcing a tool call", "tool_choice", "Send 'auto'.")
 
+    def constraint_behind(self, prompt_token_ids: Sequence[int]) -> Constraint | None:
+        """The constraint, from where reasoning has ended.
 
-def chat_reading(body: ChatRequest, reader: AnswerReader) -> ChatReading:
-    tools = [tool.model_dump(exclude_unset=True) for tool in body.tools or ()]
-    return ChatReading(
-        partial(
-            reader.parser,
-            schemas=tool_schemas(tools),
-            separates_reasoning=_separates_reasoning(body),
-            continues=bool(body.continue_final_message),
-        ),
-        max_calls=1 if body.parallel_tool_calls is False else None,
-        shows_reasoning=body.include_reasoning is not False,
-    )
+        Raises:
+            InvalidRequestError: nothing says where that is.
+        """
+        if self.asked is None:
+            return None
+        return self._reader.behind_reasoning(
+            self.asked.constraint, prompt_token_ids, continues=self._continues
+        )
 
+    def _calls_asked(self, body: ChatRequest, asked: Asked | None) -> Asked | None:
+        """Calls alone where they are forced; beside another constraint, calls or what it says."""
+        choice = body.tool_choice
+        if choice in (None, "auto", "none"):
+            if asked is None or not self._schemas:
+                return asked
+            return Asked(asked.param, self._forced(list(self._schemas), instead=asked.constraint))
+        if not self._schemas:
+            raise bad_request("tool_choice needs tools.", param="tool_choice")
+        names = list(self._schemas)
+        if isinstance(choice, NamedTool):
+            names = [choice.function.name]
+            if names[0] not in self._schemas:
+                raise bad_request(
+                    "tool_choice names a function that is none of the tools.", param="tool_choice"
+                )
+        return Asked("tools", self._forced(names))
 
-def _separates_reasoning(body: ChatRequest) -> bool:
-    return body.separate_reasoning is not False and body.reasoning_format != "none"
+    def _forced(self, names: list[str], instead: Constraint | None = None) -> Constraint:
+        fields: dict[str, Any] = {"names": names, "several": self.max_calls is None}
+        try:
+            return self._reader.forced_calls(self._tools, instead=instead, **fields)
+        except InvalidRequestError as error:
+            if instead is None:
+                raise
+            raise bad_request(
+                "A constraint on the answer does not go with this model's tools: its calls cannot "
+                "be told from the rest.",
+                param="tools",
+            ) from error

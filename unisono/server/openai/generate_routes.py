@@ -6,6 +6,7 @@ Knows the order of work (check, tokenize, submit, stream); shapes and limits are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -13,8 +14,9 @@ from fastapi.responses import Response
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.openai.chat import ChatRenderer
-from unisono.server.openai.chat_reading import ChatReading, chat_reading, check_tools
+from unisono.server.openai.chat_reading import ChatReading
 from unisono.server.openai.completions import CompletionRenderer
+from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.generation import Generation, make_requests
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
@@ -37,12 +39,13 @@ async def create_chat_completion(request: Request) -> Response:
     service: Service = request.app.state.service
     body = await service.read(request, ChatRequest)
     params = chat_params(body, service.settings.limits)
-    check_tools(body)
+    reading = ChatReading(body, service.reader)
     service.check_room(params.n, request.state.tenant)
+    await service.constraints.check(reading.asked)
     token_ids = service.truncated(await service.encoder.chat(body), params, body)
     head = service.head("chatcmpl")
+    params = replace(params, constraint=reading.constraint_behind(token_ids))
     continues = bool(body.continue_final_message)
-    reading = chat_reading(body, service.reader)
     generation = _generation(
         request, head["id"], [token_ids], params, body, continues_text=continues, reading=reading
     )
@@ -70,6 +73,7 @@ async def create_completion(request: Request) -> Response:
     body = await service.read(request, CompletionRequest)
     params = completion_params(body, service.settings.limits)
     service.check_room(params.n, request.state.tenant)
+    await service.constraints.check(asked_constraint(body))
     prompts = [
         prompt.cut_to(service.truncated(prompt.token_ids, params, body))
         for prompt in await service.encoder.completion(body)

@@ -29,7 +29,7 @@ def _feature(name: str, *idle: Any, hint: str = "") -> Feature:
 
 
 _TEMPLATE_HINT = "Set it in chat_template_kwargs, if the model's chat template knows it."
-_STRUCTURED = "Structured output"
+_STRUCTURED = "A constraint that begins later"
 _LEGACY_TOOLS = "Function calling by the old fields"
 _SAMPLER = "This way of sampling"
 _SPELLING = "This spelling"
@@ -57,22 +57,8 @@ def _has_no_penalty(value: Any, body: Body) -> bool:
 
 FEATURES: dict[str, Feature] = {
     # constraints on the answer
-    "response_format": Feature(_STRUCTURED, _says_text),
-    "structured_outputs": _feature(_STRUCTURED),
-    "structural_tag": _feature(_STRUCTURED, ""),
-    "guided_json": _feature(_STRUCTURED),
-    "guided_json_object": _feature(_STRUCTURED, False),
-    "guided_regex": _feature(_STRUCTURED, ""),
-    "guided_choice": _feature(_STRUCTURED, []),
-    "guided_grammar": _feature(_STRUCTURED, ""),
-    "guided_decoding": _feature(_STRUCTURED),
-    "json_schema": _feature(_STRUCTURED, ""),
-    "regex": _feature(_STRUCTURED, ""),
-    "ebnf": _feature(_STRUCTURED, ""),
-    "grammar": _feature(_STRUCTURED, ""),
     "grammar_lazy": _feature(_STRUCTURED, False),
     "grammar_triggers": _feature(_STRUCTURED, []),
-    "format": _feature(_STRUCTURED, ""),
     "bad_words": _feature("Forbidding words", []),
     "logits_processors": _feature("Custom processors of logits", []),
     "custom_logit_processor": _feature("Custom processors of logits", "", []),

@@ -22,6 +22,7 @@ from unisono.core.sampling_limits import (
     Limit,
 )
 from unisono.server.openai.body_model import Body, WholeNumber, WholeNumbers
+from unisono.server.openai.constraint_fields import ConstraintFields
 from unisono.server.openai.message_schema import (
     MAX_ITEMS,
     Documents,
@@ -122,7 +123,7 @@ class RouteBody(Body):
     model: ModelName | None = None
 
 
-class SamplingFields(RouteBody):
+class SamplingFields(RouteBody, ConstraintFields):
     """Fields that chat and plain completions share."""
 
     stream: bool | None = None

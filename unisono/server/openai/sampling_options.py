@@ -10,6 +10,7 @@ from typing import Any
 
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
+from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.settings import Limits
 
@@ -86,6 +87,8 @@ def _common(body: SamplingFields, limits: Limits) -> dict[str, Any]:
         fields["top_k"] = max(body.top_k, 0)
     if body.stop:
         fields["stop"] = body.stop
+    if (asked := asked_constraint(body)) is not None:
+        fields["constraint"] = asked.constraint
     if body.logit_bias:
         fields["logit_bias"] = _logit_bias(body.logit_bias)
     return fields

@@ -29,17 +29,19 @@ _SAYS = {
     "string_too_long": "Input should have at most {max_length} characters",
     "string_too_short": "Input should have at least {min_length} characters",
 }
-"""In JSON's words; the rest is clear in pydantic's."""
+"""Type of pydantic's error -> message in JSON's words. Other types have messages of their own that
+are clear to clients."""
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _SPOKEN = _TEXT_PARTS.union(THOUGHTS)
-"""An assistant may have thought, too."""
+"""Kinds of parts that an assistant's message may have: its thoughts, too."""
 _IDLE: tuple[Any, ...] = (None, False, 0, "", [], {})
+"""Values that ask for nothing."""
 _CHAT, _PLAIN = (frozenset(model.model_fields) for model in (ChatRequest, CompletionRequest))
 _OTHER_ROUTES: dict[type[RouteBody], dict[str, str]] = {
     ChatRequest: dict.fromkeys(_PLAIN - _CHAT, "/v1/completions"),
     CompletionRequest: dict.fromkeys(_CHAT - _PLAIN, "/v1/chat/completions"),
 }
-"""The fields that a route lacks and another has, and which: there they would do something."""
+"""Model of a route -> field that it lacks -> the route where that field does something."""
 Model = TypeVar("Model", bound=RouteBody)
 
 
@@ -50,12 +52,15 @@ def validate(
     *,
     most_messages: int = MAX_MESSAGES,
 ) -> Model:
-    """Args:
-        most_messages: of a chat on this server.
+    """The body as a model of its route.
+
+    Args:
+        unknown_fields: told of fields that no schema has; it may refuse them.
+        most_messages: messages that a chat may have on this server.
 
     Raises:
-        ApiError: names the first field that is wrong, or asks for what this server does not do,
-            and why; repeats nothing of its content.
+        ApiError: a field is wrong, or asks for what this server does not do. Names the first one
+            and says why; repeats nothing of its content.
     """
     messages = value.get("messages")
     if isinstance(messages, list) and len(messages) > most_messages:
@@ -145,5 +150,5 @@ def _refuse_media(content: Any, kinds: Collection[str], place: str) -> None:
 
 
 def _first(items: Any, at_most: int) -> list[Any]:
-    """So many as there may be: the schema refuses more, and this looks at no more."""
+    """The items up to the most that there may be: the schema refuses more, so none is looked at."""
     return items[:at_most] if isinstance(items, list) else []

@@ -23,6 +23,21 @@ class Pair:
     closes: str
 
 
+@dataclass(frozen=True, slots=True)
+class CallSpelling:
+    """The letters of a call whose arguments are JSON; marks among them are named as ever."""
+
+    before_name: str
+    before_arguments: str
+    end: str
+    opens: str = ""
+    """Before all calls."""
+    between: str = ""
+    closes: str = ""
+    numbered: str = ""
+    """Behind the name a number, and before the arguments this instead."""
+
+
 @dataclass(frozen=True)
 class AnswerFormat(ABC):
     """Args:
@@ -38,6 +53,8 @@ class AnswerFormat(ABC):
     own_thinking: ClassVar[Pair | None] = None
     """Marks of reasoning that belong to the format."""
     own_speaking: ClassVar[Pair | None] = None
+    spelling: ClassVar[CallSpelling | None] = None
+    """The way to write calls, where the model is to be held to one; None: it cannot be."""
 
     @classmethod
     @abstractmethod

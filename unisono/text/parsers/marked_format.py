@@ -42,7 +42,7 @@ class MarkedFormat(AnswerFormat):
         """
 
     def bare_calls(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
-        """As :meth:`calls`, for calls without a mark."""
+        """Reads calls that no mark announces; see :meth:`calls`."""
         raise NotImplementedError
 
     def names(self, *, with_calls: bool) -> tuple[str, ...]:

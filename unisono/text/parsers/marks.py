@@ -57,11 +57,17 @@ class Marks:
         """True where no plain text can be taken for the mark."""
         return _TOKEN.search(self.written(mark)) is not None
 
+    def pieces(self, text: str) -> list[str | int]:
+        """A text cut at its marks that are tokens, which are token ids."""
+        ids = {letter: token_id for token_id, letter in self.by_token.items()}
+        cut = re.split("([\ud800-\udfff])", self.written(text))
+        return [ids.get(piece, piece) for piece in cut if piece]
+
     def spell(self, text: str) -> str:
         """The text for people: a mark that marks nothing there is its letters, and nothing where
         it is a special token."""
         return text.translate(self._spelled) if _TOKEN.search(text) else text
 
     def spell_in_json(self, text: str) -> str:
-        """As :meth:`spell`, for a text that is part of a JSON string."""
+        """The text for people (:meth:`spell`), as part of a JSON string."""
         return text.translate(self._spelled_in_json) if _TOKEN.search(text) else text

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.parsers.answer_format import Schemas
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.finding import find_format
+from unisono.text.parsers.forcing import forced_calls
 from unisono.text.parsers.marks import Marks
 from unisono.text.tokenizer import Tokenizer
 
@@ -52,6 +54,45 @@ class AnswerReader:
             schemas or {},
             is_thinking=separates_reasoning and self._is_thinking(prompt_token_ids, continues),
         )
+
+    def forced_calls(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        names: Collection[str],
+        several: bool,
+        instead: Constraint | None = None,
+    ) -> Constraint:
+        """A constraint under which an answer calls some of ``tools``; see :func:`forced_calls`."""
+        marks = Marks(self._tokenizer, self.format.names(with_calls=True))
+        return forced_calls(
+            self.format, marks, tools, names=names, several=several, instead=instead
+        )
+
+    def behind_reasoning(
+        self, constraint: Constraint, prompt_token_ids: Sequence[int], *, continues: bool = False
+    ) -> Constraint:
+        """The constraint for an answer that may reason before.
+
+        Raises:
+            InvalidRequestError: it reasons, and no token says where that ends.
+        """
+        if (thinking := self.format.thinking) is None:
+            return constraint
+        opens, closes = map(self._tokenizer.token_id, (thinking.opens, thinking.closes))
+        is_thinking = self._is_thinking(prompt_token_ids, continues)
+        if is_thinking and closes is None:
+            raise InvalidRequestError(
+                "This model's reasoning ends with no token of its own, so no constraint can begin "
+                "behind it.",
+                param=constraint.kind,
+                hint="Switch reasoning off.",
+            )
+        if is_thinking:
+            return replace(constraint, after_token_id=closes)
+        if opens is None or closes is None:
+            return constraint
+        return replace(constraint, after_token_id=closes, opening_token_id=opens)
 
     def _is_thinking(self, prompt_token_ids: Sequence[int], continues: bool) -> bool:
         if (thinking := self.format.thinking) is None:

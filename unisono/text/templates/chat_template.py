@@ -126,7 +126,8 @@ class ChatTemplate:
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Renders a conversation; arguments and errors are those of ``Tokenizer.render_chat``."""
+        """Renders a conversation. The options are those of ``ChatOptions``; messages and errors are
+        as of ``Tokenizer.render_chat``."""
         name = self._choose(tools is not None)
         if continue_final_message and add_generation_prompt:
             raise InvalidRequestError(

@@ -7,7 +7,6 @@ Runs no code from the folder. What is built here may explode, so it is built in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from unisono.core.errors import CheckpointError
 from unisono.core.folder_files import read_bytes, read_json_object
 from unisono.gguf.files import is_gguf
 from unisono.text.templates.files import read_chat_templates
+from unisono.text.vocabulary.built_tokenizer import BuiltTokenizer
 from unisono.text.vocabulary.converting import convert_folder
 from unisono.text.vocabulary.gguf_tokenizer import read_gguf_tokenizer
 from unisono.text.vocabulary.native import native_call
@@ -31,21 +31,13 @@ _MAX_CONFIG_BYTES = 16 << 20
 _MAX_TOKENIZER_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltTokenizer:
-    backend: Backend
-    named: dict[str, str]
-    """``bos_token`` and its kind, with their texts."""
-    chat_templates: dict[str, str]
-
-
 def build_tokenizer(folder: Path) -> BuiltTokenizer:
     """Raises:
     CheckpointError: a file is missing, too large or corrupt.
     UnsupportedModelError: the vocabulary is of a kind that is not known.
     """
     if is_gguf(folder):
-        return BuiltTokenizer(*read_gguf_tokenizer(folder))
+        return read_gguf_tokenizer(folder)
     config = read_json_object(folder / "tokenizer_config.json", _MAX_CONFIG_BYTES)
     legacy = read_json_object(folder / "special_tokens_map.json", _MAX_CONFIG_BYTES)
     added = read_json_object(folder / "added_tokens.json", _MAX_CONFIG_BYTES)
@@ -53,7 +45,11 @@ def build_tokenizer(folder: Path) -> BuiltTokenizer:
     config = merge_legacy_tokens(merge_legacy_map(config, legacy), added)
     backend, config = _load_backend(folder, config)
     add_missing_tokens(backend, config, config_decides=config_decides)
-    return BuiltTokenizer(backend, named_tokens(config), read_chat_templates(folder, config))
+    return BuiltTokenizer(
+        backend=backend,
+        named=named_tokens(config),
+        chat_templates=read_chat_templates(folder, config),
+    )
 
 
 def _load_backend(folder: Path, config: Mapping[str, Any]) -> tuple[Backend, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer as Backend
 
@@ -21,13 +21,19 @@ from unisono.text.vocabulary.special_tokens import declared_tokens, fill_declare
 from unisono.text.vocabulary.tekken import NAMED, read_tekken
 from unisono.text.vocabulary.tiktoken_families import TiktokenFamily, find_family
 
-_Converted = tuple[Backend, Mapping[str, str], Sequence[str]]
-"""A tokenizer, the names that its vocabulary gives to tokens, and the tokens in front of a text."""
 _MAX_BYTES = 64 << 20
 _CONVERT = (
     "Fetch the model again. If it is whole, convert it once with transformers: "
     "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes a tokenizer.json."
 )
+
+
+class _Converted(NamedTuple):
+    backend: Backend
+    named: Mapping[str, str]
+    """``bos_token`` and its kind, as the vocabulary itself names tokens."""
+    in_front: Sequence[str]
+    """Tokens that go before a text."""
 
 
 def convert_folder(
@@ -46,16 +52,16 @@ def convert_folder(
         return None
     with native_call(f"{path.name} cannot be used", hint=_CONVERT):
         if path.name == "tekken.json":
-            backend, named, in_front = _from_tekken(content)
+            converted = _from_tekken(content)
         elif path.name == "tokenizer.model" and not _is_tiktoken(content):
-            backend, named, in_front = _from_sentencepiece(content, config)
+            converted = _from_sentencepiece(content, config)
         else:
             family = _family(folder, config, path.name)
-            backend, named, in_front = _from_tiktoken(content, config, family)
-        full = {**named, **config}
-        fill_declared(backend, config)
-        put_around(backend, full, in_front=in_front)
-        return backend, full
+            converted = _from_tiktoken(content, config, family)
+        full = {**converted.named, **config}
+        fill_declared(converted.backend, config)
+        put_around(converted.backend, full, in_front=converted.in_front)
+        return converted.backend, full
 
 
 def _vocabulary_file(folder: Path) -> Path | None:
@@ -80,7 +86,7 @@ def _from_sentencepiece(content: bytes, config: Mapping[str, Any]) -> _Converted
         raise WireError(f"it is no SentencePiece model: {error}") from error
     model = sentencepiece_backend.rename_pieces(model, declared_tokens(config))
     backend = sentencepiece_backend.build_backend(model, config)
-    return backend, sentencepiece_backend.named_pieces(model), ()
+    return _Converted(backend, sentencepiece_backend.named_pieces(model), ())
 
 
 def _from_tiktoken(content: bytes, config: Mapping[str, Any], family: TiktokenFamily) -> _Converted:
@@ -90,7 +96,7 @@ def _from_tiktoken(content: bytes, config: Mapping[str, Any], family: TiktokenFa
     )
     if not config.get("added_tokens_decoder"):
         tiktoken_backend.add_special(backend, family.special)
-    return backend, family.named, family.in_front
+    return _Converted(backend, family.named, family.in_front)
 
 
 def _from_tekken(content: bytes) -> _Converted:
@@ -100,7 +106,7 @@ def _from_tekken(content: bytes) -> _Converted:
         file.ranks, pattern=file.pattern, special_in_front=file.special
     )
     named = {name: text for name, text in NAMED.items() if text in file.special}
-    return backend, named, (NAMED["bos_token"],)
+    return _Converted(backend, named, (NAMED["bos_token"],))
 
 
 def _family(folder: Path, config: Mapping[str, Any], file_name: str) -> TiktokenFamily:

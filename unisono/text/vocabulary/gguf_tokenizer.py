@@ -17,6 +17,7 @@ from unisono.core.errors import CheckpointError, UnsupportedModelError
 from unisono.gguf.files import GgufFile
 from unisono.gguf.metadata import Metadata
 from unisono.text.templates.files import check_size
+from unisono.text.vocabulary.built_tokenizer import BuiltTokenizer
 from unisono.text.vocabulary.byte_pairs import merges_by_rank
 from unisono.text.vocabulary.gguf_splits import MARKED_SPACES, SPLITS
 from unisono.text.vocabulary.native import byte_level, native_call, surround
@@ -35,12 +36,10 @@ _NAMED = {
 }
 
 
-def read_gguf_tokenizer(path: Path) -> tuple[Backend, dict[str, str], dict[str, str]]:
-    """The tokenizer, ``bos_token`` and its kind with their texts, and the chat templates.
-
-    Raises:
-        CheckpointError: no tokenizer in it, or one that contradicts itself.
-        UnsupportedModelError: a kind that is not read.
+def read_gguf_tokenizer(path: Path) -> BuiltTokenizer:
+    """Raises:
+    CheckpointError: no tokenizer in it, or one that contradicts itself.
+    UnsupportedModelError: a kind that is not read.
     """
     metadata = GgufFile.read(path).metadata
     vocabulary = _Vocabulary.read(metadata)
@@ -56,7 +55,11 @@ def read_gguf_tokenizer(path: Path) -> tuple[Backend, dict[str, str], dict[str, 
     ):
         backend = _KINDS[kind](metadata, vocabulary)
         _add_tokens(backend, vocabulary)
-    return backend, vocabulary.named(metadata), _chat_templates(metadata)
+    return BuiltTokenizer(
+        backend=backend,
+        named=vocabulary.named(metadata),
+        chat_templates=_chat_templates(metadata),
+    )
 
 
 @dataclass(frozen=True, slots=True)

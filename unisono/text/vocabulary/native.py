@@ -30,8 +30,8 @@ def byte_level(
     merges: Sequence[tuple[str, str]],
     patterns: Sequence[str],
     *,
-    composes: bool = False,
-    ignore_merges: bool = False,
+    composes: bool,
+    ignore_merges: bool,
 ) -> Backend:
     """A tokenizer that merges bytes, written in the byte alphabet.
 

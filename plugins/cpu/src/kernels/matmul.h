@@ -76,8 +76,8 @@ static void float_panels(const MatmulJob& job, int64_t begin, int64_t end) {
   }
 }
 
-// Weights are fetched while others are multiplied: those kAhead further on, or with many rows, which
-// keep a panel in the cache for int64_t, those of the next panel. For one row see int_steps.
+// Weights are fetched while others are multiplied: those kAhead further on, or where a panel is passed
+// over several times and lies in the cache, those of the next panel. For one row see int_steps.
 INLINE void look_ahead(const Layout& layout, const uint8_t* panel, int64_t groups, int lines,
                        int64_t pass, int64_t passes, int64_t rows, IntPanel* out) {
   const size_t start = size_t(pass) * groups * lines * 64;
@@ -274,7 +274,7 @@ static void tile_ints(const Source& x, int64_t row, const Layout& layout, const 
         const F scaled = f_mul(values[i], f_set(inverse));
         const I q = i_nearest(scaled);
         sum = i_add(sum, q);
-        exact = f_add(exact, scaled);
+        if (shifted) exact = f_add(exact, scaled);
         i_store_s8(reinterpret_cast<int8_t*>(words) + i * kLanes, q);
       }
       *to_sum = int32_t(uint32_t(factor) * uint32_t(i_sum(sum)));

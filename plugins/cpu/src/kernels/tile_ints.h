@@ -126,14 +126,18 @@ INLINE void int_tile(const IntPanel& panel, const uint32_t* a, const float* x_sc
       int_steps<format, rows, registers>(dots, a, w + panel.first * 4, steps);
       UNROLL for (int r = 0; r < registers; ++r) {
         const RF scale = panel.scale(scales, r);
+        RF zero = r_zero(), shift = r_zero();
+        if constexpr (with_zeros) zero = panel.zero(scales, r);
+        if constexpr (shifted) {
+          shift = r_fma(scale, r_set(center_level(format)), panel.shift(scales, r));
+        }
         UNROLL for (int m = 0; m < rows; ++m) {
           RF dot = r_from_int(dots[m][r]);
-          if (with_zeros) dot = r_fnma(panel.zero(scales, r), r_set(float(x_sums[m])), dot);
+          if constexpr (with_zeros) dot = r_fnma(zero, r_set(float(x_sums[m])), dot);
           part[m][r] = r_fma(dot, scale, part[m][r]);
-          if (shifted) {
+          if constexpr (shifted) {
             float sum;  // Of x itself: its rounding is not magnified.
             __builtin_memcpy(&sum, x_sums + rows + m, 4);
-            const RF shift = r_fma(scale, r_set(center_level(format)), panel.shift(scales, r));
             part[m][r] = r_fma(shift, r_set(sum), part[m][r]);
           }
         }

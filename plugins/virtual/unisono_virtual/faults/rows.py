@@ -27,7 +27,7 @@ def index_copy_drops_last() -> None:
 
 @fault
 def index_copy_first_duplicate() -> None:
-    """Of two writes to one row the first stays."""
+    """The first of two writes to one row stays."""
 
     @around(*_WRITES)
     def write(op: Any, to: Tensor, dim: int, index: Tensor, rows: Tensor, *, out: Tensor) -> Tensor:

@@ -30,6 +30,12 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _of_weights(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """Dtypes that weights have beside inputs of ``dtype``, by what a case says of them."""
+    wide = {} if dtype == torch.float32 else {", float32 weights": torch.float32}
+    return {"": dtype, **wide}
+
+
 def _shared(step: AttentionStep) -> AttentionStep:
     """With a row that goes on where the first one, in the same step, has filled its first block."""
     size, table = step.block_size, step.block_tables[0]
@@ -90,27 +96,35 @@ def _verify(
 )
 def causal_conv(context: Context) -> None:
     for dtype in context.dtypes:
-        for width, channels in ((4, 96), (3, 33), (2, 1)):
-            for words, step, total in [each for size in _BLOCKS for each in _steps(size)]:
-                tokens = sum(step.query_lens)
-                x = inputs.normal(tokens, channels, dtype=dtype, seed=1)
-                weight = inputs.normal(channels, width, dtype=dtype, seed=2)
-                bias = inputs.normal(channels, dtype=dtype, seed=3) if width == 3 else None
-                states = _states(step, total, width - 1, channels, dtype=dtype)
-                with context.case(f"{_name(dtype)} width {width}, {words}"):
-                    want = expected_recurrent.causal_conv(x, weight, states, step, bias)
-                    given = [context.put(x), context.put(weight)]
-                    extra = None if bias is None else context.put(bias)
+        for weights, held_as in _of_weights(dtype).items():
+            for width, channels in ((4, 96), (3, 33), (2, 1)):
+                weight = inputs.normal(channels, width, dtype=held_as, seed=2)
+                bias = inputs.normal(channels, dtype=held_as, seed=3) if width == 3 else None
+                for words, step, total in [each for size in _BLOCKS for each in _steps(size)]:
+                    label = f"{_name(dtype)}{weights}, width {width}, {words}"
+                    with context.case(label):
+                        _verify_conv(context, dtype, weight, bias, step, total)
 
-                    def run(
-                        held: Tensor,
-                        own: AttentionStep,
-                        given: list[Tensor] = given,
-                        extra: Tensor | None = extra,
-                    ) -> Tensor:
-                        return context.ops.causal_conv(*given, held, own, extra)
 
-                    _verify(context, run, step, states, want, dtype)
+def _verify_conv(
+    context: Context,
+    dtype: torch.dtype,
+    weight: Tensor,
+    bias: Tensor | None,
+    step: AttentionStep,
+    total: int,
+) -> None:
+    channels, width = weight.shape
+    x = inputs.normal(sum(step.query_lens), channels, dtype=dtype, seed=1)
+    states = _states(step, total, width - 1, channels, dtype=dtype)
+    want = expected_recurrent.causal_conv(x, weight, states, step, bias)
+    given = context.put(x), context.put(weight)
+    extra = None if bias is None else context.put(bias)
+
+    def run(held: Tensor, own: AttentionStep) -> Tensor:
+        return context.ops.causal_conv(*given, held, own, extra)
+
+    _verify(context, run, step, states, want, dtype)
 
 
 @check(
@@ -179,15 +193,16 @@ def state_space(context: Context) -> None:
 @check("ops.gated_rms_norm", "a norm times an activation", covers=("gated_rms_norm",))
 def gated_rms_norm(context: Context) -> None:
     for dtype in context.dtypes:
-        for shape in ((1, 64), (5, 3, 96), (33, 128), (0, 16), (4, 129)):
-            x, gate = (inputs.normal(*shape, dtype=dtype, seed=seed) for seed in (1, 2))
-            weight = inputs.positive(shape[-1], dtype=dtype, seed=3)
-            with context.case(f"{_name(dtype)} {list(shape)}"):
-                want = expected_recurrent.gated_rms_norm(x, gate, weight, _EPS)
-                given = [context.put(each) for each in (x, gate, weight)]
-                context.verify(
-                    lambda *given: context.ops.gated_rms_norm(*given, _EPS),
-                    want,
-                    dtype=dtype,
-                    given=given,
-                )
+        for weights, held_as in _of_weights(dtype).items():
+            for shape in ((1, 64), (5, 3, 96), (33, 128), (0, 16), (4, 129)):
+                x, gate = (inputs.normal(*shape, dtype=dtype, seed=seed) for seed in (1, 2))
+                weight = inputs.positive(shape[-1], dtype=held_as, seed=3)
+                with context.case(f"{_name(dtype)}{weights}, {list(shape)}"):
+                    want = expected_recurrent.gated_rms_norm(x, gate, weight, _EPS)
+                    given = [context.put(each) for each in (x, gate, weight)]
+                    context.verify(
+                        lambda *given: context.ops.gated_rms_norm(*given, _EPS),
+                        want,
+                        dtype=dtype,
+                        given=given,
+                    )

@@ -12,17 +12,17 @@ from unisono.models.raw_config import RawConfig
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
-"""By last part of the name of a tensor."""
+"""Shapes of the tensors of a weight, by the last part of their names."""
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 INTEGERS = (torch.int32, torch.int64)
 _MAX_BLOCK = 2**18
 
 
 def block_size(config: RawConfig, name: str) -> tuple[int, int] | None:
-    """Rows and columns that share a scale; None where nothing is said.
+    """Rows and columns of the blocks that share a scale; None where the field is missing.
 
     Raises:
-        CheckpointError: not two positive integers.
+        CheckpointError: the field is not two positive integers.
     """
     sizes = config.list_of(name, int)
     if not sizes:
@@ -35,11 +35,11 @@ def block_size(config: RawConfig, name: str) -> tuple[int, int] | None:
 
 
 def group_size(config: RawConfig, *names: str) -> int | None:
-    """Number of inputs that share a scale, by the first of the names that is there; None, stored as
-    -1, is all.
+    """Number of inputs that share a scale, from the first of the fields that is there; None, stored
+    as -1: all inputs do.
 
     Raises:
-        CheckpointError: no such number.
+        CheckpointError: the field is not a positive integer.
     """
     name = next((name for name in names if config.get(name) is not None), names[0])
     if config.get(name) == -1:
@@ -48,7 +48,7 @@ def group_size(config: RawConfig, *names: str) -> int | None:
 
 
 def misfit(name: str, shape: Shape, pieces: Shapes) -> CheckpointError:
-    """The error for tensors whose shapes are not those of such a weight."""
+    """The error of a weight [N, K] whose tensors have shapes that do not fit it."""
     found = ", ".join(f"{piece} {list(pieces[piece])}" for piece in sorted(pieces))
     return CheckpointError(
         f"{name} {list(shape)} is stored as {found}, which config.json does not state.",
@@ -57,7 +57,7 @@ def misfit(name: str, shape: Shape, pieces: Shapes) -> CheckpointError:
 
 
 def check_dtype(name: str, piece: str, tensor: Tensor, allowed: tuple[torch.dtype, ...]) -> None:
-    """Raises CheckpointError: none of the dtypes that this tensor has in the format."""
+    """Raises CheckpointError: the tensor has none of the ``allowed`` dtypes."""
     if tensor.dtype not in allowed:
         raise CheckpointError(
             f"{name}: {piece} is stored as {str(tensor.dtype).removeprefix('torch.')}.",
@@ -66,7 +66,7 @@ def check_dtype(name: str, piece: str, tensor: Tensor, allowed: tuple[torch.dtyp
 
 
 def check_finite(name: str, scales: Tensor) -> None:
-    """Raises CheckpointError: scales that are NaN or infinite."""
+    """Raises CheckpointError: a scale is NaN or infinite."""
     if not bool(scales.isfinite().all()):
         raise CheckpointError(
             f"{name} has scales that are no numbers.", hint="The file is damaged: fetch it again."

@@ -38,25 +38,29 @@ _FIELDS = {
     "logits_scaling": "logit_scale",
     "logit_scale": "logit_scale",
 }
-"""Fields of ``config.json`` -> keys; a family reads those that it has."""
+"""Keys of the metadata, by the field of ``config.json`` that has the same number; a family reads
+the fields that it knows."""
 _BIASED = {
     "attention_bias": "attn_q",
     "attention_out_bias": "attn_output",
     "mlp_bias": "ffn_up",
     "use_bias": "attn_q",
 }
-"""The same, by a module that has a bias where the field is true."""
+"""Modules of the first layer, by the field of ``config.json`` that is true where they have a
+bias."""
 
 
 def read_gguf_config(
     file: GgufFile, family: GgufFamily, rope_factors: list[float] | None
 ) -> RawConfig:
-    """Args:
+    """The fields that a family reads, from metadata and tensors of a file.
+
+    Args:
         rope_factors: the file's own factors of the rotary wavelengths, one a frequency.
 
     Raises:
         CheckpointError: a value is missing or of the wrong kind.
-        UnsupportedModelError: a variant that is not read.
+        UnsupportedModelError: keys and values have heads of different sizes.
     """
     own = Own(file)
     embedding = file.tensors.get(EMBEDDING)
@@ -85,7 +89,8 @@ def read_gguf_config(
 
 
 def _check_counts(own: Own, file: GgufFile) -> None:
-    """Layers and experts are as many as there are tensors of, before a model of so many is made."""
+    """Raises CheckpointError: the file counts other layers or experts than it has tensors of. A
+    model of so many is not begun."""
     count = own.value("block_count")
     last = f"blk.{count - 1}." if isinstance(count, int) else "blk."
     if count and not any(name.startswith(last) for name in file.tensors):
@@ -103,7 +108,7 @@ def _check_counts(own: Own, file: GgufFile) -> None:
 
 
 def _dtype(file: GgufFile) -> str:
-    """The dtype of all matrices; bfloat16 where some are quantised."""
+    """The dtype of the model: that of all matrices, or bfloat16 where some are quantised."""
     types = {tensor.type.name for tensor in file.tensors.values() if len(tensor.shape) > 1}
     if types == {"F32"}:
         return "float32"
@@ -131,7 +136,7 @@ _END_TEXTS = frozenset(
 
 
 def end_token_ids(metadata: Metadata, vocab_size: int) -> list[int]:
-    """Tokens that end an answer."""
+    """Ids of the tokens that end an answer, in ascending order."""
     named = [metadata.integer(f"tokenizer.ggml.{key}_token_id") for key in _END_KEYS]
     ids = {each for each in named if each is not None}
     texts = metadata.texts("tokenizer.ggml.tokens") or []

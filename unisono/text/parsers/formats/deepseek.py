@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
@@ -22,6 +23,13 @@ class DeepSeek(MarkedFormat):
     opens = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
     closes = ("<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>")
     marks = ("<｜tool▁sep｜>",)
+    spelling = CallSpelling(
+        "<｜tool▁call▁begin｜>",
+        "<｜tool▁sep｜>",
+        "<｜tool▁call▁end｜>",
+        opens="<｜tool▁calls▁begin｜>",
+        closes="<｜tool▁calls▁end｜>",
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.formats.json_lists import JsonLists
 from unisono.text.parsers.json_call import read_calls
@@ -23,6 +24,7 @@ class General(JsonLists):
     opens = tuple(around)
     closes = tuple(dict.fromkeys(around.values()))
     bare = "[{`"
+    spelling = CallSpelling('{"name": "', '", "arguments": ', "}", "[", ", ", "]")
 
     @classmethod
     def fits(cls, template: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.marked_format import MarkedFormat
@@ -17,6 +18,9 @@ class Hermes(MarkedFormat):
     name = "hermes"
     opens = ("<tool_call>",)
     closes = ("</tool_call>",)
+    spelling = CallSpelling(
+        '<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", between="\n"
+    )
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         yield from read_calls(scanner, writer)

@@ -29,7 +29,7 @@ class JsonLists(MarkedFormat):
         "function call<|role_sep|>": "<|message_sep|>",
         "<|action_start|><|plugin|>": "<|action_end|>",
     }
-    """What closes calls, by what opens them."""
+    """The mark that closes calls, by the one that opens them."""
     opens = tuple(around)
     closes = tuple(dict.fromkeys(around.values()))
 

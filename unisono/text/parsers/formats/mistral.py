@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from string import ascii_letters, digits
 
+from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.json_scanning import json_value
@@ -23,6 +24,7 @@ class Mistral(MarkedFormat):
     name = "mistral"
     opens = ("[TOOL_CALLS]",)
     marks = ("[ARGS]", "[CALL_ID]")
+    spelling = CallSpelling("[TOOL_CALLS]", "[ARGS]", "")
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         if (yield from scanner.peek()) in ("[", "{"):

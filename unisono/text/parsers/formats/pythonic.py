@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.python_call import read_any_calls
@@ -46,6 +47,7 @@ class Llama(MarkedFormat):
     name = "llama"
     opens = ("<|python_tag|>", "<|python_start|>")
     closes = ("<|python_end|>", "<|eom_id|>")
+    spelling = CallSpelling('{"name": "', '", "parameters": ', "}", between="; ")
     bare = "{["
 
     @classmethod

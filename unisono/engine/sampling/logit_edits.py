@@ -1,5 +1,5 @@
 """Edits of logits that requests ask for before a token is chosen: penalties, biases, allowed
-and forbidden tokens; in one operation of each kind for all rows of a step.
+and forbidden tokens, masks of constraints; in one operation of each kind for all rows of a step.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unisono.core.batch import BatchRow
 from unisono.engine.parcel import Parcel
+from unisono.engine.sampling.constraints import Masks
 
 Found = tuple[Tensor, Tensor]
 """Token ids of a row, int64 [N], and an amount for each, float32 [N], or none [0]."""
@@ -32,10 +33,23 @@ class Edit:
 
 
 def pack_edits(
-    rows: Sequence[BatchRow], vocab_size: int, eos_token_ids: Iterable[int], parcel: Parcel
+    rows: Sequence[BatchRow],
+    vocab_size: int,
+    eos_token_ids: Iterable[int],
+    masks: Masks | None,
+    parcel: Parcel,
 ) -> list[Edit]:
     """The edits that rows want, in the order in which they act; what they need on the device is
     added to the parcel."""
+    edits = _edits(rows, vocab_size, eos_token_ids, parcel)
+    if masks is not None and masks.rows:
+        edits.append(Edit(_mask, parcel.add(masks.rows), parcel.add(masks.words.flatten())))
+    return edits
+
+
+def _edits(
+    rows: Sequence[BatchRow], vocab_size: int, eos_token_ids: Iterable[int], parcel: Parcel
+) -> list[Edit]:
     edited = [(i, row) for i, row in enumerate(rows) if _is_edited(row)]
     if not edited:
         return []
@@ -117,6 +131,15 @@ def _keep(logits: Tensor, places: Tensor, _: Tensor) -> None:
     kept = flat[places]
     logits.index_fill_(0, places // logits.shape[1], float("-inf"))
     flat[places] = kept
+
+
+def _mask(logits: Tensor, rows: Tensor, words: Tensor) -> None:
+    """In ``rows`` [N] those tokens stay whose bits are set in ``words`` [N * W]."""
+    octets = words.view(torch.uint8).view(rows.shape[0], -1, 1)
+    bits = torch.ones(8, dtype=torch.uint8, device=words.device)
+    bits = bits << torch.arange(8, dtype=torch.uint8, device=words.device)
+    is_out = (octets & bits).flatten(1)[:, : logits.shape[1]] == 0
+    logits.index_copy_(0, rows, logits.index_select(0, rows).masked_fill_(is_out, float("-inf")))
 
 
 def _drop(logits: Tensor, places: Tensor, _: Tensor) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from unisono.core.batch import BatchRow, RowResult
 from unisono.core.random import uniform
-from unisono.engine.logit_edits import pack_edits
-from unisono.engine.logprobs import logprob_lines, read_logprobs
 from unisono.engine.parcel import Parcel, fetch, is_host
+from unisono.engine.sampling.constraints import Masks
+from unisono.engine.sampling.logit_edits import pack_edits
+from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
 from unisono.hardware.ops.portable import PortableOps
 
 NOT_FINITE = (
@@ -37,12 +38,14 @@ class Sampler:
         self.eos_token_ids = eos_token_ids
         self._parcel = Parcel()
 
-    def __call__(self, logits: Tensor, rows: list[BatchRow]) -> list[RowResult]:
+    def __call__(
+        self, logits: Tensor, rows: list[BatchRow], masks: Masks | None = None
+    ) -> list[RowResult]:
         """logits float32 [R, V], which may be changed in place -> one result a row."""
         shown = [i for i, row in enumerate(rows) if row.params.logprobs is not None]
         drawn = [i for i, row in enumerate(rows) if not row.params.greedy]
         parcel = self._parcel
-        edits = pack_edits(rows, logits.shape[1], self.eos_token_ids, parcel)
+        edits = pack_edits(rows, logits.shape[1], self.eos_token_ids, masks, parcel)
         which_shown = _Which(shown, len(rows), parcel)
         draw = _Draw([rows[i] for i in drawn], _Which(drawn, len(rows), parcel), parcel)
         sent = parcel.send(logits.device)

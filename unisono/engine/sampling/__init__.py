@@ -1,0 +1,1 @@
+"""The choice of tokens from the logits of a step."""

@@ -1,0 +1,1 @@
+"""Constraints on tokens: what an answer may say next."""

@@ -1,0 +1,105 @@
+"""Constraints compiled for one vocabulary, each once for all requests that have it.
+
+Safe to use from several threads; llguidance computes without holding Python's lock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from threading import Lock
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from unisono.core.constraint import Constraint
+from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.grammar_text import grammar_text
+from unisono.text.grammar.matcher import Matcher
+from unisono.text.grammar.refusals import refusal
+from unisono.text.grammar.vocabulary import Vocabulary
+
+_MAX_KEPT = 64
+_LIMITS = LLParserLimits(
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=200_000,
+    step_max_items=50_000,
+    max_lexer_states=50_000,
+    verbose_errors=False,
+)
+
+
+class GrammarCompiler:
+    """Args:
+    vocabulary: gives the model's, when it is first needed.
+    size: of a row of the model's logits.
+    eos_token_ids: tokens that end an answer.
+    """
+
+    def __init__(
+        self, vocabulary: Callable[[], Vocabulary], size: int, eos_token_ids: Collection[int]
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._size = size
+        self._eos_token_ids = sorted(eos_token_ids)
+        self._tokenizer: LLTokenizer | None = None
+        self._kept: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._lock = Lock()
+
+    def matcher(self, constraint: Constraint) -> Matcher:
+        """A matcher at the beginning of an answer.
+
+        Raises:
+            InvalidRequestError: the constraint cannot be enforced, or takes too much.
+        """
+        language = replace(constraint, after_token_id=None, opening_token_id=None)
+        with self._lock:
+            compiled = self._kept.get(language)
+            if compiled is not None:
+                self._kept.move_to_end(language)
+        if compiled is None:
+            compiled = self._compile(language)
+            with self._lock:
+                self._kept[language] = compiled
+                if len(self._kept) > _MAX_KEPT:
+                    self._kept.popitem(last=False)
+        return Matcher(
+            compiled.deep_copy(),
+            4 * -(-self._size // 32),
+            after_token_id=constraint.after_token_id,
+            opening_token_id=constraint.opening_token_id,
+        )
+
+    def _compile(self, constraint: Constraint) -> LLMatcher:
+        text = grammar_text(constraint)
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = _tokenizer(self._vocabulary(), self._size, self._eos_token_ids)
+            tokenizer = self._tokenizer
+        compiled = LLMatcher(tokenizer, text, log_level=0, limits=_LIMITS)
+        if compiled.is_error():
+            raise refusal(constraint.kind, compiled.get_error())
+        return compiled
+
+
+class _Tokens:
+    """The vocabulary as ``TokenizerWrapper`` asks for it. llguidance tokenizes only to force
+    tokens, which is not done here."""
+
+    def __init__(self, vocabulary: Vocabulary, eos_token_id: int) -> None:
+        self.eos_token_id = eos_token_id
+        self.bos_token_id = None
+        self.tokens = vocabulary.tokens
+        self.special_token_ids = vocabulary.special_ids
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return []
+
+
+def _tokenizer(vocabulary: Vocabulary, size: int, eos_token_ids: list[int]) -> LLTokenizer:
+    if not eos_token_ids:
+        raise InvalidRequestError(
+            "This model has no end-of-sequence token, so no answer by a constraint could end."
+        )
+    tokens = _Tokens(vocabulary.sized(size), eos_token_ids[0])
+    return LLTokenizer(TokenizerWrapper(tokens), eos_token=eos_token_ids)

@@ -1,0 +1,76 @@
+"""Constraints in the notation of llguidance."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from llguidance import regex_to_lark
+from llguidance.gbnf_to_lark import any_to_lark
+
+from unisono.core.constraint import Constraint
+from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.json_schema import exact_schema
+from unisono.text.grammar.tool_calls import tool_calls
+
+_ESCAPES = 'nrbtf\\"'
+"""Escapes in JSON strings. Without ``\\u`` a text is written in one way, so that a key that is
+spelt differently is no other key."""
+_JSON = {
+    "item_separator": ", ?",
+    "key_separator": ": ?",
+    "whitespace_flexible": False,
+    "json_allowed_escapes": _ESCAPES,
+    "lenient": False,
+    "coerce_one_of": False,
+}
+
+
+_OPTIONS = '%llguidance {"no_forcing": true}'
+"""The model chooses among the tokens that spell a text, also where the text is fixed: which of them
+its tokenizer would take is not known here."""
+
+
+def grammar_text(constraint: Constraint) -> str:
+    """Raises:
+    InvalidRequestError: what is given is no such constraint, or cannot be enforced.
+    """
+    match constraint.kind:
+        case "schema":
+            rules = f"start: {_schema(constraint.text, 'schema')}"
+        case "regex":
+            rules = f"start: /{regex_to_lark(constraint.text, 'dw')}/"
+        case "choice":
+            rules = "start: " + " | ".join(map(json.dumps, json.loads(constraint.text)))
+        case "grammar":
+            rules = _lark(constraint.text)
+        case "structural_tag":
+            rules = _structural_tag(constraint.text)
+        case "tool_calls":
+            rules = tool_calls(constraint.text, _schema)
+    return f"{_OPTIONS}\n{rules}"
+
+
+def _schema(text: str, param: str) -> str:
+    """A schema as a symbol of a rule."""
+    schema = {**exact_schema(_load(text, param), param), "x-guidance": _JSON}
+    return "%json " + json.dumps(schema)
+
+
+def _load(text: str, param: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{param} is no JSON text.", param=param) from error
+
+
+def _lark(text: str) -> str:
+    """A grammar in Lark's notation, or GBNF's, which has rules with ``::=``."""
+    try:
+        return any_to_lark(text)
+    except Exception as error:  # a parser of its own, with errors of its own
+        raise InvalidRequestError("grammar is neither Lark nor GBNF.", param="grammar") from error
+
+
+def _structural_tag(text: str) -> str:
+    raise InvalidRequestError("structural tags are to come.", param="structural_tag")
