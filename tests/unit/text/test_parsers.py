@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 
@@ -83,19 +83,27 @@ def test_the_same_however_it_is_cut(recorded: Recorded, tokenizer: MarkTokenizer
     """Also where it breaks off, at each token."""
     format = recorded.format
     marks = marks_of(format, tokenizer)
-    count = 0
     for stream in streams(recorded):
         tokens = tokens_of(written(stream, format, marks))
         for end in range(1, len(tokens) + 1):
             broken = tokens[:end]
             whole = without_ids(parse(format, marks, ["".join(broken)], SCHEMAS))
-            is_whole = end == len(tokens)
-            for size in BURSTS:
-                for first in range(1, size + 1) if is_whole else (1 + end % size,):
-                    cut = bursts(broken, size, first)
-                    assert without_ids(parse(format, marks, cut, SCHEMAS)) == whole, cut
-                    count += 1
-    COUNTED.append(count)
+            for cut in cuts(broken, is_whole=end == len(tokens)):
+                assert without_ids(parse(format, marks, cut, SCHEMAS)) == whole, cut
 
 
-COUNTED: list[int] = []
+def cuts(tokens: list[str], *, is_whole: bool) -> Iterator[list[str]]:
+    """Every burst at every offset; at one, where the answer breaks off."""
+    for size in BURSTS:
+        for first in range(1, size + 1) if is_whole else (1 + len(tokens) % size,):
+            yield bursts(tokens, size, first)
+
+
+def test_so_many_cuts() -> None:
+    count = 0
+    for recorded, tokenizer in product([*RECORDED, *BARE], TOKENIZERS.values()):
+        marks = marks_of(recorded.format, tokenizer)
+        for stream in streams(recorded):
+            tokens = tokens_of(written(stream, recorded.format, marks))
+            count += sum(BURSTS) + (len(tokens) - 1) * len(BURSTS)
+    assert count >= 150_000

@@ -33,7 +33,7 @@ def read_calls(scanner: Scanner, writer: CallWriter, *, is_bare: bool = False) -
             yield from _Call(scanner, writer, is_bare).read()
         elif letter in (",", ";") and writer.count > before:
             scanner.take(1)
-        elif letter == "]" and is_list:
+        elif letter == "]" and is_list and not (is_bare and writer.count == before):
             scanner.take(1)
             return
         elif is_list or writer.count == before:
