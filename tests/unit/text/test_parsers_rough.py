@@ -92,7 +92,7 @@ def test_a_mark_alone_among_words() -> None:
 
 
 def test_tokens_inside_strings() -> None:
-    """What a token of the vocabulary is called may hold quotes."""
+    """A token's name may hold quotes."""
     call = '<tool_call>{"name": "find", "arguments": {"a": "x</tool_call>y"}}</tool_call>'
     assert arguments("hermes", call, SPOKEN) == '{"a": "x</tool_call>y"}'
     assert arguments("hermes", call, TOKENS) == '{"a": "xy"}'
@@ -278,3 +278,33 @@ def test_hostile_values(name: str) -> None:
     begin, _, _ = recorded.calls.partition('"b"')
     with computing_at_most(60):
         read(name, begin + "[{('</" * 20_000)
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen3-coder", "minicpm5", "functionary-v3.1", "functools", "glm"]
+)
+def test_letters_of_marks_in_plain_text(name: str) -> None:
+    (*_, mark) = FORMATS[name].opens  # type: ignore[attr-defined]
+    text = f"The letters {mark} are only\nsaid, and so is {mark} here.\n\nThat is all."
+    assert content(read(name, text)) == text
+
+
+def test_bare_calls_behind_reasoning() -> None:
+    text = '<think>Hm.</think>\n{"name": "now", "parameters": {}}'
+    expected = [("reasoning", "Hm."), ("call", "now", "{}")]
+    assert without_ids(read("llama", text)) == expected
+
+
+def test_many_arguments() -> None:
+    with computing_at_most(60):
+        read("lfm2", f"<|tool_call_start|>[find({'a=1, ' * 30_000})]<|tool_call_end|>")
+
+
+@pytest.mark.parametrize("name", ["kimi-k2", "deepseek", "hy3", "qwen3-coder"])
+def test_a_second_call_without_a_name(name: str) -> None:
+    """What follows is the same, however much of it was there at once."""
+    recorded = next(recorded for recorded in RECORDED if recorded.name == name)
+    begin, found, _ = recorded.calls.rpartition("now")
+    assert found
+    parts = read(name, f"{begin}no name {'at all ' * 50}")
+    assert [call.name for call in calls(parts)] == ["find"]

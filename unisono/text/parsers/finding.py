@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from unisono.core.errors import ConfigError
 from unisono.text.parsers.answer_format import AnswerFormat, Pair
 from unisono.text.parsers.formats.deepseek import DeepSeek
+from unisono.text.parsers.formats.dsml import DeepSeekV4, DeepSeekV32
 from unisono.text.parsers.formats.functionary import Functionary31, Functionary32
 from unisono.text.parsers.formats.gemma import FunctionGemma, Gemma4
 from unisono.text.parsers.formats.general import General
@@ -17,20 +19,13 @@ from unisono.text.parsers.formats.hy3 import Hy3, Hy3OpenSource
 from unisono.text.parsers.formats.json_lists import CommandRPlus, Functools, JsonLists
 from unisono.text.parsers.formats.kimi_k2 import KimiK2
 from unisono.text.parsers.formats.kimi_k3 import KimiK3
+from unisono.text.parsers.formats.minicpm5 import MiniCpm5
 from unisono.text.parsers.formats.minimax_m3 import MiniMaxM3
 from unisono.text.parsers.formats.mistral import Mistral
 from unisono.text.parsers.formats.muse import Muse
 from unisono.text.parsers.formats.pythonic import Lfm2, Llama, Olmo3
 from unisono.text.parsers.formats.solar import Solar
-from unisono.text.parsers.formats.tagged import (
-    DeepSeekV4,
-    DeepSeekV32,
-    MiniCpm5,
-    MiniMaxM2,
-    Qwen3Coder,
-    SeedOss,
-)
-from unisono.text.parsers.marked_format import MarkedFormat
+from unisono.text.parsers.formats.tagged import MiniMaxM2, Qwen3Coder, SeedOss
 from unisono.text.tokenizer import Tokenizer
 
 FORMATS: tuple[type[AnswerFormat], ...] = (
@@ -65,6 +60,21 @@ FORMATS: tuple[type[AnswerFormat], ...] = (
     General,
 )
 """The first that fits a template is taken: those with the more telling marks come first."""
+_BY_TOKEN: dict[str, type[AnswerFormat]] = {
+    "<|tool_calls_section_begin|>": KimiK2,
+    "<｜tool▁calls▁begin｜>": DeepSeek,
+    "<arg_key>": Glm,
+    "<tool_call>": Hermes,
+    "[TOOL_CALLS]": Mistral,
+    "<|tool_call>": Gemma4,
+    "<start_function_call>": FunctionGemma,
+    "<|tool_call_start|>": Lfm2,
+    "<|tool_call|>": JsonLists,
+    "<|START_ACTION|>": JsonLists,
+    "<|python_tag|>": Llama,
+    "<|python_start|>": Llama,
+}
+"""Formats by a token that a vocabulary has for them."""
 _THINKING = (
     Pair("<think>", "</think>"),
     Pair("[THINK]", "[/THINK]"),
@@ -112,16 +122,11 @@ def format_named(name: str) -> type[AnswerFormat]:
     return known[name]
 
 
-def _fitting(tokenizer: Tokenizer, templates: Iterable[str]) -> type[AnswerFormat]:
-    """By the templates, or else by the vocabulary: a mark has a token where a model writes it."""
-    for kind in FORMATS:
-        if any(kind.fits(template) for template in templates):
-            return kind
-    for kind in FORMATS:
-        opens = kind.opens if issubclass(kind, MarkedFormat) else ()
-        if any(tokenizer.token_id(mark) is not None for mark in opens):
-            return kind
-    return General
+def _fitting(tokenizer: Tokenizer, templates: Sequence[str]) -> type[AnswerFormat]:
+    """By the templates, or else by the vocabulary: marks have tokens where a model writes them."""
+    fitting = (kind for kind in FORMATS if any(kind.fits(template) for template in templates))
+    known = (kind for mark, kind in _BY_TOKEN.items() if tokenizer.token_id(mark) is not None)
+    return next(chain(fitting, known), General)
 
 
 def _first(pairs: Iterable[Pair], templates: Iterable[str]) -> Pair | None:

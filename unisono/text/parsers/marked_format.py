@@ -27,7 +27,7 @@ class MarkedFormat(AnswerFormat):
     silent: ClassVar[tuple[str, ...]] = ()
     """Marks that say nothing, wherever they stand."""
     bare: ClassVar[str] = ""
-    """Letters by which an answer may begin that is a call without a mark."""
+    """Letters by which what follows reasoning, if any, may begin that is a call without a mark."""
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -52,12 +52,11 @@ class MarkedFormat(AnswerFormat):
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         mark = ""
-        if self.bare and parts.calls.tools and not parts.is_thinking:
-            mark = yield from self._bare(scanner, parts)
         while True:
             if parts.is_thinking:
                 mark = yield from self._reasoning(scanner, parts)
             else:
+                mark = (yield from self._bare(scanner, parts, after=mark)) or mark
                 mark = yield from self._content(scanner, parts, after=mark)
             if not mark:
                 return
@@ -108,7 +107,11 @@ class MarkedFormat(AnswerFormat):
     def _attempt(self, scanner: Scanner, parts: PartWriter, mark: str) -> Reading[bool]:
         return (yield from parts.attempt(scanner, self.calls(scanner, parts.calls, mark)))
 
-    def _bare(self, scanner: Scanner, parts: PartWriter) -> Reading[str]:
+    def _bare(self, scanner: Scanner, parts: PartWriter, after: str) -> Reading[str]:
+        """Reads calls where nothing has been said; ``""`` where there are none."""
+        ends = (*self._thinking_marks[1:], "")
+        if not (self.bare and parts.calls.tools and after in ends):
+            return ""
         calls = self.bare_calls(scanner, parts.calls)
         is_call = yield from parts.attempt(scanner, calls, is_announced=False)
         return self.bare if is_call else ""

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Reading = Generator[None, None, T]
 Sink = Callable[[str], None]
 _MAX_NAME = 256
+_LINE_END = re.compile(r"\n")
 _SPACE = re.compile(r"\s")
 _NO_SPACE = re.compile(r"\S")
 
@@ -72,12 +73,16 @@ class Scanner:
             self._record.append(text)
         return text
 
-    def put_back(self, letter: str) -> None:
-        """Takes back the letter that was read last."""
-        assert self._text[self._at - 1 : self._at] == letter
-        self._at -= 1
-        if self._record is not None:
-            self._record[-1] = self._record[-1].removesuffix(letter)
+    def put_back(self, text: str) -> None:
+        """Takes back what was read last."""
+        if self._at < len(text):
+            self._text, self._at = text + self._text[self._at :], len(text)
+        self._at -= len(text)
+        surplus = len(text) if self._record else 0
+        while surplus > 0 and self._record:
+            last = self._record.pop()
+            self._record += [last[:-surplus]] if len(last) > surplus else []
+            surplus -= len(last)
 
     def next_of(self, pattern: re.Pattern[str], sink: Sink) -> str:
         """Reads up to what a pattern of one character finds, or all that is there; ``""`` then."""
@@ -112,25 +117,29 @@ class Scanner:
         mark = yield from self.until(*marks, sink=pieces.append)
         return "".join(pieces), mark
 
-    def name(self, *marks: str) -> Reading[tuple[str, str]]:
+    def name(self, *marks: str, has_spaces: bool = False) -> Reading[tuple[str, str]]:
         """The name of a function before a mark, and the mark.
+
+        Args:
+            has_spaces: more may stand there than a name, in one line.
 
         Raises:
             NotACallError: it is no name, or no mark follows.
         """
-        pieces: list[str] = []
+        space = _LINE_END if has_spaces else _SPACE
+        name = ""
 
         def add(text: str) -> None:
-            pieces.append(text)
-            name = "".join(pieces).strip()
-            if len(name) > _MAX_NAME or _SPACE.search(name):
+            nonlocal name
+            name += text
+            if len(name) > _MAX_NAME or space.search(name.strip()):
+                self.put_back(name)  # nothing is read, however much was there
                 raise NotACallError
 
         mark = yield from self.until(*marks, sink=add)
-        name = "".join(pieces).strip()
-        if not name or not mark:
+        if not name.strip() or not mark:
             raise NotACallError
-        return name, mark
+        return name.strip(), mark
 
     def peek(self, count: int = 1) -> Reading[str]:
         """The next characters behind white space, which is read; fewer at the end of the text."""

@@ -49,7 +49,7 @@ class CommandRPlus(JsonLists):
     name = "command-r-plus"
     around: ClassVar[dict[str, str]] = {"Action:\n```json": "```", "Action: ```json": "```"}
     opens = tuple(around)
-    closes = ("```",)
+    closes = ()
 
     @classmethod
     def fits(cls, template: str) -> bool:

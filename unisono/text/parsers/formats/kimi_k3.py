@@ -17,7 +17,6 @@ _CALL, _ARGUMENT, _JSON = "<|open|>call ", "<|open|>argument ", "<|open|>json "
 _CALL_END, _ARGUMENT_END = "<|close|>call<|sep|>", "<|close|>argument<|sep|>"
 _JSON_END = "<|close|>json<|sep|>"
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-_MAX_TAG = 512
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,5 @@ class KimiK3(MarkedFormat):
 
 def _attributes(scanner: Scanner) -> Reading[dict[str, str]]:
     """The attributes of a tag, up to its end."""
-    text, mark = yield from scanner.text_until(_SEPARATOR)
-    if not mark or len(text) > _MAX_TAG:
-        raise NotACallError
+    text, _ = yield from scanner.name(_SEPARATOR, has_spaces=True)
     return {key: html.unescape(value) for key, value in _ATTRIBUTE.findall(text)}

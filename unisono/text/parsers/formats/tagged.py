@@ -1,4 +1,4 @@
-"""Tags around each parameter: Qwen3-Coder, Nemotron 3, Seed-OSS, Step, MiniMax, DeepSeek V3.2.
+"""Tags around each parameter: Qwen3-Coder, Nemotron 3, Seed-OSS, Step, MiniMax M2.
 
 ``<function=f><parameter=p>value</parameter></function>``, or the same with names as attributes,
 ``<invoke name="f"><parameter name="p">``.
@@ -16,8 +16,6 @@ from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
 
 _ATTRIBUTE = re.compile(r'\bname="([^"]*)"')
 _SAYS_TEXT = re.compile(r'\bstring="(true|false)"')
-_MAX_TAG = 512
-_CDATA, _CDATA_END = "<![CDATA[", "]]>"
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,17 @@ class Tagged(MarkedFormat):
         yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
-        head, mark = yield from scanner.text_until(">")
-        if not mark or len(head) > _MAX_TAG or not _name(head):
+        head, _ = yield from scanner.name(">", has_spaces=True)
+        if not (name := _name(head)):
             raise NotACallError
-        writer.begin(_name(head))
+        writer.begin(name)
         begin, end = self.parameter
         while True:
             mark = yield from scanner.at_mark(begin, self.function[1], self.closes[0])
             if mark != begin:
                 break
             tag, mark = yield from scanner.text_until(">")
-            value, mark = yield from self._value(scanner, end)
+            value, mark = yield from self.value(scanner, end)
             if not mark:
                 return
             says = _SAYS_TEXT.search(tag)
@@ -67,7 +65,8 @@ class Tagged(MarkedFormat):
         if mark or not scanner.is_read:
             writer.end_members()
 
-    def _value(self, scanner: Scanner, end: str) -> Reading[tuple[str, str]]:
+    def value(self, scanner: Scanner, end: str) -> Reading[tuple[str, str]]:
+        """A value, and the tag behind it, as of :meth:`Scanner.text_until`."""
         text, mark = yield from scanner.text_until(end)
         if self.ends_line:
             text = text.removeprefix("\n").removesuffix("\n")
@@ -103,42 +102,3 @@ class MiniMaxM2(Tagged):
     closes = ("</minimax:tool_call>",)
     function = ("<invoke ", "</invoke>")
     parameter = ("<parameter ", "</parameter>")
-
-
-class DeepSeekV32(Tagged):
-    name = "deepseek-v3.2"
-    opens = ("<｜DSML｜function_calls>",)
-    closes = ("</｜DSML｜function_calls>",)
-    marks = ("｜DSML｜",)
-    function = ("<｜DSML｜invoke ", "</｜DSML｜invoke>")
-    parameter = ("<｜DSML｜parameter ", "</｜DSML｜parameter>")
-
-    @classmethod
-    def fits(cls, template: str) -> bool:
-        return "｜DSML｜" in template and cls.opens[0].rpartition("｜")[2] in template
-
-
-class DeepSeekV4(DeepSeekV32):
-    name = "deepseek-v4"
-    opens = ("<｜DSML｜tool_calls>",)
-    closes = ("</｜DSML｜tool_calls>",)
-
-
-class MiniCpm5(Tagged):
-    """``<function name="f"><param name="p"><![CDATA[value]]></param></function>``."""
-
-    name = "minicpm5"
-    opens = ("<function ",)
-    closes = ("</function>",)
-    function = ("<function ", "</function>")
-    parameter = ("<param ", "</param>")
-
-    @classmethod
-    def fits(cls, template: str) -> bool:
-        return '<function name="' in template and '<param name="' in template
-
-    def _value(self, scanner: Scanner, end: str) -> Reading[tuple[str, str]]:
-        text, mark = yield from scanner.text_until(_CDATA, end)
-        if mark != _CDATA:
-            return text, mark
-        return (yield from scanner.text_until(f"{_CDATA_END}{end}", f"{_CDATA_END}\n{end}"))
