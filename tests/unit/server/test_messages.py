@@ -12,6 +12,7 @@ from server_fakes import KEY, LocalHost
 
 from tests.byte_tokenizer import write_byte_tokenizer
 from unisono.server.anthropic.message_body import MessagesRequest, to_chat
+from unisono.server.anthropic.message_response import Message
 from unisono.server.api_error import ApiError
 from unisono.server.app import create_app
 from unisono.server.settings import ServerSettings
@@ -53,6 +54,7 @@ def body(text: Any, **fields: Any) -> dict[str, Any]:
 async def whole(client: httpx.AsyncClient, text: str, **fields: Any) -> dict[str, Any]:
     response = await client.post("/v1/messages", json=body(text, **fields))
     assert response.status_code == 200, response.text
+    Message.model_validate_json(response.content)
     message: dict[str, Any] = response.json()
     return message
 

@@ -16,8 +16,9 @@ from fastapi.responses import Response
 
 from unisono.server.anthropic.message_body import MessagesRequest, to_chat
 from unisono.server.anthropic.message_renderer import MessageRenderer, error_fields
+from unisono.server.anthropic.message_response import MESSAGE_ERRORS, Message, TokenCount
 from unisono.server.api_error import error_response, log_failure
-from unisono.server.openai.openapi import ERRORS, describe_body
+from unisono.server.openai.openapi import describe_body, describe_stream
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.server.openai.starting import start_chat
 from unisono.server.openai.streaming import respond, to_json
@@ -46,7 +47,12 @@ def _answers_in_its_shape(route: Route) -> Route:
     return answer
 
 
-@router.post("/v1/messages", responses=ERRORS, openapi_extra=describe_body(MessagesRequest))
+@router.post(
+    "/v1/messages",
+    response_model=Message,
+    responses={**MESSAGE_ERRORS, **describe_stream("Message")},
+    openapi_extra=describe_body(MessagesRequest),
+)
 @_answers_in_its_shape
 async def create_message(request: Request) -> Response:
     """Answers a conversation, by Anthropic's API."""
@@ -59,7 +65,10 @@ async def create_message(request: Request) -> Response:
 
 
 @router.post(
-    "/v1/messages/count_tokens", responses=ERRORS, openapi_extra=describe_body(MessagesRequest)
+    "/v1/messages/count_tokens",
+    response_model=TokenCount,
+    responses=MESSAGE_ERRORS,
+    openapi_extra=describe_body(MessagesRequest),
 )
 @_answers_in_its_shape
 async def count_tokens(request: Request) -> Response:
