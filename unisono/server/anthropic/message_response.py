@@ -64,4 +64,4 @@ class MessagesError(Exact):
 MESSAGE_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {**said, "model": MessagesError | ErrorResponse} for status, said in ERRORS.items()
 }
-"""What the server refuses before a route sees it has OpenAI's shape."""
+"""The errors of both shapes: a request that no route has seen is refused in OpenAI's."""
