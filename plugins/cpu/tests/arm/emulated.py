@@ -48,7 +48,7 @@ class Call:
     """The tensors that portable code makes on this processor: its bits on ARM, too."""
     holds: Callable[..., bool]
     by_lanes: Sequence[Tensor] = ()
-    """Where no sum goes across lanes, those of AVX2, whose bits are those of NEON."""
+    """Tensors of AVX2, whose bits NEON has where no sum goes across lanes."""
 
     def dump(self) -> bytes:
         head = struct.pack(
@@ -109,7 +109,7 @@ class Arm:
     def results(
         self, program: str, cpu: str, cases: bytes, folder: Path, *sets: str
     ) -> dict[str, bytes]:
-        """What a program writes for the cases, by instruction set."""
+        """Output of a program for the cases, by instruction set."""
         out = folder / "out"
         out.mkdir(parents=True)
         (folder / "cases").write_bytes(cases)

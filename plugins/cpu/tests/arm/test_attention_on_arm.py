@@ -106,7 +106,7 @@ class Rows:
         )  # fmt: skip
 
     def near(self) -> Callable[[Tensor], bool]:
-        """As near to the reference as on this processor: bfloat16 is rounded twice."""
+        """A check: as near to the reference as on this processor: bfloat16 is rounded twice."""
         expected, least = self.expected(), 1e-5 if self.kv.dtype == torch.float32 else 6e-3
         return lambda out: bool((out.float() - expected).norm() < least * expected.norm())
 
