@@ -43,8 +43,9 @@ class Indexer(nn.Module):
         return torch.cat((query, self.k_norm(self.wk(x)).unsqueeze(1)), 1)
 
     def turning(self, heads: Tensor) -> tuple[Tensor, bool]:
-        """The part of ``heads`` that rotates, as ``rotate_together`` takes it."""
-        return heads[..., : self.rotated_dim], self.shape.interleaved
+        """The part of ``heads`` that rotates, as ``rotate_together`` takes it; without a gradient,
+        because a choice has none."""
+        return heads[..., : self.rotated_dim].detach(), self.shape.interleaved
 
     def join(self, heads: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         """Queries [T, heads, D] and key [T, D], with the part that has been rotated."""
