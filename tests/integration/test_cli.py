@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S
 
 PROGRAM = [sys.executable, "-c", "from unisono.cli import main; main()"]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
@@ -318,31 +318,16 @@ def test_ctrl_c(checkpoint: Path) -> None:
     assert b"Traceback" not in error
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    def answers() -> bool:
-        if process.poll() is not None:
-            pytest.fail(f"no answer: {process.communicate()}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=PATIENCE_S):
-            return True
-        return False
-
-    until(answers)
-
-
 def test_serve_answers_and_ends_on_sigterm(checkpoint: Path) -> None:
-    port = _free_port()
-    words = [*PROGRAM, "serve", str(checkpoint), "--port", str(port), "--served-model-name", "t"]
+    words = [*PROGRAM, "serve", str(checkpoint), "--port", "0", "--served-model-name", "t"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        _wait_for(f"http://127.0.0.1:{port}/health", process)
+        assert process.stdout is not None
+        said = process.stdout.readline().decode()
+        found = re.search(r"on (http://\S+)", said)
+        assert found, (said, process.communicate())
         body = {"model": "t", "prompt": "Hi", "max_tokens": 3}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/completions",
+            f"{found[1]}/v1/completions",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )

@@ -19,8 +19,13 @@ def test_a_raw_answer_keeps_its_first_space(tmp_path: Path) -> None:
     assert word is not None
     params = SamplingParams(temperature=0.0, max_tokens=3, logit_bias={word: 100.0})
     raw = TimedAnswer(Loaded(None, llm, 0.0), params)
-    assert "".join(raw.to_prompt("Once upon")) == " the the the" == raw.whole.text
+    assert (
+        "".join(delta.text for delta in raw.to_prompt("Once upon"))
+        == " the the the"
+        == raw.whole.text
+    )
     assert raw.num_prompt_tokens == len(llm.tokenizer.encode("Once upon"))
     chat = TimedAnswer(Loaded(None, llm, 0.0), params)
-    assert "".join(chat.to_chat([{"role": "user", "content": "Hi"}])) == "the the the"
+    deltas = chat.to_chat([{"role": "user", "content": "Hi"}])
+    assert "".join(delta.text for delta in deltas) == "the the the"
     llm.close()

@@ -51,14 +51,15 @@ class ApiError(Exception):
         """``{"error": {"message", "type", "param", "code"}}``."""
         fields = {
             "message": self.message,
-            "type": _kind(self.status),
+            "type": error_kind(self.status),
             "param": self.param,
             "code": self.code,
         }
         return json.dumps({"error": fields}).encode()
 
 
-def _kind(status: int) -> str:
+def error_kind(status: int) -> str:
+    """The kind of error that a status is, as OpenAI and Anthropic name them."""
     kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
     return kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from unisono import __version__
 from unisono.core import errors
+from unisono.server.anthropic import message_routes
 from unisono.server.api_error import ApiError, error_response, log_failure
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
@@ -65,6 +66,7 @@ def create_app(
     )
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
+    app.include_router(message_routes.router)
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _routing_error)

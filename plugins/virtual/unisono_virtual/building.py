@@ -110,10 +110,22 @@ def _library_name(compiler: list[str]) -> str:
 
 def _private_folder(folder: Path) -> Path:
     """The folder, made for this user alone if need be."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(folder)
     for path in (folder, folder.parent):
         _require_own(path)
     return folder
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder, and what is missing above it, for this user alone under any umask."""
+    if folder.exists():
+        return
+    _make_private(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return  # Another process made it meanwhile.
+    folder.chmod(0o700)
 
 
 def _require_own(path: Path) -> None:

@@ -10,18 +10,18 @@ from transformers.models.qwen3_next.modeling_qwen3_next import (
     torch_recurrent_gated_delta_rule,
 )
 
-from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, unit_heads
+from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, normed_heads
 
 HEADS, KEY, VALUE = 3, 8, 5
 
 
 def inputs(length: int, *, seed: int = 0) -> list[Tensor]:
-    """A state to begin with, unit query and key, value, log_decay, beta."""
+    """A state to begin with, query and key of length sqrt(KEY), value, log_decay, beta."""
     torch.manual_seed(seed)
+    state = torch.randn(HEADS, KEY, VALUE)
     return [
-        torch.randn(HEADS, KEY, VALUE),
-        unit_heads(torch.randn(length, HEADS, KEY), HEADS),
-        unit_heads(torch.randn(length, HEADS, KEY), HEADS),
+        state,
+        *normed_heads(*torch.randn(2, length, HEADS, KEY), HEADS),
         torch.randn(length, HEADS, VALUE),
         -torch.rand(length, HEADS) * 2,
         torch.rand(length, HEADS),
@@ -70,7 +70,7 @@ def test_against_transformers(theirs: object) -> None:
         output_final_state=True,
         use_qk_l2norm_in_kernel=True,
     )
-    ours = delta_chunks(state, unit_heads(query, 4), unit_heads(key, 4), value, decay, beta)
+    ours = delta_chunks(state, *normed_heads(query, key, 4), value, decay, beta)
     close(ours[0], out[0])
     close(ours[1], last[0])
 

@@ -64,6 +64,21 @@ def test_building_is_done_once(
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+def test_the_folder_is_the_users_alone_under_any_umask(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compiler: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    old = os.umask(umask)
+    try:
+        built = building.library()
+    finally:
+        os.umask(old)
+    for folder in built.parents[:4]:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert building.built_library() == built
+
+
 def test_two_processes_build_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compiler: Path
 ) -> None:

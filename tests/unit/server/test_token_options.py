@@ -114,8 +114,9 @@ def test_an_event_counts_its_own_tokens_and_no_later_ones(tokenizer: Tokenizer) 
         ChatRenderer(body=talk, prompt_ids=(1, 2), num_answers=1, **shared),
         CompletionRenderer(body=text, prompts=[Prompt((1, 2))], num_answers_each=1, **shared),
     ):
-        told = (events.events(deltas) + events.closing()).decode().split("\n\n")[:-1]
-        counts = [json.loads(event[6:])["usage"]["completion_tokens"] for event in told]
+        told = (events.events(deltas) + events.closing()).decode().split("\n\n")
+        assert told[-2:] == ["data: [DONE]", ""]
+        counts = [json.loads(event[6:])["usage"]["completion_tokens"] for event in told[:-2]]
         assert counts == [1, 3, 3]
 
 

@@ -6,7 +6,8 @@ the token's key towards the token's value:
 S <- exp(g) S, S <- S + beta k (v - k^T S)^T, and the output is K^-0.5 q^T S.
 
 Shapes: R sequences, H value heads, n tokens, K and V sizes of keys and values. All float32, but
-values may have fewer bits.
+values may have fewer bits. Queries and keys come with a length of sqrt(K), as ``normed_heads``
+leaves them; the products divide by it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ _CHUNK = 64
 _EPS = 1e-6
 
 
-def unit_heads(x: Tensor, num_heads: int) -> Tensor:
-    """Heads [..., Hk, K] at the length 1, float32, each repeated for its share of ``num_heads``."""
-    size = x.shape[-1]
-    x = F.rms_norm(x.float(), (size,), None, _EPS / size) * size**-0.5
-    repeats = num_heads // x.shape[-2]
-    return x if repeats == 1 else x.repeat_interleave(repeats, dim=-2)
+def normed_heads(query: Tensor, key: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Query and key [T, Hk, K] -> both float32 [T, num_heads, K] with a root mean square of 1; each
+    head is repeated for its share of ``num_heads``."""
+    tokens, heads, size = key.shape
+    shared = (x.unsqueeze(2).expand(-1, -1, num_heads // heads, -1) for x in (query, key))
+    both = torch.stack(tuple(shared)).view(2, tokens, num_heads, size)
+    query, key = F.rms_norm(both.float(), (size,), None, _EPS / size).unbind()
+    return query, key
 
 
 def delta_step(
@@ -34,11 +37,12 @@ def delta_step(
 ) -> tuple[Tensor, Tensor]:
     """One token of each sequence: state [R, H, K, V], query, key [R, H, K], value [R, H, V],
     log_decay, beta [R, H] -> output [R, H, V], new state."""
+    size = key.shape[-1]
     state = state * log_decay.exp()[..., None, None]
     held = torch.matmul(key.unsqueeze(-2), state).squeeze(-2)
-    change = (value - held) * beta.unsqueeze(-1)
-    state = torch.addcmul(state, key.unsqueeze(-1), change.unsqueeze(-2))
-    return scaled_product(query.unsqueeze(-2), state, key.shape[-1] ** -0.5).squeeze(-2), state
+    change = torch.sub(value, held, alpha=size**-0.5) * beta.unsqueeze(-1)
+    state = torch.addcmul(state, key.unsqueeze(-1), change.unsqueeze(-2), value=size**-0.5)
+    return scaled_product(query.unsqueeze(-2), state, 1 / size).squeeze(-2), state
 
 
 def delta_chunks(
@@ -52,7 +56,7 @@ def delta_chunks(
     solved together, and only products remain to be done one chunk after the other.
     """
     length, size = len(query), min(_CHUNK, len(query))
-    query = query * key.shape[-1] ** -0.5
+    query, key = query / key.shape[-1], key * key.shape[-1] ** -0.5
     query, key, value, log_decay, beta = (
         _chunked(x, size) for x in (query, key, value, log_decay, beta)
     )

@@ -135,9 +135,10 @@ def _within_groups(scores: Tensor, routing: Routing) -> Tensor:
     grouped = scores.view(len(scores), routing.num_groups, -1)
     best = min(2 if routing.group_score == "largest two" else 1, grouped.shape[-1])
     of_groups = grouped.topk(best, dim=-1).values.sum(-1)
-    chosen = of_groups.topk(routing.num_chosen_groups, dim=-1).indices
-    dropped = torch.ones_like(of_groups, dtype=torch.bool).scatter(-1, chosen, False)
-    return grouped.masked_fill(dropped.unsqueeze(-1), float("-inf")).flatten(-2)
+    num_others = routing.num_groups - routing.num_chosen_groups
+    others = of_groups.topk(num_others, dim=-1, largest=False).indices
+    others = others.unsqueeze(-1).expand(-1, -1, grouped.shape[-1])
+    return grouped.scatter(1, others, float("-inf")).flatten(-2)
 
 
 def run_experts(

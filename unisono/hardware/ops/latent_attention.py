@@ -287,6 +287,6 @@ def _best(query: Tensor, weights: Tensor, keys: Tensor, hidden: Tensor, count: i
     dots = F.relu(query.flatten(1, 2).float() @ keys[:, : hidden.shape[2]].mT)
     scores = weights.unsqueeze(2) @ torch.unflatten(dots, 1, query.shape[1:3])
     scores = scores.squeeze(2).masked_fill_(hidden, float("-inf"))
-    ordered, positions = scores.sort(dim=-1, descending=True, stable=True)
-    unseen = ordered[..., :count] == float("-inf")
-    return positions[..., :count].masked_fill(unseen, -1)
+    positions = scores.argsort(dim=-1, descending=True, stable=True)
+    # A query sees the first keys: what it does not see comes last, however many there are.
+    return positions[..., :count].masked_fill(hidden[..., :count], -1)

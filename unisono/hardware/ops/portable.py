@@ -137,9 +137,9 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         """
         half = cos.shape[-1]
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        turning, rest = x[..., : 2 * half].float(), x[..., 2 * half :]
+        turning, rest = x[..., : 2 * half], x[..., 2 * half :]
         first, second = torch.split(turning, half, -1)
-        out = torch.unflatten(turning, -1, (2, half)) * cos.unsqueeze(1)
+        out = torch.unflatten(turning, -1, (2, half)) * cos.unsqueeze(1)  # float32, as the angles
         out.select(-2, 0).addcmul_(second, sin, value=-1)
         out.select(-2, 1).addcmul_(first, sin)
         turned = out.flatten(-2)

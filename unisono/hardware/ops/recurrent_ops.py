@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unisono.hardware.ops.attention import AttentionStep
-from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, unit_heads
+from unisono.hardware.ops.delta_rule import delta_chunks, delta_step, normed_heads
 from unisono.hardware.ops.recurrence import Span, Stage, plan_stages
 from unisono.hardware.ops.state_space import state_space_chunks, state_space_step
 
@@ -68,7 +68,7 @@ class RecurrentOps:
         Each key head serves Hv / Hk value heads; queries are scaled by K^-0.5. states float32
         [blocks, Hv, K, V]; zeros stand before a row's beginning. See ``delta_rule.py``.
         """
-        heads = unit_heads(torch.stack((query, key)), value.shape[1]).unbind()
+        heads = normed_heads(query, key, value.shape[1])
         inputs, out = (*heads, value, log_decay, beta), torch.empty_like(value)
         return _through(step.plan, states, out, inputs, delta_step, delta_chunks)
 

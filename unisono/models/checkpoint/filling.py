@@ -28,6 +28,7 @@ from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.checkpoint.refusals import NUMBERS, check_numbers, check_shape
 from unisono.models.checkpoint.slots import HEAD, TABLE, Slot
 from unisono.models.checkpoint.sources import Sources, find_sources
+from unisono.models.layers.gated_delta_net import GatedDeltaNet
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.moe import Experts
 from unisono.models.layers.norm import Norm
@@ -82,7 +83,7 @@ class Filling:
         if model.config.tie_embeddings and not model.lm_head.is_prepared:
             self._tie(self._told())
         for module in model.modules():
-            if isinstance(module, Norm):
+            if isinstance(module, Norm | GatedDeltaNet):
                 module.prepare()
 
     def fill_with(self, cache: WeightCache) -> None:

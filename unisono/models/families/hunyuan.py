@@ -26,7 +26,7 @@ class RotatedThenNormed(Attention):
         assert self.q_norm is not None
         assert self.k_norm is not None
         query, key, value = self.split_heads(qkv)
-        query, key = self.rotate_both(query, key, rope)
+        query, key = self.rotate_both(query, key, rope, qkv.dtype)
         return self.q_norm(query), self.k_norm(key), value
 
 

@@ -109,7 +109,10 @@ def _delta_net(raw: RawConfig) -> DeltaNetShape:
 
 
 class SplitDeltaNet(GatedDeltaNet):
-    """All heads' queries, then all keys, values, gates."""
+    """All heads' queries, then all keys, values, gates: nothing is to be ordered."""
+
+    def prepare(self) -> None:
+        """Do nothing."""
 
     @staticmethod
     def qkvz_rows(shape: DeltaNetShape) -> Mapping[str, int]:
@@ -121,8 +124,8 @@ class SplitDeltaNet(GatedDeltaNet):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         sizes = [sum(self.shape.qkv_rows), self.shape.values]
-        qkv, gate = torch.split(self.in_proj_qkvz(x), sizes, dim=1)
-        b, a = self.in_proj_ba(x).chunk(2, dim=1)
+        qkv, gate = torch.split(self.in_proj_qkvz(x).float(), sizes, dim=1)
+        b, a = torch.chunk(self.in_proj_ba(x).float(), 2, dim=1)
         return qkv, gate, b, a
 
 

@@ -83,10 +83,12 @@ class Attention(Described):
             )
         query, key, value = self.split_heads(qkv)
         if self.q_norm is not None and self.k_norm is not None:
+            # Norms that are held in float32 take and leave float32, up to behind the rotation.
+            query, key, _ = self.split_heads(qkv.to(self.q_norm.weight.dtype))
             query, key = self.q_norm(query), self.k_norm(key)
-        if rope is not None:
-            query, key = self.rotate_both(query, key, rope)
-        return query, key, value
+        if rope is None:
+            return query.to(qkv.dtype), key.to(qkv.dtype), value
+        return *self.rotate_both(query, key, rope, qkv.dtype), value
 
     def split_heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
         """qkv [T, (Hq + 2 Hk) * D] -> query [T, Hq, D], key and value [T, Hk, D], as they are."""
@@ -99,9 +101,11 @@ class Attention(Described):
             x = in_halves(x, 2 * rope[0].shape[-1])
         return self.ops.rope(x, *rope)
 
-    def rotate_both(self, query: Tensor, key: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
-        """Query [T, Hq, D] and key [T, Hk, D], turned together."""
-        rotated = self.rotate(torch.cat((query, key), 1), rope)
+    def rotate_both(
+        self, query: Tensor, key: Tensor, rope: Angles, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Query [T, Hq, D] and key [T, Hk, D], turned together, in ``dtype``."""
+        rotated = self.rotate(torch.cat((query, key), 1), rope).to(dtype)
         return rotated[:, : query.shape[1]], rotated[:, query.shape[1] :]
 
     def _norms(self) -> tuple[Tensor, Tensor, float] | None:

@@ -49,8 +49,8 @@ class DeltaNetShape:
         return 7 * self.values * self.key_dim + 2 * self.conv_width * sum(self.qkv_rows)
 
     def cache(self, dtype: str) -> LayerCache:
-        """The last inputs of the convolution, and the heads' states."""
-        inputs = CacheTensor(shape=(self.conv_width - 1, sum(self.qkv_rows)), dtype=dtype)
+        """The last inputs of the convolution, and the heads' states, float32 whatever the dtype."""
+        inputs = CacheTensor(shape=(self.conv_width - 1, sum(self.qkv_rows)), dtype="float32")
         state = (self.num_value_heads, self.key_dim, self.value_dim)
         return LayerCache(kind="state", tensors=(inputs, CacheTensor(shape=state, dtype="float32")))
 
@@ -108,32 +108,40 @@ class GatedDeltaNet(nn.Module):
         """The same of what moves the state (b) and lets it decay (a)."""
         return {"in_proj_ba": 2 * shape.num_value_heads}
 
+    def prepare(self) -> None:
+        """Find the outputs of ``in_proj_qkvz`` in the order query, key, value, gate. Called once,
+        when the weights are loaded."""
+        shape, device = self.shape, self.A_log.device
+        by_key_head = torch.arange(self.in_proj_qkvz.shape[0], device=device)
+        by_key_head = by_key_head.view(shape.num_key_heads, -1)
+        values = shape.values // shape.num_key_heads
+        parts = torch.split(by_key_head, [shape.key_dim, shape.key_dim, values, values], 1)
+        self.order = torch.cat([part.flatten() for part in parts])
+
     def forward(self, x: Tensor, step: StepContext) -> Tensor:
-        """x [T, H] -> [T, H]; the states of this step go to the cache."""
+        """x [T, H] -> [T, H]; the states of this step go to the cache. Between the projections all
+        is float32, so that nothing is rounded, or cast, on the way."""
         inputs, states = step.states(self.ops, self.layer, self.shape.cache, x)
         qkv, gate, b, a = self.project(x)
         qkv = F.silu(self.conv1d(qkv, inputs, step, self.layer))
         parts = torch.split(qkv, list(self.shape.qkv_rows), dim=1)
         sizes = self.shape.key_dim, self.shape.key_dim, self.shape.value_dim
         query, key, value = (
-            part.reshape(len(x), -1, size) for part, size in zip(parts, sizes, strict=True)
+            torch.unflatten(part, 1, (-1, size)) for part, size in zip(parts, sizes, strict=True)
         )
         log_decay = -self.A_log.exp() * F.softplus(a + self.dt_bias)
         out = self.ops.gated_delta_rule(
-            query, key, value, log_decay, b.float().sigmoid(), states, step.attention[self.layer]
+            query, key, value, log_decay, b.sigmoid(), states, step.attention[self.layer]
         )
-        gate = torch.unflatten(gate, -1, (-1, self.shape.value_dim))
-        return self.out_proj(self.norm(out.view_as(gate), gate).flatten(1))
+        out = self.norm(out, torch.unflatten(gate, 1, (-1, self.shape.value_dim)))
+        return self.out_proj(out.flatten(1).to(x.dtype))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x [T, H] -> query, key and value side by side [T, C], gate [T, ..., V] of heads, or of
-        some together, b and a [T, Hv]."""
-        shape = self.shape
-        per_key = shape.num_value_heads // shape.num_key_heads
-        sizes = (2 * shape.key_dim, *[per_key * shape.value_dim] * 2)
-        grouped = self.in_proj_qkvz(x).unflatten(1, (shape.num_key_heads, sum(sizes)))
-        query_key, value, gate = grouped.split(sizes, dim=2)
-        query_key = query_key.unflatten(2, (2, -1)).transpose(1, 2)
-        ba = self.in_proj_ba(x).unflatten(1, (shape.num_key_heads, 2, per_key))
-        b, a = ba.transpose(1, 2).flatten(2).unbind(1)
-        return torch.cat((query_key.flatten(1), value.flatten(1)), 1), gate, b, a
+        """x [T, H] -> float32: query, key and value side by side [T, C], gate [T, Hv * V], b and a
+        [T, Hv]."""
+        ordered = self.in_proj_qkvz(x).index_select(1, self.order).float()
+        qkv, gate = torch.split(ordered, [sum(self.shape.qkv_rows), self.shape.values], dim=1)
+        ba = torch.unflatten(self.in_proj_ba(x), 1, (self.shape.num_key_heads, 2, -1))
+        ba = ba.transpose(1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        b, a = ba.flatten(2).unbind(1)
+        return qkv, gate, b, a

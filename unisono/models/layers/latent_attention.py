@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from unisono.hardware.ops.portable import PortableOps
 from unisono.models.config import LatentShape, ModelConfig
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.norm import RMSNorm
-from unisono.models.layers.rope import Angles, in_halves
+from unisono.models.layers.rope import Angles, rotate_together
 from unisono.models.step import StepContext
 
 _LATENT_NORM_EPS = 1e-6
@@ -48,6 +50,19 @@ class UpProjection(Linear):
         )
 
 
+class Projected(NamedTuple):
+    """The parts of a step's queries, and of what its cache keeps, before the rotation."""
+
+    own: Tensor
+    """[T, heads, N], of queries: meets keys that come from latents."""
+    turning: Tensor
+    """[T, heads, P], of queries: rotates."""
+    latent: Tensor
+    """[T, R], before its norm."""
+    shared: Tensor
+    """[T, 1, P], the part of keys that rotates; all heads share it."""
+
+
 class LatentAttention(nn.Module):
     """DeepSeek-AI (2024), DeepSeek-V2, section 2.1. Ranks divide its heads; the latents that these
     share are whole on each."""
@@ -81,8 +96,8 @@ class LatentAttention(nn.Module):
 
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents go to the cache."""
-        source = self.query_source(x)
-        query, cached = self.query_and_cached(x, source, rope)
+        parts = self.project(x, self.query_source(x))
+        query, cached = self.join(parts, *rotate_together(self.ops, self.turning(parts), rope))
         latents = step.latents(self.ops, self.layer, cached)
         return self.attend(self.placed(query, step.positions), latents, step)
 
@@ -108,24 +123,25 @@ class LatentAttention(nn.Module):
         """x [T, H] -> what queries are made from: their own latent, or x itself."""
         return x if self.shape.query_rank is None else self.q_a_layernorm(self.q_a_proj(x))
 
-    def query_and_cached(self, x: Tensor, source: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
-        """x [T, H] and its ``query_source`` -> queries [T, heads, N + P], and what the cache keeps
-        of x, [T, rank + P]."""
+    def project(self, x: Tensor, source: Tensor) -> Projected:
+        """x [T, H] and its ``query_source``, projected."""
         project = self.q_proj if self.shape.query_rank is None else self.q_b_proj
         query = torch.unflatten(project(source), -1, (self.num_heads, -1))
         own, turning = torch.split(query, [self.shape.key_dim, self.shape.rotated_dim], -1)
         both = self.kv_a_proj_with_mqa(x)
         latent, shared = torch.split(both, [self.shape.rank, self.shape.rotated_dim], -1)
-        rotated = self.rotate(torch.cat((turning, shared.unsqueeze(1)), 1), rope)
-        cached = torch.cat((self.kv_a_layernorm(latent), rotated[:, -1]), -1)
-        return torch.cat((own, rotated[:, :-1]), -1), cached
+        return Projected(own, turning, latent, shared.unsqueeze(1))
+
+    def turning(self, parts: Projected) -> list[tuple[Tensor, bool]]:
+        """The parts that rotate, as ``rotate_together`` takes them."""
+        return [(parts.turning, self.rotates_pairs), (parts.shared, self.rotates_pairs)]
+
+    def join(self, parts: Projected, turned: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [T, heads, N + P], and what the cache keeps, [T, R + P], with the parts that
+        have been rotated."""
+        cached = torch.cat((self.kv_a_layernorm(parts.latent), shared.squeeze(1)), -1)
+        return torch.cat((parts.own, turned), -1), cached
 
     def placed(self, query: Tensor, positions: Tensor) -> Tensor:
         """Queries [T, heads, N + P] as they meet the keys; a family may scale them by position."""
         return query
-
-    def rotate(self, x: Tensor, rope: Angles) -> Tensor:
-        """x [T, heads, P]."""
-        if self.rotates_pairs:
-            x = in_halves(x, x.shape[-1])
-        return self.ops.rope(x, *rope)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unisono.hardware.ops.portable import PortableOps
 from unisono.hardware.ops.standard import Rotation
 from unisono.models.config import RopeConfig
 from unisono.models.layers.rope_frequencies import (
@@ -129,6 +130,22 @@ def ropes_by_layer(configs: Sequence[RopeConfig | None], device: torch.device) -
             made.append((config, rope))
         ropes.append(rope)
     return ropes
+
+
+def rotate_together(
+    ops: PortableOps, kinds: Sequence[tuple[Tensor, bool]], rope: Angles
+) -> tuple[Tensor, ...]:
+    """Heads of several kinds, turned by one op; pairs then lie half a rotation apart.
+
+    Args:
+        kinds: heads [T, n, P], and True where their pairs are neighbouring dimensions.
+    """
+    halves = [
+        torch.unflatten(x, -1, (-1, 2)).mT if neighbours else torch.unflatten(x, -1, (2, -1))
+        for x, neighbours in kinds
+    ]
+    rotated = ops.rope(torch.cat(halves, 1).flatten(-2), *rope)
+    return torch.split(rotated, [x.shape[1] for x, _ in kinds], 1)
 
 
 def in_halves(x: Tensor, rotary_dim: int) -> Tensor:

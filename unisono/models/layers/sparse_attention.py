@@ -10,7 +10,7 @@ from unisono.models.config import IndexShape, ModelConfig
 from unisono.models.layers.latent_attention import LatentAttention
 from unisono.models.layers.linear import Linear
 from unisono.models.layers.norm import LayerNorm
-from unisono.models.layers.rope import Angles, in_halves
+from unisono.models.layers.rope import Angles, rotate_together
 from unisono.models.step import StepContext
 
 _KEY_NORM_EPS = 1e-6
@@ -25,7 +25,9 @@ class Indexer(nn.Module):
         self, ops: PortableOps, config: ModelConfig, shape: IndexShape, query_rank: int
     ) -> None:
         super().__init__()
+        assert config.latent is not None
         self.ops, self.shape = ops, shape
+        self.rotated_dim = config.latent.rotated_dim
         self.wq_b = Linear(ops, query_rank, {"wq_b": shape.num_heads * shape.head_dim}, split=None)
         self.wk = Linear(ops, config.hidden_size, {"wk": shape.head_dim}, split=None)
         self.k_norm = LayerNorm(ops, shape.head_dim, _KEY_NORM_EPS, bias=True)
@@ -34,15 +36,21 @@ class Indexer(nn.Module):
             ops, config.hidden_size, weights, split=None, quantizable=False, float32=True
         )
 
-    def query_and_key(self, x: Tensor, source: Tensor, rope: Angles) -> tuple[Tensor, Tensor]:
-        """x [T, H] and the query's latent [T, rank] -> queries [T, heads, D], and the key that the
-        cache keeps, [T, D]."""
+    def heads(self, x: Tensor, source: Tensor) -> Tensor:
+        """x [T, H] and the query's latent [T, rank] -> queries, and last the key that the cache
+        keeps, [T, heads + 1, D], before the rotation."""
         query = torch.unflatten(self.wq_b(source), -1, (self.shape.num_heads, -1))
-        heads = torch.cat((query, self.k_norm(self.wk(x)).unsqueeze(1)), 1)
-        if self.shape.interleaved:
-            heads = in_halves(heads, 2 * rope[0].shape[-1])
-        rotated = self.ops.rope(heads, *rope)
-        return rotated[:, :-1], rotated[:, -1]
+        return torch.cat((query, self.k_norm(self.wk(x)).unsqueeze(1)), 1)
+
+    def turning(self, heads: Tensor) -> tuple[Tensor, bool]:
+        """The part of ``heads`` that rotates, as ``rotate_together`` takes it; without a gradient,
+        because a choice has none."""
+        return heads[..., : self.rotated_dim].detach(), self.shape.interleaved
+
+    def join(self, heads: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [T, heads, D] and key [T, D], with the part that has been rotated."""
+        joined = torch.cat((turned, heads[..., self.rotated_dim :]), -1)
+        return joined[:, :-1], joined[:, -1]
 
     def weights(self, x: Tensor) -> Tensor:
         """x [T, H] -> float32 [T, heads], of each head's scores. What all scores are multiplied by
@@ -66,24 +74,25 @@ class SparseLatentAttention(LatentAttention):
     def forward(self, x: Tensor, rope: Angles, step: StepContext) -> Tensor:
         """x [T, H] -> [T, H]; this step's latents and index keys go to the cache."""
         source = self.query_source(x)
-        query, cached = self.query_and_cached(x, source, rope)
-        latents = step.latents(self.ops, self.layer, cached)
-        if self.indexer is not None:
-            step.shared[_SELECTED] = self.select(self.indexer, x, source, rope, step)
+        parts = self.project(x, source)
+        kinds = self.turning(parts)
+        if self.indexer is None:
+            query, cached = self.join(parts, *rotate_together(self.ops, kinds, rope))
+            latents = step.latents(self.ops, self.layer, cached)
+        else:
+            heads = self.indexer.heads(x, source)
+            kinds.append(self.indexer.turning(heads))
+            turned, shared, of_index = rotate_together(self.ops, kinds, rope)
+            query, cached = self.join(parts, turned, shared)
+            latents = step.latents(self.ops, self.layer, cached)
+            weights = self.indexer.weights(x)
+            step.shared[_SELECTED] = self.select(*self.indexer.join(heads, of_index), weights, step)
         return self.attend(query, latents, step, step.shared[_SELECTED])
 
-    def select(
-        self, indexer: Indexer, x: Tensor, source: Tensor, rope: Angles, step: StepContext
-    ) -> Tensor:
+    def select(self, query: Tensor, key: Tensor, weights: Tensor, step: StepContext) -> Tensor:
         """Positions that each token sees, int64 [T, S]; S is no more than there are."""
         attention = self.attention(step)
         longest = max(attention.context_lens, default=0)
-        query, key = indexer.query_and_key(x, source, rope)
         keys = step.latents(self.ops, self.layer, key, part=1)
-        return self.ops.select_keys(
-            query,
-            indexer.weights(x),
-            keys,
-            attention,
-            count=min(self.num_selected, longest),
-        )
+        count = min(self.num_selected, longest)
+        return self.ops.select_keys(query, weights, keys, attention, count=count)

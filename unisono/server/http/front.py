@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unisono.server.http.web_origins import WebOrigins
 
 ROUTES = (
-    *("/v1/chat/completions", "/v1/completions", "/v1/models"),
+    *("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/messages"),
     *("/tokenize", "/detokenize", "/health", "/metrics", "/openapi.json"),
 )
 _OF_V1 = tuple(path.removeprefix("/v1") for path in ROUTES if path.startswith("/v1"))

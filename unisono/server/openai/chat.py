@@ -11,14 +11,14 @@ from typing import Any
 
 from unisono.core.request import TokenLogprob
 from unisono.server.openai.request_schema import ChatRequest
-from unisono.server.openai.streaming import Renderer, to_json
+from unisono.server.openai.streaming import ChunkRenderer, to_json
 from unisono.server.openai.token_views import chat_logprobs, prompt_logprobs
 from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.parts import Content, Part, Reasoning, ToolCall
 
 
 @dataclass(kw_only=True)
-class ChatRenderer(Renderer):
+class ChatRenderer(ChunkRenderer):
     """Writes a chat. Where each event says the usage so far, each has a token or more: the reason
     of an answer's end comes with its last tokens."""
 

@@ -12,13 +12,13 @@ from typing import Any
 from unisono.core.request import TokenLogprob
 from unisono.server.openai.prompts import Prompt
 from unisono.server.openai.request_schema import CompletionRequest
-from unisono.server.openai.streaming import Renderer, to_json
+from unisono.server.openai.streaming import ChunkRenderer, to_json
 from unisono.server.openai.token_views import LegacyLogprobs, prompt_logprobs
 from unisono.text.answer import Answer, AnswerDelta
 
 
 @dataclass(kw_only=True)
-class CompletionRenderer(Renderer):
+class CompletionRenderer(ChunkRenderer):
     """Writes plain completions.
 
     Args:

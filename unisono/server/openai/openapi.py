@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from unisono.server.anthropic.message_body import MessagesRequest
 from unisono.server.openai.request_schema import (
     ChatRequest,
     CompletionRequest,
@@ -22,6 +23,7 @@ from unisono.server.openai.request_schema import (
 from unisono.server.openai.response_schema import ErrorResponse
 
 _BODIES: tuple[type[BaseModel], ...] = (
+    MessagesRequest,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,

@@ -33,9 +33,33 @@ _log = logging.getLogger("unisono.server.stream")
 to_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-@dataclass(kw_only=True)
 class Renderer(ABC):
-    """Writes one response, whole or as events; everything of a step goes out in one write.
+    """Writes one response, whole or as events; everything of a step goes out in one write."""
+
+    @abstractmethod
+    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+        """The whole response; ``answers`` are complete, in order."""
+
+    @abstractmethod
+    def opening(self) -> bytes:
+        """Events before the first delta."""
+
+    @abstractmethod
+    def events(self, deltas: list[AnswerDelta]) -> bytes:
+        """Events of what a step added."""
+
+    @abstractmethod
+    def closing(self) -> bytes:
+        """Events behind the last delta."""
+
+    @abstractmethod
+    def failed(self, error: BaseException) -> bytes:
+        """Events behind which nothing comes any more."""
+
+
+@dataclass(kw_only=True)
+class ChunkRenderer(Renderer):
+    """Writes OpenAI's chunks.
 
     Args:
         body: says what is shown beside the text; of a stream also, whether usage is shown in an
@@ -60,20 +84,18 @@ class Renderer(ABC):
         self._before = f"data: {fields.removesuffix(']}')}"
         self._after = self._ending(self.usage if self._counts else None)
 
-    @abstractmethod
-    def whole(self, answers: list[Answer]) -> dict[str, Any]:
-        """The whole response; ``answers`` are complete, in order."""
-
     def opening(self) -> bytes:
-        """Events before the first delta."""
         return b""
 
     def events(self, deltas: list[AnswerDelta]) -> bytes:
         return "".join(map(self._counted, deltas)).encode()
 
     def closing(self) -> bytes:
-        """Events behind the last delta."""
-        return self._event("", self._ending(self.usage)).encode() if self._shows_usage else b""
+        usage = self._event("", self._ending(self.usage)).encode() if self._shows_usage else b""
+        return usage + _DONE
+
+    def failed(self, error: BaseException) -> bytes:
+        return b"data: " + api_error(error).body() + b"\n\n" + _DONE
 
     @abstractmethod
     def _of(self, delta: AnswerDelta) -> str:
@@ -116,10 +138,10 @@ async def _writes(
         async for deltas in generation:
             if events := renderer.events(deltas):
                 yield events
-        yield renderer.closing() + _DONE
+        yield renderer.closing()
     except Exception as error:
         log_failure(_log, error)
-        yield b"data: " + api_error(error).body() + b"\n\n" + _DONE
+        yield renderer.failed(error)
 
 
 class _EventStream(Response):

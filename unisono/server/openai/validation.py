@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from unisono.server.api_error import ApiError, bad_request, not_supported
-from unisono.server.openai.body_model import UNKNOWN_FIELD, UnknownFields
+from unisono.server.openai.body_model import UNKNOWN_FIELD, Body, UnknownFields
 from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT, Feature
 from unisono.server.openai.message_schema import MAX_MESSAGES, MAX_PARTS, THOUGHTS
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, RouteBody
@@ -43,6 +43,7 @@ _OTHER_ROUTES: dict[type[RouteBody], dict[str, str]] = {
 }
 """Model of a route -> field that it lacks -> the route where that field does something."""
 Model = TypeVar("Model", bound=RouteBody)
+AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 def validate(
@@ -66,9 +67,17 @@ def validate(
     if isinstance(messages, list) and len(messages) > most_messages:
         message = f"A chat has at most {most_messages} messages on this server."
         raise bad_request(message, param="messages")
-    known = _drop_unsupported(value, model)
+    return read_body(_drop_unsupported(value, model), model, unknown_fields)
+
+
+def read_body(
+    value: dict[str, Any], model: type[AnyBody], unknown_fields: UnknownFields | None = None
+) -> AnyBody:
+    """Raises:
+    ApiError: names the first field that is wrong.
+    """
     try:
-        return model.model_validate(known, context=unknown_fields)
+        return model.model_validate(value, context=unknown_fields)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=True)
         raise _wrong_field(found[0]) from None

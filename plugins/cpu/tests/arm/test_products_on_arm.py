@@ -1,4 +1,4 @@
-"""Kernels for ARM, cross-compiled and run in an emulator, against those of this processor.
+"""Products on ARM, cross-compiled and run in an emulator, against those of this processor.
 
 Portable code gives the same bits on both. NEON is the arithmetic of AVX2, operation by operation:
 integer formats and float32 give the same bits, and so does bfloat16 but for the set whose processor
@@ -7,31 +7,22 @@ multiplies pairs of bfloat16 itself.
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import torch
 import unisono_cpu as uc
+from emulated import Arm
 from torch import Tensor
 from unisono_cpu.weights import FORMATS
 
-PLUGIN = Path(__file__).parent.parent
-COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 SETS = {
     "cortex-a72": ["neon", "portable"],
     "neoverse-n1": ["neon_dotprod", "neon", "portable"],
     "max": ["neon_bf16", "neon_i8mm", "neon_dotprod", "neon", "portable"],
 }
 BATCH = 14
-MISSING = [name for name in (COMPILER, EMULATOR, "cmake") if shutil.which(name) is None]
-
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"Kernels for ARM are not tested here: no {', '.join(MISSING)}."
-)
 
 
 @dataclass(frozen=True)
@@ -89,31 +80,6 @@ def make_cases() -> list[Case]:
     return [*cases, Case("bf16", None, weight.float(), x.bfloat16(), exact=True)]
 
 
-def build(folder: Path) -> Path:
-    """The library and tests/arm/products.cpp for ARM."""
-
-    def run(*command: str | Path) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-    run("cmake", "-S", PLUGIN, "-B", folder, "-DCMAKE_SYSTEM_NAME=Linux",
-        "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={COMPILER}")  # fmt: skip
-    run("cmake", "--build", folder, "--parallel", "2")
-    program = folder / "products"
-    run(COMPILER, "-std=c++17", "-O1", f"-I{PLUGIN / 'src'}", PLUGIN / "tests/arm/products.cpp",
-        folder / "libunisono_cpu.so", f"-Wl,-rpath,{folder}", "-o", program)  # fmt: skip
-    return program
-
-
-def emulate(program: Path, cpu: str, cases: list[Case], folder: Path) -> dict[str, bytes]:
-    """The results of all cases on each instruction set of an emulated processor."""
-    out = folder / "out"
-    out.mkdir(parents=True)
-    (folder / "cases").write_bytes(b"".join(case.dump() for case in cases))
-    command = [EMULATOR, "-L", "/usr/aarch64-linux-gnu", "-cpu", cpu]
-    subprocess.run([*command, program, folder / "cases", out], check=True)
-    return {path.name: path.read_bytes() for path in out.iterdir()}
-
-
 def as_rows(products: bytes, columns: int) -> Tensor:
     return torch.frombuffer(bytearray(products), dtype=torch.float32).view(-1, columns)
 
@@ -143,10 +109,11 @@ def check_set(name: str, cases: list[Case], results: bytes) -> None:
     assert at == len(results)
 
 
-def test_bits_are_those_of_this_processor(tmp_path: Path) -> None:
-    program, cases = build(tmp_path / "build"), make_cases()
+def test_bits_are_those_of_this_processor(arm: Arm, tmp_path: Path) -> None:
+    cases = make_cases()
+    dumped = b"".join(map(Case.dump, cases))
     for cpu, names in SETS.items():
-        found = emulate(program, cpu, cases, tmp_path / cpu)
+        found = arm.results("products", cpu, dumped, tmp_path / cpu)
         assert sorted(found) == sorted(names)
         for name, results in found.items():
             check_set(name, cases, results)

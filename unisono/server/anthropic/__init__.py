@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: bodies that become chats, and responses made of answers."""
