@@ -181,7 +181,7 @@ def test_answers_are_valid(compiler: GrammarCompiler, name: str) -> None:
 VALUES: list[Any] = [
     None, True, False, 0, 1, 3, 7, -7, 13, 44, 100, 0.5, 2, "", "a", "b", "ab", "abc", "abcd",
     "é😀", "x.y@12", "x@1", "2024-02-29", "2023-02-29", "2023-01-31T10:00:00Z", "1.2.3.4",
-    "1.2.3.256", [], [True], [True, False, True, True], [None, "x"], [None], {}, {"a": 3}, {"a": 13},
+    "1.2.3.256", [], [True, False, True, True], [None, "x"], [None], {}, {"a": 3}, {"a": 13},
     {"a": 3, "b": None}, {"a": None}, {"b": None}, {"a": None, "b": None}, {"a": None, "c": None},
     {"a": None, "b": None, "c": None}, {"b": None, "c": None}, {"c": None}, {"x": [1, 2]},
     {"k": "v"}, {"kind": "a"}, {"kind": "b", "n": True}, {"kind": "c"}, {"a": True}, {"a": False},
