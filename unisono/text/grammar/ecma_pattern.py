@@ -55,7 +55,7 @@ class _Translation:
         self._text = pattern
         self._at = 0
         self.ways = [[0]]
-        """Of the groups that are open, the outermost first: the weight of each branch."""
+        """Weights of the branches of each open group, the outermost first."""
         self._last_weight = 0
         self._repeats = False
         """True where a quantifier may follow."""

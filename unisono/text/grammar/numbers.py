@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_DIGITS = 20
-"""Of a number before its exponent; 17 are all that one of 64 bits has."""
+"""Digits of a number before its exponent; 17 are all that one of 64 bits has."""
 MAX_EXPONENT_DIGITS = 2
 _DIGITS = re.compile(rb"[0-9]*")
 _NUMBER_BYTES = frozenset(b"0123456789+-.eE")

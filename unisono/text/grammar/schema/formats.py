@@ -36,7 +36,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "json-pointer": {"pattern": f"^{_POINTER}$"},
     "relative-json-pointer": {"pattern": f"^(?:0|[1-9][0-9]{{0,9}})(?:#|{_POINTER})$"},
 }
-"""What a string of a format satisfies."""
+"""Keywords that a string of a format satisfies."""
 BUILT_IN = frozenset({"ipv6", "uri"})
 """Formats whose pattern llguidance has."""
 REFUSED = frozenset(

@@ -31,7 +31,7 @@ _MAX_COUNT = 1 << 20
 _MAX_EXACT = 1 << 53
 """Beyond it not every integer is a number of 64 bits."""
 _MAX_WEIGHT = 40_000
-"""Of a pattern, times the length that is asked for beside it."""
+"""Weight of a pattern, times the length that is asked for beside it."""
 _KEY = 255
 """Characters of a key, for the weight of its pattern."""
 _MAX_BRANCHES = 16
