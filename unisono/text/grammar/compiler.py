@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from threading import Lock
+from typing import NamedTuple
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
@@ -16,11 +17,13 @@ from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.grammar_text import grammar_text
 from unisono.text.grammar.matcher import Matcher
+from unisono.text.grammar.numbers import DigitMasks
 from unisono.text.grammar.refusals import refusal
 from unisono.text.grammar.vocabulary import Vocabulary
 
 _MAX_KEPT = 64
 _LIMITS = LLParserLimits(
+    max_items_in_row=50_000,
     initial_lexer_fuel=1_000_000,
     step_lexer_fuel=200_000,
     step_max_items=50_000,
@@ -42,7 +45,7 @@ class GrammarCompiler:
         self._vocabulary = vocabulary
         self._size = size
         self._eos_token_ids = sorted(eos_token_ids)
-        self._tokenizer: LLTokenizer | None = None
+        self._model: _Model | None = None
         self._kept: OrderedDict[Constraint, LLMatcher] = OrderedDict()
         self._lock = Lock()
 
@@ -66,20 +69,35 @@ class GrammarCompiler:
         return Matcher(
             compiled.deep_copy(),
             4 * -(-self._size // 32),
+            self._loaded().digits if constraint.kind == "schema" else None,
             after_token_id=constraint.after_token_id,
             opening_token_id=constraint.opening_token_id,
         )
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         text = grammar_text(constraint)
-        with self._lock:
-            if self._tokenizer is None:
-                self._tokenizer = _tokenizer(self._vocabulary(), self._size, self._eos_token_ids)
-            tokenizer = self._tokenizer
-        compiled = LLMatcher(tokenizer, text, log_level=0, limits=_LIMITS)
-        if compiled.is_error():
-            raise refusal(constraint.kind, compiled.get_error())
+        compiled = LLMatcher(self._loaded().tokenizer, text, log_level=0, limits=_LIMITS)
+        trial = compiled.deep_copy()
+        if not trial.is_error():
+            trial.compute_bitmask()  # says whether any answer can begin
+        if trial.is_error():
+            raise refusal(constraint.kind, trial.get_error())
         return compiled
+
+    def _loaded(self) -> _Model:
+        with self._lock:
+            if self._model is None:
+                vocabulary = self._vocabulary().sized(self._size)
+                tokenizer = _tokenizer(vocabulary, self._eos_token_ids)
+                self._model = _Model(tokenizer, DigitMasks(vocabulary.tokens))
+            return self._model
+
+
+class _Model(NamedTuple):
+    """A vocabulary, prepared."""
+
+    tokenizer: LLTokenizer
+    digits: DigitMasks
 
 
 class _Tokens:
@@ -96,10 +114,12 @@ class _Tokens:
         return []
 
 
-def _tokenizer(vocabulary: Vocabulary, size: int, eos_token_ids: list[int]) -> LLTokenizer:
+def _tokenizer(vocabulary: Vocabulary, eos_token_ids: list[int]) -> LLTokenizer:
     if not eos_token_ids:
         raise InvalidRequestError(
             "This model has no end-of-sequence token, so no answer by a constraint could end."
         )
-    tokens = _Tokens(vocabulary.sized(size), eos_token_ids[0])
-    return LLTokenizer(TokenizerWrapper(tokens), eos_token=eos_token_ids)
+    tokens = _Tokens(vocabulary, eos_token_ids[0])
+    return LLTokenizer(
+        TokenizerWrapper(tokens), eos_token=eos_token_ids, slices=LLTokenizer.json_slices()
+    )

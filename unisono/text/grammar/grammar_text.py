@@ -10,6 +10,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.ecma_pattern import PatternError, rust_pattern
 from unisono.text.grammar.json_schema import exact_schema
 from unisono.text.grammar.tool_calls import tool_calls
 
@@ -39,7 +40,7 @@ def grammar_text(constraint: Constraint) -> str:
         case "schema":
             rules = f"start: {_schema(constraint.text, 'schema')}"
         case "regex":
-            rules = f"start: /{regex_to_lark(constraint.text, 'dw')}/"
+            rules = f"start: /{regex_to_lark(_regex(constraint.text), '')}/"
         case "choice":
             rules = "start: " + " | ".join(map(json.dumps, json.loads(constraint.text)))
         case "grammar":
@@ -55,6 +56,13 @@ def _schema(text: str, param: str) -> str:
     """A schema as a symbol of a rule."""
     schema = {**exact_schema(_load(text, param), param), "x-guidance": _JSON}
     return "%json " + json.dumps(schema)
+
+
+def _regex(text: str) -> str:
+    try:
+        return rust_pattern(text)
+    except PatternError as error:
+        raise InvalidRequestError(f"regex cannot be used: {error}.", param="regex") from error
 
 
 def _load(text: str, param: str) -> Any:

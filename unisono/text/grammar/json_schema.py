@@ -5,16 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.schema.ending import with_an_end
+from unisono.text.grammar.schema.reading import SchemaReader
 
 
-def exact_schema(schema: Any, param: str) -> dict[str, Any]:
-    """The schema for llguidance.
+def exact_schema(schema: Any, param: str = "schema") -> dict[str, Any]:
+    """The schema in keywords that llguidance enforces exactly.
 
     Raises:
-        InvalidRequestError: it is no schema, or a keyword cannot be enforced.
+        InvalidRequestError: it is no schema, a keyword cannot be enforced, or no value that ends
+            satisfies it; ``param`` is at fault.
     """
+    try:
+        return _exact_schema(schema)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(error.message, param=param, hint=error.hint) from error
+
+
+def _exact_schema(schema: Any) -> dict[str, Any]:
     if isinstance(schema, bool):
-        return {} if schema else {"not": {}}
+        schema = {} if schema else {"enum": []}
     if not isinstance(schema, dict):
-        raise InvalidRequestError(f"{param} is no JSON Schema.", param=param)
-    return {name: value for name, value in schema.items() if name != "x-guidance"}
+        raise InvalidRequestError("The schema is no JSON Schema.", param="schema")
+    reader = SchemaReader(schema)
+    root, definitions = with_an_end(reader.read(schema), reader.definitions)
+    if root is False:
+        raise InvalidRequestError("The schema contradicts itself: nothing satisfies it.")
+    whole: dict[str, Any] = {} if root is True else dict(root)
+    return {**whole, "$defs": definitions} if definitions else whole

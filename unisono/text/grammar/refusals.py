@@ -8,7 +8,7 @@ from unisono.core.constraint import ConstraintKind
 from unisono.core.errors import InvalidRequestError
 
 _TOO_MUCH = re.compile(r"too (large|complex|many|big)|limit|fuel|exceeded|Unable to determine")
-_UNSATISFIABLE = re.compile(r"[Uu]nsatisfiable")
+_UNSATISFIABLE = re.compile(r"[Uu]nsatisfiable|NoExtension")
 _CIRCULAR = re.compile(r"circular references")
 
 

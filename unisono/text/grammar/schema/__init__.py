@@ -1,0 +1,1 @@
+"""JSON Schemas in the form that llguidance enforces exactly."""
