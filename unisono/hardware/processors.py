@@ -1,4 +1,5 @@
-"""Counts the processors this process may use: its affinity, and quotas of its control groups.
+"""Counts the processors and cores this process may use: its affinity, and quotas of its control
+groups.
 
 Needs no torch. A quota is processor time by time; that of a group holds for the groups in it, so
 the tightest counts.
@@ -26,6 +27,25 @@ def usable_processors(root: Path = _ROOT) -> int:
         count = os.cpu_count() or 1
     quota = processor_quota(root)
     return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def usable_cores(root: Path = _ROOT) -> int:
+    """Physical cores of those, at least one: threads that share a core multiply no faster. All
+    processors, where the system does not say which share one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return usable_processors(root)
+    cores = {_core_of(processor, root) for processor in os.sched_getaffinity(0)}
+    return min(len(cores), usable_processors(root))
+
+
+def _core_of(processor: int, root: Path) -> str:
+    """The list of its core's processors."""
+    topology = root / f"sys/devices/system/cpu/cpu{processor}/topology"
+    return (
+        _read(topology / "core_cpus_list")
+        or _read(topology / "thread_siblings_list")
+        or str(processor)
+    )
 
 
 def processor_quota(root: Path = _ROOT) -> float | None:

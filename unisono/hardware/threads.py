@@ -10,7 +10,7 @@ import os
 
 import torch
 
-from unisono.hardware.processors import usable_processors
+from unisono.hardware.processors import usable_cores
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 _AT_START = torch.get_num_threads()
@@ -18,13 +18,13 @@ _AT_START = torch.get_num_threads()
 
 def choose_threads(asked: int | None = None) -> int:
     """``asked``; else what the program or ``OMP_NUM_THREADS`` has chosen; else torch's own choice,
-    but no more than the process has processors."""
+    but no more than the process has physical cores."""
     count = current_threads()
     if asked is not None:
         return asked
     if THREADS_VARIABLE in os.environ or count != _AT_START:
         return count
-    return min(count, usable_processors())
+    return min(count, usable_cores())
 
 
 def current_threads() -> int:

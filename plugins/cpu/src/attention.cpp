@@ -119,6 +119,14 @@ struct StepAttention {
   AttentionRoom* room;
 
   int group() const { return heads.num_heads / cache.num_kv_heads; }
+  // Key-value heads of a piece of a row, where all rows of the step have `total` pieces a head.
+  int together(const RowPieces& row, int64_t total) const {
+    return heads_per_piece(row, total, cache.num_kv_heads, group(), team.size);
+  }
+  int64_t pieces_of(const RowPieces& row, int64_t total) const {
+    const int heads_together = together(row, total);
+    return row.count() * ((cache.num_kv_heads + heads_together - 1) / heads_together);
+  }
 
   // Calls function(row, its pieces, its first token, its first float among the parts).
   template <class Function>
@@ -191,25 +199,37 @@ struct StepAttention {
     kernels().attend(piece);
   }
 
-  void attend_pieces() const {
-    int64_t total = 0, passed = 0;
+  void attend_pieces(int reach) const {
+    int64_t total = 0, count = 0;
     for_rows([&](int, const RowPieces& pieces, int64_t, float*) { total += pieces.count(); });
-    int64_t next = room->next.fetch_add(1, std::memory_order_relaxed);
-    for_rows([&](int row, const RowPieces& pieces, int64_t token, float* parts) {
-      const int together =
-          heads_per_piece(pieces, total, cache.num_kv_heads, group(), team.size);
-      const int64_t count = pieces.count() * ((cache.num_kv_heads + together - 1) / together);
-      while (next < passed + count) {
-        attend_piece(row, pieces, token, parts, next - passed, together);
-        next = room->next.fetch_add(1, std::memory_order_relaxed);
-      }
-      passed += count;
+    for_rows([&](int, const RowPieces& pieces, int64_t, float*) {
+      count += pieces_of(pieces, total);
     });
+    int64_t at = 0, stop = 0;  // The piece to be done, and the end of those taken.
+    Pieces taken(team, count, 1, reach);
+    if (!taken.next(&at, &stop)) return;
+    for (bool more = true; more;) {
+      int64_t passed = 0;
+      for_rows([&](int row, const RowPieces& pieces, int64_t token, float* parts) {
+        const int64_t behind = passed + pieces_of(pieces, total);
+        while (more && at >= passed && at < behind) {
+          attend_piece(row, pieces, token, parts, at - passed, together(pieces, total));
+          more = ++at < stop || taken.next(&at, &stop);
+        }
+        passed = behind;
+      });
+    }
   }
 
   void merge() const {
-    int64_t begin, end, passed = 0;
-    team.share(int64_t(step.num_rows) * cache.num_kv_heads, &begin, &end);
+    const int64_t count = int64_t(step.num_rows) * cache.num_kv_heads;
+    Pieces taken(team, count, (count + team.size - 1) / team.size);
+    for (int64_t begin, end; taken.next(&begin, &end);) merge_heads(begin, end);
+  }
+
+  // Of all rows' heads, one row behind the other.
+  void merge_heads(int64_t begin, int64_t end) const {
+    int64_t passed = 0;
     for_rows([&](int row, const RowPieces& pieces, int64_t token, float* parts) {
       const size_t floats = part_floats(int(pieces.queries) * group(), cache.head_dim);
       for (int head = 0; head < cache.num_kv_heads; ++head, ++passed) {
@@ -242,16 +262,14 @@ void AttentionRoom::want(Workspace* workspace) {
 }
 
 void attend(const Team& team, const Step& step, const KvCache& cache, const Heads& heads,
-            const Tensor3& query, const Tensor3& out, AttentionRoom* room) {
+            const Tensor3& query, const Tensor3& out, AttentionRoom* room, int reach) {
   const StepAttention attention{team, step, cache, heads, query, out, room};
-  attention.attend_pieces();
   bool divided = false;
   attention.for_rows([&](int, const RowPieces& pieces, int64_t, float*) {
     divided = divided || pieces.divided();
   });
-  if (!divided) return;
-  team.barrier();
-  attention.merge();
+  attention.attend_pieces(divided ? 0 : reach);  // Parts add up in place.
+  if (divided) attention.merge();
 }
 
 Status attention(const Step& step, const KvCache& cache, const Heads& heads, const Tensor3& query,
@@ -264,7 +282,7 @@ Status attention(const Step& step, const KvCache& cache, const Heads& heads, con
   room.want(&workspace);
   if (Status status = workspace.place()) return status;
   return parallel([&](const Team& team) {
-    attend(team, step, cache, heads, query, out, &room);
+    attend(team, step, cache, heads, query, out, &room, 1);
   });
 }
 

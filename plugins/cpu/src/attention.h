@@ -1,11 +1,9 @@
 // Paged attention over a step's rows, spread over a team.
 #pragma once
 
-#include <atomic>
-
 #include "attention_tile.h"
 #include "dispatch.h"
-#include "pool.h"
+#include "pieces.h"
 #include "workspace.h"
 
 namespace uc {
@@ -59,15 +57,14 @@ class AttentionRoom {
   float* scratch;  // scratch_floats for each member.
   size_t scratch_floats = 0;
   float* parts;    // Of contexts that are divided.
-  std::atomic<int64_t> next{0};  // Pieces taken. To be 0 when a step's attention begins.
 
  private:
   size_t part_floats_ = 0;
 };
 
-// The members take pieces one after the other; all are done after a barrier.
+// `reach` as of Pieces, of query and out.
 void attend(const Team& team, const Step& step, const KvCache& cache, const Heads& heads,
-            const Tensor3& query, const Tensor3& out, AttentionRoom* room);
+            const Tensor3& query, const Tensor3& out, AttentionRoom* room, int reach);
 
 Status attention(const Step& step, const KvCache& cache, const Heads& heads, const Tensor3& query,
                  const Tensor3& out);

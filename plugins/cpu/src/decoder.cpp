@@ -17,12 +17,21 @@ Status check_linear(const Linear& linear, int64_t rows, int64_t cols, int layer,
               layout.rows, layout.cols, rows, cols);
 }
 
+// With few rows the buffers of layers follow one another in so many places, and members need not be at
+// the same layer (pieces.h). Layers of few rows have at least so many jobs each.
+constexpr int kPlaces = 8, kJobsOfLayer = 6;
+
+// What a layer reads and writes.
+struct Place {
+  float *residual[2], *branch[2], *qkv, *attended, *gate_up;
+  uint16_t* query;
+};
+
 // Shared by all members, but `normed` and `inner`, of which each has a row.
 struct Buffers {
   XBuffer x;
-  float *cos, *sin;
-  float *residual[2], *branch, *qkv, *attended, *gate_up, *normed, *inner;
-  uint16_t* query;
+  float *cos, *sin, *normed, *inner, *base;
+  Place places[kPlaces];
   AttentionRoom attention;
 };
 
@@ -35,69 +44,68 @@ struct Running {
   const Shape& shape() const { return decoder.shape; }
   int qkv_heads() const { return shape().num_heads + 2 * shape().num_kv_heads; }
   size_t query_size() const { return size_t(shape().num_heads) * shape().head_dim; }
+  int places() const { return tokens() <= kFewRows ? kPlaces : 1; }
+  // Of Pieces: what a job writes is written again by the layer that gets its place.
+  int reach() const { return (places() - 1) * kJobsOfLayer; }
+  const Place& place(int layer) const { return buffers->places[layer % places()]; }
 };
 
-// norm(residual[from] + x), the sum to residual[1 - from], times the weight.
-void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm,
-                       const Linear& linear, float* y) {
+// One of the four products of a layer.
+MatmulJob product(const Running& r, const Team& team, int layer, int which, const Linear& linear,
+                  float* y) {
   const Layout& layout = linear.weight.layout;
+  const int copy = r.places() > 1 ? 4 * (layer % r.places()) + which : 0;
+  return {&linear.weight, r.buffers->x.open(layout, r.tokens(), team, copy), linear.bias,
+          Target{y, kFloat32, size_t(layout.rows)}};
+}
+
+// norm(residual + x), the sum to another residual, times the weight.
+void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm,
+                       const MatmulJob& job) {
   float* own = r.buffers->normed + size_t(team.id) * norm.size;
-  NormJob job = norm;
-  job.y = Target{own, kFloat32, 0};
-  if (r.tokens() == 1 && team.id != 0) job.residual_out = nullptr;
-  const TiledX tiled = r.buffers->x.open(layout, r.tokens(), team);
-  prepare_x(team, layout, tiled, [&](int64_t row) {
-    kernels().norm_row(job, row);
+  make_and_multiply(team, job, r.reach(), [&](int64_t row, bool first) {
+    NormJob one = norm;
+    one.y = Target{own, kFloat32, 0};
+    if (!first) one.residual_out = nullptr;
+    kernels().norm_row(one, row);
     return Source{own, kFloat32, 0};
   });
-  multiply(team, linear.weight, tiled, linear.bias, Target{y, kFloat32, size_t(layout.rows)});
-  team.barrier();
 }
 
 // Rotates queries into their buffer and keys into the cache; values go to the cache.
-void rotate(const Running& r, const Team& team, const Layer& layer, const LayerStep& at) {
+void rotate(const Running& r, const Team& team, const Layer& layer, const LayerStep& at,
+            const Place& place) {
   const Shape& shape = r.shape();
   const int group = shape.num_heads / shape.num_kv_heads;
-  const RotaryJob job{Source{r.buffers->qkv, kFloat32, size_t(r.qkv_heads()) * shape.head_dim},
+  const RotaryJob job{Source{place.qkv, kFloat32, size_t(r.qkv_heads()) * shape.head_dim},
                       shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.half,
                       layer.q_norm, layer.k_norm, shape.eps, r.buffers->cos, r.buffers->sin};
   const size_t element = at.cache.dtype == kFloat32 ? 4 : 2;
-  int64_t begin, end;
-  team.share(r.tokens() * shape.num_kv_heads, &begin, &end);
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t token = i / shape.num_kv_heads;
-    const int head = int(i % shape.num_kv_heads);
-    char* query = reinterpret_cast<char*>(r.buffers->query) +
+  const auto rotate_one = [&](int64_t token, int head) {
+    char* query = reinterpret_cast<char*>(place.query) +
                   (token * r.query_size() + size_t(head) * group * shape.head_dim) * element;
     rotate_heads(job, token, head * group, group, job.q_norm, query, at.cache.dtype);
     char* key = at.cache.key(at.step->slots[token]) + head * at.cache.head_bytes();
     rotate_heads(job, token, shape.num_heads + head, 1, job.k_norm, key, at.cache.dtype);
-    const float* value = r.buffers->qkv + token * job.qkv.stride +
+    const float* value = place.qkv + token * job.qkv.stride +
                          size_t(shape.num_heads + shape.num_kv_heads + head) * shape.head_dim;
-    kernels().convert(value, kFloat32, key + at.cache.to_values, at.cache.dtype,
-                      shape.head_dim);
+    kernels().convert(value, kFloat32, key + at.cache.to_values, at.cache.dtype, shape.head_dim);
+  };
+  const int64_t heads = r.tokens() * shape.num_kv_heads;
+  Pieces pieces(team, heads, (heads + team.size - 1) / team.size, r.reach());
+  for (int64_t begin, end; pieces.next(&begin, &end);) {
+    for (; begin < end; ++begin) {
+      rotate_one(begin / shape.num_kv_heads, int(begin % shape.num_kv_heads));
+    }
   }
-  if (team.id == 0) r.buffers->attention.next.store(0, std::memory_order_relaxed);
-  team.barrier();
 }
 
-void attend_layer(const Running& r, const Team& team, const LayerStep& at) {
+void attend_layer(const Running& r, const Team& team, const LayerStep& at, const Place& place) {
   const Shape& shape = r.shape();
-  const Tensor3 query{r.buffers->query, at.cache.dtype, r.query_size()};
-  const Tensor3 out{r.buffers->attended, kFloat32, r.query_size()};
+  const Tensor3 query{place.query, at.cache.dtype, r.query_size()};
+  const Tensor3 out{place.attended, kFloat32, r.query_size()};
   attend(team, *at.step, at.cache, Heads{shape.num_heads, shape.scale, shape.softcap, nullptr},
-         query, out, &r.buffers->attention);
-  team.barrier();
-}
-
-template <class MakeRow>
-void multiply_rows(const Running& r, const Team& team, const Linear& linear,
-                   const MakeRow& make_row) {
-  const TiledX tiled = r.buffers->x.open(linear.weight.layout, r.tokens(), team);
-  prepare_x(team, linear.weight.layout, tiled, make_row);
-  multiply(team, linear.weight, tiled, linear.bias,
-           Target{r.buffers->branch, kFloat32, size_t(r.shape().hidden)});
-  team.barrier();
+         query, out, &r.buffers->attention, r.reach());
 }
 
 NormJob norm_of(const Running& r, const Source& x, const float* in, float* out,
@@ -108,88 +116,108 @@ NormJob norm_of(const Running& r, const Source& x, const float* in, float* out,
 void run_layer(const Running& r, const Team& team, int index) {
   const Layer& layer = r.decoder.layers[index];
   const LayerStep& at = r.run.layers[index];
-  Buffers& b = *r.buffers;
+  const Place &place = r.place(index), &next = r.place(index + 1);
   const Shape& shape = r.shape();
-  const Source branch{b.branch, kFloat32, size_t(shape.hidden)};
-  norm_and_multiply(r, team, norm_of(r, branch, b.residual[0], b.residual[1], layer.input_norm),
-                    layer.qkv, b.qkv);
-  rotate(r, team, layer, at);
-  attend_layer(r, team, at);
-  const Source attended{b.attended, kFloat32, r.query_size()};
-  multiply_rows(r, team, layer.output, [&](int64_t) { return attended; });
-  norm_and_multiply(r, team, norm_of(r, branch, b.residual[1], b.residual[0], layer.post_norm),
-                    layer.gate_up, b.gate_up);
-  const Source gate_up{b.gate_up, kFloat32, 2 * size_t(shape.inner)};
-  float* inner = b.inner + size_t(team.id) * shape.inner;
-  multiply_rows(r, team, layer.down, [&](int64_t row) {
-    kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
-    return Source{inner, kFloat32, 0};
-  });
+  const auto branch = [&](int i) { return Source{place.branch[i], kFloat32, size_t(shape.hidden)}; };
+  norm_and_multiply(
+      r, team, norm_of(r, branch(0), place.residual[0], place.residual[1], layer.input_norm),
+      product(r, team, index, 0, layer.qkv, place.qkv));
+  rotate(r, team, layer, at, place);
+  attend_layer(r, team, at, place);
+  const Source attended{place.attended, kFloat32, r.query_size()};
+  make_and_multiply(team, product(r, team, index, 1, layer.output, place.branch[1]), r.reach(),
+                    [&](int64_t, bool) { return attended; });
+  norm_and_multiply(
+      r, team, norm_of(r, branch(1), place.residual[1], next.residual[0], layer.post_norm),
+      product(r, team, index, 2, layer.gate_up, place.gate_up));
+  const Source gate_up{place.gate_up, kFloat32, 2 * size_t(shape.inner)};
+  float* inner = r.buffers->inner + size_t(team.id) * shape.inner;
+  make_and_multiply(team, product(r, team, index, 3, layer.down, next.branch[0]), r.reach(),
+                    [&](int64_t row, bool) {
+                      kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
+                      return Source{inner, kFloat32, 0};
+                    });
 }
 
 size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
 
-void make_turns(const Running& r, int64_t begin, int64_t end) {
+void make_turns(const Running& r, int64_t row) {
   const Turns& turns = r.run.turns;
   const int64_t half = r.shape().half;
-  for (int64_t row = begin; row < end; ++row) {
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = float(turns.positions[row]) * turns.frequencies[i];
-      r.buffers->cos[row * half + i] = std::cos(angle) * turns.scale;
-      r.buffers->sin[row * half + i] = std::sin(angle) * turns.scale;
-    }
+  for (int64_t i = 0; i < half; ++i) {
+    const float angle = float(turns.positions[row]) * turns.frequencies[i];
+    r.buffers->cos[row * half + i] = std::cos(angle) * turns.scale;
+    r.buffers->sin[row * half + i] = std::sin(angle) * turns.scale;
+  }
+}
+
+template <class Function>
+void for_tokens(const Running& r, const Team& team, const Function& function) {
+  Pieces pieces(team, r.tokens(), (r.tokens() + team.size - 1) / team.size);
+  for (int64_t row, end; pieces.next(&row, &end);) {
+    for (; row < end; ++row) function(row);
   }
 }
 
 // The stream enters as residual and branch in float32, whatever it was.
 void enter(const Running& r, const Team& team) {
   const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.x.dtype);
-  int64_t begin, end;
-  team.share(r.tokens(), &begin, &end);
-  if (!r.run.turns.cos) make_turns(r, begin, end);
-  for (int64_t row = begin; row < end; ++row) {
+  const Place& place = r.place(0);
+  for_tokens(r, team, [&](int64_t row) {
+    if (!r.run.turns.cos) make_turns(r, row);
     const size_t from = r.run.x.ids ? size_t(r.run.x.ids[row]) : size_t(row);
     kernels().convert(static_cast<const char*>(r.run.x.data) + from * bytes, r.run.x.dtype,
-                      r.buffers->branch + row * hidden, kFloat32, int64_t(hidden));
-    float* residual = r.buffers->residual[0] + row * hidden;
+                      place.branch[0] + row * hidden, kFloat32, int64_t(hidden));
+    float* residual = place.residual[0] + row * hidden;
     if (r.run.residual) {
       kernels().convert(static_cast<const char*>(r.run.residual) + row * bytes, r.run.x.dtype,
                         residual, kFloat32, int64_t(hidden));
     } else {
       std::fill(residual, residual + hidden, 0.0f);
     }
-  }
-  team.barrier();
+  });
 }
 
 void leave(const Running& r, const Team& team) {
   const size_t hidden = r.shape().hidden, bytes = hidden * element(r.run.x.dtype);
-  const Source branch{r.buffers->branch, kFloat32, hidden};
-  NormJob norm = norm_of(r, branch, r.buffers->residual[0], nullptr, r.decoder.final_norm);
+  const Place& place = r.place(r.decoder.num_layers);
+  const Source branch{place.branch[0], kFloat32, hidden};
+  NormJob norm = norm_of(r, branch, place.residual[0], nullptr, r.decoder.final_norm);
   norm.y = Target{r.run.out, r.run.x.dtype, hidden};
-  int64_t begin, end;
-  team.share(r.tokens(), &begin, &end);
-  for (int64_t row = begin; row < end; ++row) {
-    if (r.decoder.final_norm) {
-      kernels().norm_row(norm, row);
-      continue;
-    }
-    kernels().convert(r.buffers->branch + row * hidden, kFloat32,
+  for_tokens(r, team, [&](int64_t row) {
+    if (r.decoder.final_norm) return kernels().norm_row(norm, row);
+    kernels().convert(place.branch[0] + row * hidden, kFloat32,
                       static_cast<char*>(r.run.out) + row * bytes, r.run.x.dtype, int64_t(hidden));
-    kernels().convert(r.buffers->residual[0] + row * hidden, kFloat32,
+    kernels().convert(place.residual[0] + row * hidden, kFloat32,
                       static_cast<char*>(r.run.residual_out) + row * bytes, r.run.x.dtype,
                       int64_t(hidden));
-  }
+  });
+}
+
+// The buffers of a place from `base` on; how many floats they are.
+size_t lay_out(const Running& r, float* base, Place* place) {
+  const size_t tokens = size_t(r.tokens()), hidden = tokens * r.shape().hidden;
+  const size_t query = tokens * r.query_size();
+  size_t used = 0;
+  const auto take = [&](size_t count) {
+    float* at = base ? base + used : nullptr;
+    used += round_up(count, 32);
+    return at;
+  };
+  *place = {{take(hidden), take(hidden)}, {take(hidden), take(hidden)},
+            take(tokens * r.qkv_heads() * r.shape().head_dim), take(query),
+            take(2 * tokens * r.shape().inner), reinterpret_cast<uint16_t*>(take(query))};
+  return used;
 }
 
 void want_buffers(const Running& r, Workspace* workspace) {
   Buffers& b = *r.buffers;
   const size_t tokens = size_t(r.tokens()), members = size_t(num_threads());
-  const size_t hidden = r.shape().hidden;
+  const int copies = r.places() > 1 ? 4 * r.places() : 1;
   for (int i = 0; i < r.decoder.num_layers; ++i) {
     const Layer& layer = r.decoder.layers[i];
     for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
-      b.x.fit(linear->weight.layout, r.tokens());
+      b.x.fit(linear->weight.layout, r.tokens(), copies);
     }
     const LayerStep& at = r.run.layers[i];
     if (i == 0 || at.step != r.run.layers[i - 1].step) {
@@ -197,14 +225,8 @@ void want_buffers(const Running& r, Workspace* workspace) {
     }
   }
   b.x.want(workspace);
-  workspace->want(&b.residual[0], tokens * hidden);
-  workspace->want(&b.residual[1], tokens * hidden);
-  workspace->want(&b.branch, tokens * hidden);
-  workspace->want(&b.qkv, tokens * r.qkv_heads() * r.shape().head_dim);
-  workspace->want(&b.query, 2 * tokens * r.query_size());
-  workspace->want(&b.attended, tokens * r.query_size());
-  workspace->want(&b.gate_up, tokens * 2 * r.shape().inner);
-  workspace->want(&b.normed, members * hidden);
+  workspace->want(&b.base, r.places() * lay_out(r, nullptr, &b.places[0]));
+  workspace->want(&b.normed, members * r.shape().hidden);
   workspace->want(&b.inner, members * r.shape().inner);
   b.attention.want(workspace);
   if (r.run.turns.cos) return;
@@ -279,6 +301,9 @@ Status run_decoder(const Decoder& decoder, const DecoderRun& run) {
   Workspace workspace;
   want_buffers(running, &workspace);
   if (Status status = workspace.place()) return status;
+  for (int i = 0; i < running.places(); ++i) {
+    buffers.base += lay_out(running, buffers.base, &buffers.places[i]);
+  }
   return parallel([&](const Team& team) {
     enter(running, team);
     for (int i = 0; i < decoder.num_layers; ++i) run_layer(running, team, i);

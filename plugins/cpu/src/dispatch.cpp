@@ -18,6 +18,7 @@ UC_DECLARE(avx_vnni)
 UC_DECLARE(avx512_base)
 UC_DECLARE(avx512_vnni)
 UC_DECLARE(avx512)
+UC_DECLARE(amx)
 UC_DECLARE(neon)
 UC_DECLARE(neon_dotprod)
 UC_DECLARE(neon_i8mm)
@@ -39,6 +40,10 @@ namespace {
 }
 [[maybe_unused]] bool has_avx512_vnni() { return has_avx512_base() && has_feature("avx512_vnni"); }
 [[maybe_unused]] bool has_avx512() { return has_avx512_vnni() && has_feature("avx512_bf16"); }
+[[maybe_unused]] bool has_amx() {
+  return has_avx512() && has_feature("amx_tile") && has_feature("amx_int8") &&
+         has_feature("amx_bf16") && may_use_tiles();
+}
 #elif defined(__aarch64__)
 [[maybe_unused]] bool has_neon() { return has_feature("neon"); }
 [[maybe_unused]] bool has_neon_dotprod() { return has_neon() && has_feature("dotprod"); }
@@ -53,10 +58,14 @@ struct Choice {
 
 #define UC_KERNELS(isa, others) {isa::products, others::attention, others::rows, #isa}
 
-// Best first.
+// Best first; but amx, which no processor has verified, behind the set that it needs: it is never chosen
+// unless it is named.
 const Choice kChoices[] = {
 #if defined(UC_HAS_avx512)
     {UC_KERNELS(avx512, avx512), has_avx512},
+#endif
+#if defined(UC_HAS_amx)
+    {UC_KERNELS(amx, avx512), has_amx},
 #endif
 #if defined(UC_HAS_avx512_vnni)
     {UC_KERNELS(avx512_vnni, avx512_base), has_avx512_vnni},

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kPairsAtOnce = 256;  // A pair is a token with one of its experts.
 constexpr int64_t kColumnsAtOnce = 512;
+constexpr int kReach = 3;  // Of Pieces: what the products of a span read and write the next one uses again.
 
 // Pairs in the order of their experts, then of their tokens.
 struct SortedPairs {
@@ -68,10 +69,10 @@ class Run {
     const int64_t most = std::min(pairs, std::max(job_.tokens, kPairsAtOnce));
     for (int64_t e = 0; e < job_.num_experts; ++e) {
       if (!job_.experts[e].gate_up.panels) continue;
-      x_.fit(job_.experts[e].gate_up.layout, most);
-      x_.fit(job_.experts[e].down.layout, most);
+      x_[0].fit(job_.experts[e].gate_up.layout, most);
+      x_[1].fit(job_.experts[e].down.layout, most);
     }
-    x_.want(&workspace);
+    for (XBuffer& x : x_) x.want(&workspace);
     workspace.want(&gate_up_, size_t(most) * wide.rows);
     workspace.want(&inner_, size_t(most) * narrow.cols);
     workspace.want(&outputs_, size_t(most) * narrow.rows);
@@ -107,67 +108,68 @@ class Run {
 
   void compute(const Team& team, const Span& span) const {
     const size_t element = job_.x.dtype == kFloat32 ? 4 : 2;
-    prepare(team, span, &ExpertWeights::gate_up, [&](int64_t place) {
+    prepare(team, span, 0, [&](int64_t place) {
       const size_t token = size_t(sorted_.pairs[place] / job_.chosen);
       const char* row = static_cast<const char*>(job_.x.data) + token * job_.x.stride * element;
       return Source{row, job_.x.dtype, 0};
     });
-    multiply(team, span, &ExpertWeights::gate_up, gate_up_);
-    team.barrier();
+    multiply(team, span, 0, gate_up_);
     const int64_t inner_size = any().down.layout.cols;
-    prepare(team, span, &ExpertWeights::down, [&](int64_t place) {
+    prepare(team, span, 1, [&](int64_t place) {
       const int64_t row = place - span.begin;
       float* inner = inner_ + row * inner_size;
       const Source both{gate_up_ + row * 2 * inner_size, kFloat32, 0};
       kernels().silu_mul(both, 0, inner_size, Target{inner, kFloat32, 0});
       return Source{inner, kFloat32, 0};
     });
-    multiply(team, span, &ExpertWeights::down, outputs_);
-    team.barrier();
+    multiply(team, span, 1, outputs_);
+  }
+
+  // Of an expert the first weight or the second.
+  const Weight& weight(int which, int64_t expert) const {
+    return which ? job_.experts[expert].down : job_.experts[expert].gate_up;
   }
 
   // Rows of an expert within a span, laid out.
-  TiledX tiled(const Span& span, const Weight& weight, int64_t expert) const {
+  TiledX tiled(const Span& span, int which, int64_t expert) const {
     const int64_t start = sorted_.starts[expert];
-    return x_.part(weight.layout, size_t(start - span.begin), sorted_.starts[expert + 1] - start);
+    return x_[which].part(weight(which, expert).layout, size_t(start - span.begin),
+                          sorted_.starts[expert + 1] - start);
   }
 
-  // Ends with a barrier.
   template <class MakeRow>
-  void prepare(const Team& team, const Span& span, Weight ExpertWeights::*which,
+  void prepare(const Team& team, const Span& span, int which,
                const MakeRow& make_row) const {
-    Pieces pieces(team, span.length(), 1 + span.length() / (16 * team.size));
+    Pieces pieces(team, span.length(), 1 + span.length() / (16 * team.size), kReach);
     for (int64_t begin, end; pieces.next(&begin, &end);) {
       for (int64_t place = span.begin + begin; place < span.begin + end; ++place) {
         const int64_t expert = sorted_.experts[place];
-        const Weight& weight = job_.experts[expert].*which;
+        const Layout& layout = weight(which, expert).layout;
         const auto tile =
-            is_integer(weight.layout.format) ? kernels().tile_ints : kernels().tile_floats;
-        tile(make_row(place), place - sorted_.starts[expert], weight.layout,
-             tiled(span, weight, expert));
+            is_integer(layout.format) ? kernels().tile_ints : kernels().tile_floats;
+        tile(make_row(place), place - sorted_.starts[expert], layout,
+             tiled(span, which, expert));
       }
     }
-    team.barrier();
   }
 
-  // All panels of all experts of a span; no barrier.
-  void multiply(const Team& team, const Span& span, Weight ExpertWeights::*which,
+  // All panels of all experts of a span.
+  void multiply(const Team& team, const Span& span, int which,
                 float* out) const {
-    const Layout& layout = (job_.experts[sorted_.experts[span.begin]].*which).layout;
+    const Layout& layout = weight(which, sorted_.experts[span.begin]).layout;
     int64_t num_experts = 0;
     for (int64_t at = span.begin; at < span.end; ++num_experts) at = behind(at);
     const int64_t rows = (span.length() + num_experts - 1) / num_experts;
-    Pieces pieces(team, num_experts * layout.panels, panels_in_piece(layout, rows));
+    Pieces pieces(team, num_experts * layout.panels, panels_in_piece(layout, rows), kReach);
     int64_t at = span.begin, first_panel = 0;  // Of one of the experts.
     for (int64_t begin, end; pieces.next(&begin, &end);) {
       if (begin < first_panel) at = span.begin, first_panel = 0;
       while (begin < end) {
         for (; begin >= first_panel + layout.panels; first_panel += layout.panels) at = behind(at);
         const int64_t expert = sorted_.experts[at];
-        const Weight& weight = job_.experts[expert].*which;
         const int64_t stop = std::min(end, first_panel + layout.panels);
         float* rows_out = out + size_t(at - span.begin) * layout.rows;
-        const MatmulJob job{&weight, tiled(span, weight, expert), nullptr,
+        const MatmulJob job{&weight(which, expert), tiled(span, which, expert), nullptr,
                             Target{rows_out, kFloat32, size_t(layout.rows)}};
         kernels().matmul(job, begin - first_panel, stop - first_panel);
         begin = stop;
@@ -178,7 +180,7 @@ class Run {
   // The first pair of the expert behind that of the pair at `place`.
   int64_t behind(int64_t place) const { return sorted_.starts[sorted_.experts[place] + 1]; }
 
-  // Each token's sum goes on with its pairs of a span, in their order. Ends with a barrier.
+  // Each token's sum goes on with its pairs of a span, in their order.
   void add_up(const Team& team, const Span& span, bool last) const {
     const int64_t size = any().down.layout.rows;
     const int64_t blocks = (size + kColumnsAtOnce - 1) / kColumnsAtOnce;
@@ -189,7 +191,6 @@ class Run {
         add_up_block(span, token, column, std::min(kColumnsAtOnce, size - column), last);
       }
     }
-    team.barrier();
   }
 
   void add_up_block(const Span& span, int64_t token, int64_t column, int64_t count,
@@ -212,7 +213,7 @@ class Run {
 
   const ExpertsJob& job_;
   SortedPairs sorted_{};
-  XBuffer x_;
+  XBuffer x_[2];  // Of the first products and of the second.
   float *gate_up_ = nullptr, *inner_ = nullptr, *outputs_ = nullptr, *totals_ = nullptr;
 };
 

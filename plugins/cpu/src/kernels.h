@@ -64,7 +64,7 @@ struct RopeHeads {
 struct AttentionTile;
 
 struct ProductKernels {
-  int float_tile_rows, int_tile_rows;
+  int (*tile_rows)(int format, int64_t rows);  // Of x, in a tile at most.
   void (*tile_floats)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*tile_ints)(const Source& x, int64_t row, const Layout& layout, const TiledX& tiled);
   void (*matmul)(const MatmulJob& job, int64_t panel_begin, int64_t panel_end);

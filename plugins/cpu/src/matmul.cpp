@@ -11,8 +11,8 @@ int64_t panels_in_piece(const Layout& layout, int64_t rows) {
   return std::max<int64_t>(rows <= 8 ? 2 : 1, fitting);
 }
 
-void XBuffer::fit(const Layout& layout, int64_t rows) {
-  rows_ = std::max(rows_, rows == 1 ? size_t(num_threads()) : size_t(rows));
+void XBuffer::fit(const Layout& layout, int64_t rows, int copies) {
+  rows_ = std::max(rows_, rows == 1 ? size_t(num_threads()) : size_t(rows) * copies);
   row_words_ = std::max(row_words_, size_t(layout.padded_cols));
   if (is_integer(layout.format)) {
     row_scales_ = std::max(row_scales_, round_up(layout.x_groups(), 16));
@@ -26,21 +26,21 @@ void XBuffer::want(Workspace* workspace) {
   workspace->want(&sums_, rows_ * row_sums_);
 }
 
-TiledX XBuffer::open(const Layout& layout, int64_t rows, const Team& team) const {
-  return part(layout, rows == 1 ? size_t(team.id) : 0, rows);
+TiledX XBuffer::open(const Layout& layout, int64_t rows, const Team& team, int copy) const {
+  return part(layout, rows == 1 ? size_t(team.id) : size_t(rows) * copy, rows);
 }
 
 TiledX XBuffer::part(const Layout& layout, size_t first, int64_t rows) const {
-  return {rows, is_integer(layout.format) ? kernels().int_tile_rows : kernels().float_tile_rows,
+  return {rows, kernels().tile_rows(layout.format, rows),
           steps_ + first * row_words_, scales_ + first * row_scales_, sums_ + first * row_sums_};
 }
 
-void multiply(const Team& team, const Weight& weight, const TiledX& x, const float* bias,
-              const Target& y) {
-  const MatmulJob job{&weight, x, bias, y};
-  Pieces pieces(team, weight.layout.panels, panels_in_piece(weight.layout, x.rows));
-  for (int64_t begin, end; pieces.next(&begin, &end);) kernels().matmul(job, begin, end);
-}
+namespace {
+
+// More jobs than a call has, where no place is used twice.
+constexpr int kWholeCall = 8;
+
+}  // namespace
 
 Status linear(const Weight& weight, const Source& x, int64_t rows, const float* bias,
               const Target& y) {
@@ -51,9 +51,8 @@ Status linear(const Weight& weight, const Source& x, int64_t rows, const float* 
   buffer.want(&workspace);
   if (Status status = workspace.place()) return status;
   return parallel([&](const Team& team) {
-    const TiledX tiled = buffer.open(weight.layout, rows, team);
-    prepare_x(team, weight.layout, tiled, [&](int64_t) { return x; });
-    multiply(team, weight, tiled, bias, y);
+    const MatmulJob job{&weight, buffer.open(weight.layout, rows, team), bias, y};
+    make_and_multiply(team, job, kWholeCall, [&](int64_t, bool) { return x; });
   });
 }
 
@@ -62,29 +61,27 @@ Status mlp(const MlpWeights& weights, const Source& x, int64_t rows, const Targe
   const Layout& narrow = weights.down->layout;
   PoolLock lock;
   XBuffer buffer;
-  buffer.fit(wide, rows);
-  buffer.fit(narrow, rows);
+  const int copies = rows <= kFewRows ? 2 : 1, reach = copies > 1 ? kWholeCall : 0;
+  buffer.fit(wide, rows, copies);
+  buffer.fit(narrow, rows, copies);
   float *gate_up = nullptr, *inner = nullptr;
-  const size_t inner_rows = std::max<size_t>(rows, num_threads());
   Workspace workspace;
   buffer.want(&workspace);
   workspace.want(&gate_up, size_t(rows) * wide.rows);
-  workspace.want(&inner, inner_rows * narrow.cols);
+  workspace.want(&inner, size_t(num_threads()) * narrow.cols);
   if (Status status = workspace.place()) return status;
   return parallel([&](const Team& team) {
-    TiledX tiled = buffer.open(wide, rows, team);
-    prepare_x(team, wide, tiled, [&](int64_t) { return x; });
-    multiply(team, *weights.gate_up, tiled, weights.gate_up_bias,
-             Target{gate_up, kFloat32, size_t(wide.rows)});
-    team.barrier();
-    const Source source{gate_up, kFloat32, size_t(wide.rows)};
-    float* own = inner + (rows == 1 ? size_t(team.id) * narrow.cols : 0);
-    tiled = buffer.open(narrow, rows, team);
-    prepare_x(team, narrow, tiled, [&](int64_t row) {
-      kernels().silu_mul(source, row, narrow.cols, Target{own, kFloat32, size_t(narrow.cols)});
-      return Source{own, kFloat32, size_t(narrow.cols)};
+    const Target between{gate_up, kFloat32, size_t(wide.rows)};
+    const MatmulJob first{weights.gate_up, buffer.open(wide, rows, team), weights.gate_up_bias,
+                          between};
+    make_and_multiply(team, first, reach, [&](int64_t, bool) { return x; });
+    float* own = inner + size_t(team.id) * narrow.cols;
+    const MatmulJob second{weights.down, buffer.open(narrow, rows, team, copies - 1), weights.down_bias, y};
+    make_and_multiply(team, second, reach, [&](int64_t row, bool) {
+      kernels().silu_mul(Source{gate_up, kFloat32, between.stride}, row, narrow.cols,
+                         Target{own, kFloat32, 0});
+      return Source{own, kFloat32, 0};
     });
-    multiply(team, *weights.down, tiled, weights.down_bias, y);
   });
 }
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "dispatch.h"
-#include "pool.h"
+#include "pieces.h"
 #include "workspace.h"
 
 namespace uc {
@@ -191,9 +191,24 @@ uint64_t checksum(const void* blob) {
   return all;
 }
 
+namespace {
+
+// A page of a file comes to the memory of whoever reads it first: of the member that will multiply it.
+void read_by_shares(const Weight& weight) {
+  parallel([&](const Team& team) {
+    int64_t begin, end;
+    team.share(weight.layout.panels, &begin, &end);
+    const size_t bytes = weight.layout.panel_bytes;
+    kernels().read(weight.panels + size_t(begin) * bytes, size_t(end - begin) * bytes);
+  });
+}
+
+}  // namespace
+
 Status verify_checksum(const void* blob, size_t bytes) {
   Weight weight;
   if (Status status = open_weight(blob, bytes, &weight)) return status;
+  if (num_nodes() > 1) read_by_shares(weight);
   if (static_cast<const Header*>(blob)->checksum != checksum(blob)) {
     return fail(kCorrupt, "the checksum of a packed weight does not match");
   }

@@ -1,112 +1,32 @@
 #include "pool.h"
 
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <vector>
 
 #if !defined(_WIN32)
 #include <pthread.h>
 #include <signal.h>
 #endif
-#if defined(__linux__)
-#include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <climits>
-#endif
+#include "pieces.h"
+#include "topology.h"
+#include "waiting.h"
 
 namespace uc {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 // 0.85 ms on Zen 4: longer than Python takes between two calls of a step, so that no thread sleeps
 // and has to be woken within one.
 constexpr int kSpins = 32000;
 
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// Where threads sleep while a number has the value they saw.
-class Bed {
- public:
-#if defined(__linux__)
-  void wake(std::atomic<int>& value) {
-    syscall(SYS_futex, &value, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-  }
-  void sleep(std::atomic<int>& value, int seen) {
-    while (value.load(std::memory_order_seq_cst) == seen) {
-      syscall(SYS_futex, &value, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
-    }
-  }
-#else
-  void wake(std::atomic<int>&) {
-    { const std::lock_guard<std::mutex> guard(mutex_); }
-    changed_.notify_all();
-  }
-  void sleep(std::atomic<int>& value, int seen) {
-    std::unique_lock<std::mutex> guard(mutex_);
-    while (value.load(std::memory_order_seq_cst) == seen) changed_.wait(guard);
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-#endif
-};
-
-// A number that threads wait to see change: they spin a while, then sleep.
-class Signal {
- public:
-  int value() const { return value_.load(std::memory_order_acquire); }
-
-  void advance() {
-    value_.fetch_add(1, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) bed_.wake(value_);
-  }
-
-  void wait_beyond(int seen, int spins) {
-    for (int i = 0; i < spins; ++i) {
-      if (value() != seen) return;
-      relax();
-    }
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    bed_.sleep(value_, seen);
-    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-  }
-
-  // Nobody waits. In a child of fork() the bed is as threads that are gone left it.
-  void reset() {
-    value_ = 0;
-    sleepers_ = 0;
-    new (&bed_) Bed;
-  }
-
- private:
-  std::atomic<int> value_{0};
-  std::atomic<int> sleepers_{0};
-  Bed bed_;
-};
-
-// What a member has handed out of its share. Two jobs in turn: while one runs, the owner clears the
-// other's count, which nobody reads between the barriers around the job.
-struct alignas(128) Share {
-  std::atomic<int64_t> taken[2]{};
-  int turn = 0;
-};
-
 struct alignas(128) State {
   alignas(128) Signal work;
-  alignas(128) Signal phase;
+  alignas(128) Signal ended;
   alignas(128) std::atomic<int> arrived{0};
   std::atomic<bool> stopping{false};
   Body body = nullptr;
@@ -114,8 +34,10 @@ struct alignas(128) State {
   int wanted = 1;
   int started = 1;
   int spins = kSpins;
+  int job = 0;  // The first of the run.
+  std::vector<std::vector<int>> nodes;  // Their processors.
+  std::vector<int> members_of_nodes{1};
   std::thread threads[kMaxThreads];
-  Share shares[kMaxThreads];
   std::recursive_mutex mutex;
 };
 
@@ -124,25 +46,27 @@ State& state() {
   return *shared;
 }
 
-int num_processors() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  const unsigned count = std::thread::hardware_concurrency();
-  return count > 0 ? int(count) : 1;
+// The node whose memory the member with this id reads.
+size_t node_of(int id) {
+  size_t node = 0;
+  for (int members : state().members_of_nodes) {
+    if (id < members) break;
+    id -= members;
+    ++node;
+  }
+  return node;
 }
 
 void work(int id) {
   State& s = state();
+  if (s.members_of_nodes.size() > 1) stay_on(s.nodes[node_of(id)]);
   int seen = 0;
   for (;;) {
     s.work.wait_beyond(seen, s.spins);
     ++seen;
     if (s.stopping.load(std::memory_order_acquire)) return;
-    const Team team(id, s.started);
-    s.body(s.context, team);
-    team.barrier();
+    s.body(s.context, Team(id, s.started, s.job));
+    if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == s.started - 2) s.ended.advance();
   }
 }
 
@@ -171,7 +95,7 @@ void forget_threads() {
   s.started = 1;
   s.arrived = 0;
   s.work.reset();
-  s.phase.reset();
+  s.ended.reset();
 }
 
 void register_at_fork() {
@@ -191,6 +115,16 @@ struct SignalsBlocked {
 };
 #endif
 
+void find_processors() {
+  State& s = state();
+  const std::vector<int> allowed = allowed_processors();
+  const size_t processors = allowed.empty() ? std::thread::hardware_concurrency() : allowed.size();
+  // Spinning threads that share a processor only keep one another from working.
+  s.spins = size_t(s.wanted) <= std::max<size_t>(processors, 1) ? kSpins : 0;
+  s.nodes = memory_nodes("", allowed);
+  s.members_of_nodes = divide_threads(s.wanted, s.nodes);
+}
+
 bool start_thread(int id) {
   try {
     state().threads[id] = std::thread(work, id);
@@ -203,12 +137,8 @@ bool start_thread(int id) {
 Status start() {
   State& s = state();
   register_at_fork();
-  // Spinning threads that share a processor only keep one another from working.
-  s.spins = s.wanted <= num_processors() ? kSpins : 0;
-  for (Share& share : s.shares) {
-    share.turn = 0;
-    share.taken[0] = share.taken[1] = 0;
-  }
+  find_processors();
+  reset_pieces(s.spins, s.members_of_nodes);
   {
     [[maybe_unused]] const SignalsBlocked blocked;
     while (s.started < s.wanted && start_thread(s.started)) ++s.started;
@@ -224,52 +154,22 @@ Status start() {
 void lock_pool() { state().mutex.lock(); }
 void unlock_pool() { state().mutex.unlock(); }
 
-void Team::barrier() const {
-  if (size == 1) return;
-  State& s = state();
-  const int phase = s.phase.value();
-  if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
-    s.arrived.store(0, std::memory_order_relaxed);
-    s.phase.advance();
-  } else {
-    s.phase.wait_beyond(phase, s.spins);
-  }
-}
-
-Pieces::Pieces(const Team& team, int64_t count, int64_t grain)
-    : team_(team), count_(count), grain_(grain) {
-  Share& own = state().shares[team.id];
-  turn_ = own.turn;
-  own.turn = 1 - turn_;
-  own.taken[own.turn].store(0, std::memory_order_relaxed);
-}
-
-bool Pieces::next(int64_t* begin, int64_t* end) {
-  for (; helped_ < team_.size; ++helped_) {
-    const Team owner((team_.id + helped_) % team_.size, team_.size);
-    owner.share(count_, begin, end);
-    std::atomic<int64_t>& taken = state().shares[owner.id].taken[turn_];
-    *begin += taken.fetch_add(grain_, std::memory_order_relaxed);
-    if (*begin < *end) {
-      *end = *begin + grain_ < *end ? *begin + grain_ : *end;
-      return true;
-    }
-  }
-  return false;
-}
-
 Status set_num_threads(int count) {
   if (count < 1 || count > kMaxThreads) {
     return fail(kBadArgument, "threads must be 1 to %d, is %d", kMaxThreads, count);
   }
   PoolLock lock;
   State& s = state();
-  if (count != s.wanted) stop();
+  if (count == s.wanted) return kOk;
+  stop();
   s.wanted = count;
+  find_processors();
   return kOk;
 }
 
 int num_threads() { return state().wanted; }
+
+int num_nodes() { return int(state().members_of_nodes.size()); }
 
 Status run_team(Body body, void* context) {
   PoolLock lock;
@@ -277,14 +177,16 @@ Status run_team(Body body, void* context) {
   if (s.started < s.wanted) {
     if (Status status = start()) return status;
   }
-  const Team team(0, s.started);
-  if (team.size > 1) {
+  const int ended = s.ended.value();
+  s.job = next_job();
+  if (s.started > 1) {
     s.body = body;
     s.context = context;
+    s.arrived.store(0, std::memory_order_relaxed);
     s.work.advance();
   }
-  body(context, team);
-  team.barrier();
+  body(context, Team(0, s.started, s.job));
+  if (s.started > 1) s.ended.wait_beyond(ended, s.spins);
   return kOk;
 }
 

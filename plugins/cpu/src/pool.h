@@ -7,11 +7,11 @@
 
 namespace uc {
 
+constexpr int kMaxThreads = 1024;
+
 class Team {
  public:
-  Team(int id, int size) : id(id), size(size) {}
-  // All members wait for one another.
-  void barrier() const;
+  Team(int id, int size, int job = 0) : id(id), size(size), job(job) {}
   // This member's share of `count` items: [begin, end).
   void share(int64_t count, int64_t* begin, int64_t* end) const {
     *begin = count * id / size;
@@ -19,26 +19,13 @@ class Team {
   }
   const int id;
   const int size;
-};
-
-// Pieces of [0, count) for the members of a team, each once: a member takes its own share from the
-// front, and then what others have left of theirs. Which member takes a piece must not matter.
-// Every member makes one for the same job, and a barrier lies between two jobs.
-class Pieces {
- public:
-  // `grain` items in a piece; the last of a share may have fewer.
-  Pieces(const Team& team, int64_t count, int64_t grain);
-  bool next(int64_t* begin, int64_t* end);
-
- private:
-  const Team& team_;
-  const int64_t count_, grain_;
-  int turn_;
-  int helped_ = 0;  // Members whose shares are used up.
+  mutable int job;  // The number of the next job (pieces.h).
 };
 
 Status set_num_threads(int count);
 int num_threads();
+// Memory nodes that the threads are divided among: each member of a team stays on one, but for the caller.
+int num_nodes();
 
 using Body = void (*)(void* context, const Team& team);
 // Runs `body` once on every thread; returns when all are done. One caller at a time, others wait.

@@ -5,6 +5,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -38,14 +42,15 @@ struct Bit {
   unsigned saved;  // Bits of XCR0: registers that the system must keep for a program.
 };
 
-constexpr unsigned kYmm = 0x6, kZmm = 0xe6;
+constexpr unsigned kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
 constexpr Bit kBits[] = {
     {"avx2", 7, 0, kEbx, 5, kYmm},          {"fma", 1, 0, kEcx, 12, kYmm},
     {"f16c", 1, 0, kEcx, 29, kYmm},         {"avx_vnni", 7, 1, kEax, 4, kYmm},
     {"avx512f", 7, 0, kEbx, 16, kZmm},      {"avx512bw", 7, 0, kEbx, 30, kZmm},
     {"avx512vl", 7, 0, kEbx, 31, kZmm},     {"avx512dq", 7, 0, kEbx, 17, kZmm},
     {"avx512_vnni", 7, 0, kEcx, 11, kZmm},  {"avx512_bf16", 7, 1, kEax, 5, kZmm},
-    {"hypervisor", 1, 0, kEcx, 31, 0},
+    {"amx_tile", 7, 0, kEdx, 24, kTiles},   {"amx_int8", 7, 0, kEdx, 25, kTiles},
+    {"amx_bf16", 7, 0, kEdx, 22, kTiles},   {"hypervisor", 1, 0, kEcx, 31, 0},
 };
 
 unsigned saved_registers() {
@@ -124,5 +129,15 @@ bool has_feature(const char* name) {
   }
   return false;
 }
+
+#if defined(__x86_64__) && defined(__linux__)
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+}
+#else
+bool may_use_tiles() { return false; }
+#endif
 
 }  // namespace uc

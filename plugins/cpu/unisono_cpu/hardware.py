@@ -36,7 +36,7 @@ from unisono.hardware import (
     as_levels,
 )
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
-from unisono_cpu.processor import ISA_VARIABLE, features
+from unisono_cpu.processor import ISA_VARIABLE, UNVERIFIED, features
 from unisono_cpu.weights import PackedWeight
 
 _BLOCK_BITS = {
@@ -274,7 +274,8 @@ class NativeCpuHardware(CpuHardware):
             " ".join(one for one in features() if one != "hypervisor")
             or "nothing that kernels ask for"
         )
-        return f"native kernels ({native.isa()}; the processor has {found})"
+        unverified = ", unverified" if native.isa() in UNVERIFIED else ""
+        return f"native kernels ({native.isa()}{unverified}; the processor has {found})"
 
     @classmethod
     def diagnose(cls) -> tuple[Finding, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Collection
 from unisono_cpu.library import available_isas, call, last_error, native
 
 ISA_VARIABLE = "UNISONO_CPU_ISA"
+UNVERIFIED = frozenset({"amx"})
+"""Instruction sets that no processor has run, and that none gets unasked."""
 _BEYOND_PORTABLE = {"avx2", "neon"}
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unisono.hardware import processors
-from unisono.hardware.processors import processor_quota, usable_processors
+from unisono.hardware.processors import processor_quota, usable_cores, usable_processors
 
 MOUNT_2 = "41 31 0:38 {group} {point} rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 MOUNT_1 = "32 31 0:29 {group} {point} rw,relatime - cgroup cgroup rw,{controllers}"
@@ -133,5 +133,27 @@ def test_affinity_and_quota(
     assert usable_processors(root) == 1
 
 
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [({0, 1, 4, 5}, 2), ({0, 1, 2, 3}, 4), ({0, 4}, 1), ({3}, 1), ({0, 1, 8, 9}, 4)],
+)
+def test_processors_that_share_a_core_count_once(
+    allowed: set[int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cores of two processors, 0 and 4 up to 3 and 7; of 8 and 9 the system says nothing."""
+    for processor in range(8):
+        name = "core_cpus_list" if processor % 2 else "thread_siblings_list"
+        path = tmp_path / f"sys/devices/system/cpu/cpu{processor}/topology" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{processor % 4},{processor % 4 + 4}\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: allowed, raising=False)
+    assert usable_cores(tmp_path) == expected
+
+
+def test_a_quota_counts_for_cores_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    assert usable_cores(version_2(tmp_path, "/", **{".": "150000 100000"})) == 2
+
+
 def test_here() -> None:
-    assert 1 <= usable_processors() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= usable_processors() <= (os.cpu_count() or 1)

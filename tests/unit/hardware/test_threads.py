@@ -33,7 +33,7 @@ def test_the_first_who_has_said_something_decides(
         monkeypatch.setenv(threads.THREADS_VARIABLE, variable)
     monkeypatch.setattr(threads, "_AT_START", start)
     monkeypatch.setattr(threads, "current_threads", lambda: now)
-    monkeypatch.setattr(threads, "usable_processors", lambda: usable)
+    monkeypatch.setattr(threads, "usable_cores", lambda: usable)
     assert threads.choose_threads(asked) == expected
 
 
