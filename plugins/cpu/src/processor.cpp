@@ -132,7 +132,7 @@ bool has_feature(const char* name) {
 
 #if defined(__x86_64__) && defined(__linux__)
 bool may_use_tiles() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  constexpr int64_t kRequestPermission = 0x1023, kTileData = 18;
   static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return permitted;
 }
