@@ -15,7 +15,7 @@ SOURCES = Path(__file__).parent.parent / "src"
 PROGRAM = Path(__file__).parent / "pool/pieces.cpp"
 COMPILER = shutil.which("c++") or shutil.which("g++")
 TOGETHER = ("late_members_hold_nobody_up", "nobody_is_further_than_the_reach")
-"""Where threads share a processor nobody does another's piece, for that would keep it waiting."""
+"""Cases of two processors: threads that share one do not do each other's pieces."""
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
