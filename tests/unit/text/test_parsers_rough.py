@@ -302,7 +302,7 @@ def test_many_arguments() -> None:
 
 @pytest.mark.parametrize("name", ["kimi-k2", "deepseek", "hy3", "qwen3-coder"])
 def test_a_second_call_without_a_name(name: str) -> None:
-    """The rest is read the same, however much of it was there at once."""
+    """The parts behind it are the same, however much of it was there at once."""
     recorded = next(recorded for recorded in RECORDED if recorded.name == name)
     begin, found, _ = recorded.calls.rpartition("now")
     assert found
