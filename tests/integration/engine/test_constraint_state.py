@@ -138,7 +138,7 @@ def test_on_two_ranks(folder: Path, alone: list[list[int]]) -> None:
 
 
 def test_a_row_that_fails_fails_alone(folder: Path, alone: list[list[int]]) -> None:
-    """What it resumes is no answer by its schema; another may take no token that is allowed."""
+    """One resumes what its schema does not allow, another may take none of the allowed tokens."""
     engine = make(folder)
     spoilt = request("spoilt", PROMPTS[0], PARAMS, resumed_token_ids=(7, 7))
     limited = SamplingParams(schema=SCHEMA, allowed_token_ids=(20,), max_tokens=50)
