@@ -31,7 +31,7 @@ from unisono.text.grammar.matcher import ConstraintFailedError, Matcher
 from unisono.text.grammar.vocabulary import Vocabulary
 
 BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
-MOST_TOKENS = 4000
+MOST_TOKENS = 1000
 MOST_TRIES = 4000
 
 
@@ -174,9 +174,9 @@ class Masks:
         self.compiler = GrammarCompiler(lambda: self.vocabulary, self.size, [self.end])
         self._words = np.zeros(-(-self.size // 32), np.uint32)
 
-    def fill(self, matcher: Matcher) -> np.ndarray[Any, Any]:
-        """Ids of the tokens that may come."""
-        matcher.fill(self._words.ctypes.data)
+    def fill(self, matcher: Matcher, room: int | None = None) -> np.ndarray[Any, Any]:
+        """The mask of the next token, in words."""
+        matcher.fill(self._words.ctypes.data, room)
         return self._words
 
     def allowed(self) -> np.ndarray[Any, Any]:
@@ -251,7 +251,7 @@ def run_randomly(cases: list[dict[str, Any]], num_runs: int, tokenizer: Tokenize
 def answer(masks: Masks, matcher: Matcher, choice: random.Random) -> list[int] | None:
     ids: list[int] = []
     while len(ids) < MOST_TOKENS:
-        masks.fill(matcher)
+        masks.fill(matcher, MOST_TOKENS - len(ids))
         token_id = int(choice.choice(masks.allowed()))
         if token_id == masks.end:
             return ids

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import pytest
 
 from unisono.core.constraint import Constraint
@@ -148,11 +149,9 @@ def takes(compiler: GrammarCompiler, schema: Any, text: str) -> bool:
     return found.may_end
 
 
-def allowed(found: Matcher) -> list[int]:
-    import numpy as np
-
+def allowed(found: Matcher, room: int | None = None) -> list[int]:
     words = np.zeros(-(-(END + 1) // 32), np.uint32)
-    found.fill(words.ctypes.data)
+    found.fill(words.ctypes.data, room)
     return [i for i in range(END + 1) if words[i // 32] >> i % 32 & 1]
 
 
@@ -297,3 +296,38 @@ def test_an_exponent_ends(compiler: GrammarCompiler) -> None:
     found = matcher(compiler, {"type": "number"})
     found.advance(list(b"1e99"))
     assert allowed(found) == [END]
+
+
+ENDLESS: dict[str, Any] = {
+    "anything": {},
+    "object": {"type": "object"},
+    "list": {"type": "array", "items": {"type": "array", "items": {}}},
+    "text": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    "tree": {
+        "$ref": "#/$defs/t",
+        "$defs": {
+            "t": {
+                "type": "object",
+                "properties": {"n": {"type": "integer"}, "l": {"items": {"$ref": "#/$defs/t"}}},
+                "required": ["n", "l"],
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_ends_while_there_is_room(compiler: GrammarCompiler, name: str) -> None:
+    """It opens what it can and writes letters for ever, if it may."""
+    validator = jsonschema_rs.validator_for(ENDLESS[name])
+    for most in (40, 90):
+        found, ids = matcher(compiler, ENDLESS[name]), list[int]()
+        while END not in ids:
+            assert len(ids) < most
+            may_come = allowed(found, most - len(ids))
+            liked = [i for i in b'[{a"1:,' if i in may_come] or may_come
+            ids.append(liked[0])
+            if ids[-1] != END:
+                found.advance(ids[-1:])
+        assert validator.is_valid(json.loads(bytes(ids[:-1])))
+        assert len(ids) > most // 3

@@ -39,8 +39,9 @@ class Matcher(Protocol):
         """Take in tokens of the answer."""
         ...
 
-    def fill(self, address: int) -> None:
-        """Write the mask of the next token: bit i of little-endian words is token i."""
+    def fill(self, address: int, room: int | None) -> None:
+        """Write the mask of the next token: bit i of little-endian words is token i. ``room``:
+        tokens that may still come, if that is known."""
         ...
 
 
@@ -155,7 +156,9 @@ class Constraints:
         if matcher.is_free:
             return None
         mask = torch.zeros(self._num_words, dtype=torch.int64)
-        matcher.fill(mask.data_ptr())
+        most = row.params.max_tokens
+        num_answer = len(row.all_token_ids) - row.num_prompt_tokens
+        matcher.fill(mask.data_ptr(), None if most is None else most - num_answer)
         if row.params.stop_token_ids and matcher.may_end:
             _set(mask, row.params.stop_token_ids)
         allowed = row.params.allowed_token_ids

@@ -15,8 +15,9 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.closing import Closing
 from unisono.text.grammar.grammar_text import grammar_text
-from unisono.text.grammar.matcher import Matcher
+from unisono.text.grammar.matcher import JsonEnds, Matcher
 from unisono.text.grammar.numbers import DigitMasks
 from unisono.text.grammar.refusals import refusal
 from unisono.text.grammar.vocabulary import Vocabulary
@@ -69,7 +70,7 @@ class GrammarCompiler:
         return Matcher(
             compiled.deep_copy(),
             4 * -(-self._size // 32),
-            self._loaded().digits if constraint.kind == "schema" else None,
+            self._loaded().json_ends if constraint.kind == "schema" else None,
             after_token_id=constraint.after_token_id,
             opening_token_id=constraint.opening_token_id,
         )
@@ -89,7 +90,9 @@ class GrammarCompiler:
             if self._model is None:
                 vocabulary = self._vocabulary().sized(self._size)
                 tokenizer = _tokenizer(vocabulary, self._eos_token_ids)
-                self._model = _Model(tokenizer, DigitMasks(vocabulary.tokens))
+                closing = Closing(vocabulary.tokens, self._eos_token_ids)
+                ends = JsonEnds(DigitMasks(vocabulary.tokens), closing)
+                self._model = _Model(tokenizer, ends)
             return self._model
 
 
@@ -97,7 +100,7 @@ class _Model(NamedTuple):
     """A vocabulary, prepared."""
 
     tokenizer: LLTokenizer
-    digits: DigitMasks
+    json_ends: JsonEnds
 
 
 class _Tokens:

@@ -12,6 +12,7 @@ from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.ecma_pattern import PatternError, rust_pattern
 from unisono.text.grammar.json_schema import exact_schema
+from unisono.text.grammar.structural_tag import structural_tag
 from unisono.text.grammar.tool_calls import tool_calls
 
 _ESCAPES = 'nrbtf\\"'
@@ -42,11 +43,11 @@ def grammar_text(constraint: Constraint) -> str:
         case "regex":
             rules = f"start: /{regex_to_lark(_regex(constraint.text), '')}/"
         case "choice":
-            rules = "start: " + " | ".join(map(json.dumps, json.loads(constraint.text)))
+            rules = "start: " + " | ".join(map(json.dumps, _load(constraint.text, "choice")))
         case "grammar":
             rules = _lark(constraint.text)
         case "structural_tag":
-            rules = _structural_tag(constraint.text)
+            rules = structural_tag(constraint.text, _schema)
         case "tool_calls":
             rules = tool_calls(constraint.text, _schema)
     return f"{_OPTIONS}\n{rules}"
@@ -78,7 +79,3 @@ def _lark(text: str) -> str:
         return any_to_lark(text)
     except Exception as error:  # a parser of its own, with errors of its own
         raise InvalidRequestError("grammar is neither Lark nor GBNF.", param="grammar") from error
-
-
-def _structural_tag(text: str) -> str:
-    raise InvalidRequestError("structural tags are to come.", param="structural_tag")

@@ -47,7 +47,7 @@ class NumberReader:
     """Reads JSON, byte by byte, as far as it takes to know how many digits a number has."""
 
     def __init__(self) -> None:
-        self._in_string = False
+        self.in_string = False
         self._is_escaped = False
         self._num_digits = 0
         self._limit = MAX_DIGITS
@@ -57,8 +57,8 @@ class NumberReader:
             self._read(byte)
 
     def _read(self, byte: int) -> None:
-        if self._in_string:
-            self._in_string = self._is_escaped or byte != 0x22
+        if self.in_string:
+            self.in_string = self._is_escaped or byte != 0x22
             self._is_escaped = byte == 0x5C and not self._is_escaped
         elif 0x30 <= byte <= 0x39:
             self._num_digits += 1
@@ -66,9 +66,9 @@ class NumberReader:
             self._num_digits, self._limit = 0, MAX_EXPONENT_DIGITS
         elif byte not in _NUMBER_BYTES:
             self._num_digits, self._limit = 0, MAX_DIGITS
-            self._in_string = byte == 0x22
+            self.in_string = byte == 0x22
 
     @property
     def room(self) -> int:
         """Digits that may still come."""
-        return MAX_DIGITS if self._in_string else max(0, self._limit - self._num_digits)
+        return MAX_DIGITS if self.in_string else max(0, self._limit - self._num_digits)

@@ -1,0 +1,76 @@
+"""Structural tags: free text, and schemas between a beginning and an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unisono.core.constraint import Constraint
+from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.compiler import GrammarCompiler
+from unisono.text.grammar.matcher import ConstraintFailedError
+from unisono.text.grammar.vocabulary import Vocabulary
+
+BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+TAG = {
+    "structures": [
+        {"begin": "<f=one>", "schema": SCHEMA, "end": "</f>"},
+        {"begin": "<f=two>", "schema": {"enum": ["x"]}, "end": "</f>"},
+    ],
+    "triggers": ["<f="],
+}
+
+
+@pytest.fixture(scope="module")
+def compiler() -> GrammarCompiler:
+    return GrammarCompiler(lambda: BYTES, 257, [256])
+
+
+def takes(compiler: GrammarCompiler, text: str) -> bool:
+    found = compiler.matcher(Constraint.of("structural_tag", TAG))
+    try:
+        found.advance(list(text.encode()))
+    except ConstraintFailedError:
+        return False
+    return found.may_end
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Hello\n<b>", 'I call <f=one>{"n": 5}</f>', '<f=two>"x"</f> and <f=one>{"n":1}</f>!\n'],
+)
+def test_it_is_allowed(compiler: GrammarCompiler, text: str) -> None:
+    assert takes(compiler, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<f=", "<f=three>", 'a <f=one>{"m": 5}</f>', '<f=one>{"n": 5}', '<f=one>{"n": 5}</g>'],
+)
+def test_it_is_not(compiler: GrammarCompiler, text: str) -> None:
+    assert not takes(compiler, text)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        [],
+        {"structures": [], "triggers": ["<"]},
+        {"structures": [{"begin": "a"}], "triggers": ["b"]},
+        {"structures": [{"begin": "a"}]},
+        {"structures": [{"begin": 5}], "triggers": ["b"]},
+        {"structures": [{"begin": "b", "schema": {"contains": {}}}], "triggers": ["b"]},
+        {"format": {"type": "any_text"}},
+    ],
+)
+def test_it_is_refused(compiler: GrammarCompiler, tag: Any) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        compiler.matcher(Constraint.of("structural_tag", tag))
+    assert caught.value.param == "structural_tag"
