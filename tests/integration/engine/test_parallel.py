@@ -224,10 +224,10 @@ def test_an_error_in_choosing_tokens_fails_alone_and_one_in_the_model_ends_all(
     prompts = checkpoints.prompts(6, 7)
     sound = each.runner.sampler
 
-    def choose(logits: Any, rows: Any) -> Any:
+    def choose(logits: Any, rows: Any, masks: Any) -> Any:
         if any(row.request_id == "0" for row in rows):
             raise ValueError("this request")
-        return sound(logits, rows)
+        return sound(logits, rows, masks)
 
     def fail(*_: object) -> None:
         raise MemoryError("too small")
