@@ -19,7 +19,7 @@ from unisono_cpu.platforms import platform_of, this_platform
 SOURCES = Path(__file__).parents[1] / "src"
 X86_FEATURES = (
     "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512dq",
-    "avx512_vnni", "avx512_bf16", "hypervisor",
+    "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16", "hypervisor",
 )  # fmt: skip
 ARM_FEATURES = {"neon": "asimd", "dotprod": "asimddp", "i8mm": "i8mm", "bf16": "bf16"}
 """With the names that Linux has for them."""
