@@ -10,7 +10,7 @@ class Trimmed:
 
     Args:
         is_first: it begins the answer; white space there stays.
-    before: comes before the text, if there is any.
+        before: comes before the text, if there is any.
     """
 
     def __init__(self, sink: Sink, *, is_first: bool = False, before: str = "") -> None:

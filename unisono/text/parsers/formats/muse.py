@@ -46,7 +46,7 @@ class Muse(MessagesFormat):
         while mark in opens:
             calls = self.calls.calls(scanner, parts.calls, mark)
             if not (yield from parts.attempt(scanner, calls)):
-                parts.say(mark)
+                parts.say(parts.marks.written(mark))
             mark = yield from self.text(scanner, parts, *opens)
         parts.is_thinking = parts.is_thinking and not mark
         return mark
