@@ -8,11 +8,12 @@ from typing import Any
 
 from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams
 from unisono.engine import Engine, build_engine
+from unisono.engine.building import MakeCompiler
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24, ignore_eos=True)
 
 
-def engine(folder: Path, **options: Any) -> Engine:
+def engine(folder: Path, make_compiler: MakeCompiler | None = None, **options: Any) -> Engine:
     """float32, small blocks and a small budget, so that blocks and chunks have edges to meet."""
     defaults: dict[str, Any] = {
         "device": "cpu",
@@ -22,7 +23,7 @@ def engine(folder: Path, **options: Any) -> Engine:
         "max_num_seqs": 8,
         "max_num_batched_tokens": 64,
     }
-    return build_engine(folder, EngineConfig(**{**defaults, **options}))
+    return build_engine(folder, EngineConfig(**{**defaults, **options}), None, make_compiler)
 
 
 def request(

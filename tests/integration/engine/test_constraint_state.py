@@ -11,10 +11,11 @@ import jsonschema_rs
 import pytest
 
 from tests import checkpoints
+from tests.engines import engine as engine_of
 from tests.engines import request, run
-from unisono.core import EngineConfig, SamplingParams
+from unisono.core import SamplingParams
 from unisono.core.errors import InvalidRequestError
-from unisono.engine import Engine, build_engine
+from unisono.engine import Engine
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.vocabulary import Vocabulary
 
@@ -53,20 +54,10 @@ def vocabulary() -> Vocabulary:
 
 
 def make(folder: Path, **options: Any) -> Engine:
-    defaults: dict[str, Any] = {
-        "device": "cpu",
-        "dtype": "float32",
-        "kv_memory": 8 * 2**20,
-        "block_size": 4,
-        "max_num_seqs": 8,
-        "max_num_batched_tokens": 64,
-    }
-
     def compiler(size: int, eos_token_ids: frozenset[int]) -> GrammarCompiler:
         return GrammarCompiler(vocabulary, size, eos_token_ids)
 
-    config = EngineConfig(**{**defaults, **options})
-    return build_engine(folder, config, None, compiler)
+    return engine_of(folder, compiler, **options)
 
 
 def requests(**fields: Any) -> list[Any]:
@@ -168,7 +159,7 @@ def test_aborted_while_it_is_compiled(folder: Path) -> None:
 
 
 def test_an_engine_without_a_vocabulary_refuses(folder: Path) -> None:
-    engine = build_engine(folder, EngineConfig(device="cpu", kv_memory=2**20))
+    engine = engine_of(folder)
     with pytest.raises(InvalidRequestError, match="takes no constraints"):
         engine.add(requests()[0])
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.byte_tokenizer import write_byte_tokenizer
 from unisono.core import EngineConfig, Request, RequestOutput, TokenLogprob
 from unisono.core.errors import ContextLengthError, QueueFullError
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.wire import EngineFacts
+from unisono.text import Tokenizer
 
 KEY = "key-of-the-test-0001"
 CONTEXT = 256
@@ -161,3 +163,8 @@ def build_echo(folder: Path, config: EngineConfig, vocabulary: object) -> Any:
 CHAT_TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
 CHAT_TEMPLATE += "{% for d in documents or [] %}{{ d.title }}={{ d.text }};{% endfor %}"
 CHAT_TEMPLATE += "{{ reasoning_effort }}{{ 'off' if enable_thinking is false }}"
+
+
+def byte_tokenizer(folder: Path, chat_template: str) -> Tokenizer:
+    write_byte_tokenizer(folder, chat_template)
+    return Tokenizer.load(folder)

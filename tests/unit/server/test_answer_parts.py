@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
-from server_fakes import KEY, LocalHost
+from server_fakes import LocalHost, byte_tokenizer
 
-from tests.byte_tokenizer import write_byte_tokenizer
-from unisono.server.app import create_app
 from unisono.server.openai.response_schema import ChatCompletion
-from unisono.server.settings import ServerSettings
 from unisono.text import Tokenizer
 
 TEMPLATE = (
@@ -31,22 +27,8 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_byte_tokenizer(folder, TEMPLATE)
-    return Tokenizer.load(folder)
-
-
-@pytest.fixture
-async def client(
-    host: LocalHost, tokenizer: Tokenizer, settings: Callable[..., ServerSettings]
-) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings(), host, tokenizer)
-    headers = {"authorization": f"Bearer {KEY}"}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://test", headers=headers
-    ) as found:
-        yield found
+    """The client's own, in place of the one that most tests have."""
+    return byte_tokenizer(tmp_path_factory.mktemp("tokenizer"), TEMPLATE)
 
 
 def body(text: str, **fields: Any) -> dict[str, Any]:

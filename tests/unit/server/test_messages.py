@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
-from server_fakes import KEY, LocalHost
+from server_fakes import byte_tokenizer
 
-from tests.byte_tokenizer import write_byte_tokenizer
 from unisono.server.anthropic.message_body import MessagesRequest, to_chat
 from unisono.server.anthropic.message_response import Message
 from unisono.server.api_error import ApiError
-from unisono.server.app import create_app
-from unisono.server.settings import ServerSettings
 from unisono.text import Tokenizer
 
 TEMPLATE = (
@@ -29,21 +25,8 @@ TOOLS = [{"name": "f", "description": "d", "input_schema": {"type": "object"}}]
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_byte_tokenizer(folder, TEMPLATE)
-    return Tokenizer.load(folder)
-
-
-@pytest.fixture
-async def client(
-    host: LocalHost, tokenizer: Tokenizer, settings: Callable[..., ServerSettings]
-) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings(), host, tokenizer)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://test", headers={"x-api-key": KEY}
-    ) as found:
-        yield found
+    """The client's own, in place of the one that most tests have."""
+    return byte_tokenizer(tmp_path_factory.mktemp("tokenizer"), TEMPLATE)
 
 
 def body(text: Any, **fields: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.byte_grammar import takes
 from unisono.core.constraint import Constraint
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.ecma_pattern import (
@@ -12,24 +13,10 @@ from unisono.text.grammar.ecma_pattern import (
     pattern_weight,
     rust_pattern,
 )
-from unisono.text.grammar.matcher import ConstraintFailedError
-from unisono.text.grammar.vocabulary import Vocabulary
-
-BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
-
-
-@pytest.fixture(scope="module")
-def compiler() -> GrammarCompiler:
-    return GrammarCompiler(lambda: BYTES, 257, [256])
 
 
 def matches(compiler: GrammarCompiler, pattern: str, text: str) -> bool:
-    found = compiler.matcher(Constraint("regex", pattern))
-    try:
-        found.advance(list(text.encode()))
-    except ConstraintFailedError:
-        return False
-    return found.may_end
+    return takes(compiler, Constraint("regex", pattern), text)
 
 
 @pytest.mark.parametrize(

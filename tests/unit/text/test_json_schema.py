@@ -10,14 +10,13 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
+from tests import byte_grammar
+from tests.byte_grammar import END
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.compiler import GrammarCompiler
-from unisono.text.grammar.matcher import ConstraintFailedError, Matcher
-from unisono.text.grammar.vocabulary import Vocabulary
+from unisono.text.grammar.matcher import Matcher
 
-END = 256
-BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (END,))
 TREE = {
     "$ref": "#/$defs/tree",
     "$defs": {
@@ -131,22 +130,12 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def compiler() -> GrammarCompiler:
-    return GrammarCompiler(lambda: BYTES, END + 1, [END])
-
-
 def matcher(compiler: GrammarCompiler, schema: Any) -> Matcher:
     return compiler.matcher(Constraint.of("schema", schema))
 
 
 def takes(compiler: GrammarCompiler, schema: Any, text: str) -> bool:
-    found = matcher(compiler, schema)
-    try:
-        found.advance(list(text.encode()))
-    except ConstraintFailedError:
-        return False
-    return found.may_end
+    return byte_grammar.takes(compiler, Constraint.of("schema", schema), text)
 
 
 def allowed(found: Matcher, room: int | None = None) -> list[int]:

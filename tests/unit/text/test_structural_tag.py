@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests import byte_grammar
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.compiler import GrammarCompiler
-from unisono.text.grammar.matcher import ConstraintFailedError
-from unisono.text.grammar.vocabulary import Vocabulary
 
-BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
 SCHEMA = {
     "type": "object",
     "properties": {"n": {"type": "integer"}},
@@ -28,18 +26,8 @@ TAG = {
 }
 
 
-@pytest.fixture(scope="module")
-def compiler() -> GrammarCompiler:
-    return GrammarCompiler(lambda: BYTES, 257, [256])
-
-
 def takes(compiler: GrammarCompiler, text: str) -> bool:
-    found = compiler.matcher(Constraint.of("structural_tag", TAG))
-    try:
-        found.advance(list(text.encode()))
-    except ConstraintFailedError:
-        return False
-    return found.may_end
+    return byte_grammar.takes(compiler, Constraint.of("structural_tag", TAG), text)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from unisono.text.parsers.call_list import read_list
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_string, json_text, json_value
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
@@ -23,23 +24,13 @@ def read_calls(scanner: Scanner, writer: CallWriter, *, is_bare: bool = False) -
     Raises:
         NotACallError: something else stands there.
     """
-    before = writer.count
-    is_list = (yield from scanner.peek()) == "["
-    if is_list:
-        scanner.take(1)
-    while True:
-        letter = yield from scanner.peek()
-        if letter == "{":
-            yield from _Call(scanner, writer, is_bare).read()
-        elif letter in (",", ";") and writer.count > before:
-            scanner.take(1)
-        elif letter == "]" and is_list and not (is_bare and writer.count == before):
-            scanner.take(1)
-            return
-        elif is_list or writer.count == before:
-            raise NotACallError
-        else:
-            return
+    yield from read_list(
+        scanner,
+        writer,
+        "{".__eq__,
+        lambda: _Call(scanner, writer, is_bare).read(),
+        may_be_empty=not is_bare,
+    )
 
 
 class _Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unisono.text.parsers.call_list import read_list
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
@@ -21,23 +22,13 @@ def read_python_calls(
     Raises:
         NotACallError: something else stands there.
     """
-    before = writer.count
-    is_list = (yield from scanner.peek()) == "["
-    if is_list:
-        scanner.take(1)
-    while True:
-        letter = yield from scanner.peek()
-        if letter in (",", ";") and writer.count > before:
-            scanner.take(1)
-        elif letter == "]" and is_list and writer.count > before:
-            scanner.take(1)
-            return
-        elif letter.isidentifier():
-            yield from _call(scanner, writer, is_bare)
-        elif writer.count > before and not is_list:
-            return
-        else:
-            raise NotACallError
+    yield from read_list(
+        scanner,
+        writer,
+        str.isidentifier,
+        lambda: _call(scanner, writer, is_bare),
+        may_be_empty=False,
+    )
 
 
 def read_any_calls(scanner: Scanner, writer: CallWriter, *, is_bare: bool = False) -> Reading[None]:

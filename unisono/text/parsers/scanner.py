@@ -151,6 +151,13 @@ class Scanner:
                 return self._text[self._at : self._at + count]
             yield
 
+    def each(self, begin: str, read: Callable[[], Reading[None]]) -> Reading[None]:
+        """Reads one, behind a mark that is read already, and as many as follow with that mark."""
+        while True:
+            yield from read()
+            if not (yield from self.at_mark(begin)):
+                return
+
     def at_mark(self, *marks: str) -> Reading[str]:
         """Reads the mark that follows, behind white space; ``""`` where none does. Of several, the
         one that is named first."""

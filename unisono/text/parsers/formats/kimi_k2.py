@@ -36,10 +36,7 @@ class KimiK2(MarkedFormat):
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         begin = self.opens[1]
         if opened == begin or (yield from scanner.at_mark(begin)):
-            while True:
-                yield from self._call(scanner, writer)
-                if not (yield from scanner.at_mark(begin)):
-                    break
+            yield from scanner.each(begin, lambda: self._call(scanner, writer))
         yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:

@@ -39,10 +39,7 @@ class KimiK3(MarkedFormat):
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         if not (yield from scanner.at_mark(_CALL)):
             raise NotACallError
-        while True:
-            yield from self._call(scanner, writer)
-            if not (yield from scanner.at_mark(_CALL)):
-                break
+        yield from scanner.each(_CALL, lambda: self._call(scanner, writer))
         yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:

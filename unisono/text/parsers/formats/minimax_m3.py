@@ -62,10 +62,7 @@ class MiniMaxM3(MarkedFormat):
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         if not (yield from scanner.at_mark(_INVOKE)):
             raise NotACallError
-        while True:
-            yield from self._call(scanner, writer)
-            if not (yield from scanner.at_mark(_INVOKE)):
-                break
+        yield from scanner.each(_INVOKE, lambda: self._call(scanner, writer))
         yield from scanner.at_mark(_CALL_END)
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:

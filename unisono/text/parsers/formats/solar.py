@@ -33,10 +33,7 @@ class Solar(MarkedFormat):
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         if opened == _BEGIN or (yield from scanner.at_mark(_BEGIN)):
-            while True:
-                yield from self._call(scanner, writer)
-                if not (yield from scanner.at_mark(_BEGIN)):
-                    break
+            yield from scanner.each(_BEGIN, lambda: self._call(scanner, writer))
         yield from scanner.at_mark("<|calls|>")
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:

@@ -40,10 +40,7 @@ class Tagged(MarkedFormat):
         begin = self.function[0]
         if opened != begin and not (yield from scanner.at_mark(begin)):
             raise NotACallError
-        while True:
-            yield from self._call(scanner, writer)
-            if not (yield from scanner.at_mark(begin)):
-                break
+        yield from scanner.each(begin, lambda: self._call(scanner, writer))
         yield from scanner.at_mark(self.closes[0])
 
     def _call(self, scanner: Scanner, writer: CallWriter) -> Reading[None]:
