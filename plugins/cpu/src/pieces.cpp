@@ -19,12 +19,12 @@ constexpr bool kTakesOver = true;
 #endif
 
 constexpr uint64_t kNone = ~uint64_t(0);
-constexpr uint64_t tagged(int job, int64_t number) {
-  return uint64_t(uint32_t(job)) << 32 | uint32_t(number);
+constexpr uint64_t tagged(uint32_t job, int64_t number) {
+  return uint64_t(job) << 32 | uint32_t(number);
 }
-constexpr int job_of(uint64_t word) { return int(uint32_t(word >> 32)); }
+constexpr uint32_t job_of(uint64_t word) { return uint32_t(word >> 32); }
 // Numbers of jobs wrap around.
-constexpr int later(int job, int than) { return int(uint32_t(job) - uint32_t(than)); }
+constexpr int later(uint32_t job, uint32_t than) { return int(job - than); }
 
 // What a member has handed out of its share, what of that is done, and the piece that it is at; each with
 // the number of the job, so that nobody has to clear them and a late member cannot touch what is not its.
@@ -47,12 +47,12 @@ Jobs& jobs() {
 }
 
 // Until nobody is at a piece for which job `next` must not begin.
-void wait_for_late(int next, int members) {
+void wait_for_late(uint32_t next, int members) {
   for (int id = 0; id < members; ++id) {
     const std::atomic<uint64_t>& limit = jobs().desks[id].limit;
     for (int spins = 0;; ++spins) {
       const uint64_t seen = limit.load(std::memory_order_seq_cst);
-      if (seen == kNone || later(next, int(uint32_t(seen))) < 0) break;
+      if (seen == kNone || later(next, uint32_t(seen)) < 0) break;
       spins < jobs().spins ? relax() : std::this_thread::yield();
     }
   }
@@ -60,13 +60,13 @@ void wait_for_late(int next, int members) {
 
 }  // namespace
 
-void reset_pieces(int spins, const std::vector<int>& members_of_nodes) {
+void reset_pieces(int spins, const std::vector<int>& members_of_nodes, uint32_t first_job) {
   Jobs& all = jobs();
   all.spins = spins;
   all.shares_done = 0;
-  all.current.reset();
+  all.current.reset(int(first_job));
   for (Desk& desk : all.desks) {
-    desk.taken = desk.done = tagged(-1, 0);
+    desk.taken = desk.done = tagged(first_job - 1, 0);
     desk.held = desk.limit = kNone;
   }
   int first = 0;
@@ -79,7 +79,7 @@ void reset_pieces(int spins, const std::vector<int>& members_of_nodes) {
   }
 }
 
-int next_job() { return jobs().current.value(); }
+uint32_t next_job() { return uint32_t(jobs().current.value()); }
 
 Pieces::Pieces(const Team& team, int64_t count, int64_t grain, int reach)
     : team_(team), count_(count), grain_(grain), reach_(reach),
@@ -148,7 +148,7 @@ bool Pieces::enter() const {
   std::atomic<uint64_t>& own = jobs().desks[team_.id].limit;
   const uint64_t limit = reach_ > 0 ? tagged(0, job_ + 1 + reach_) : kNone;
   if (own.load(std::memory_order_relaxed) != limit) own.store(limit, std::memory_order_seq_cst);
-  return jobs().current.value() == job_;
+  return next_job() == job_;
 }
 
 void Pieces::leave() const {
@@ -185,9 +185,9 @@ bool Pieces::take_over(Range* piece) {
 
 bool Pieces::wait(Range* piece) {
   Jobs& all = jobs();
-  if (all.current.changes(job_, std::min(kPatience, all.spins))) return false;
+  if (all.current.changes(int(job_), std::min(kPatience, all.spins))) return false;
   if (reach_ > 0 && all.spins > 0 && kTakesOver && take_over(piece)) return true;
-  all.current.wait_beyond(job_, all.spins);
+  all.current.wait_beyond(int(job_), all.spins);
   return false;
 }
 

@@ -44,16 +44,17 @@ class Pieces {
 
   const Team& team_;
   const int64_t count_, grain_;
-  const int reach_, job_;
+  const int reach_;
+  const uint32_t job_;
   int helped_ = 0;     // Members whose shares are used up.
   int holder_ = -1;    // Whose piece this member is at; -1: none.
   int64_t begin_ = 0;  // Of that piece; with one member, of the next.
 };
 
 // How long threads spin before they sleep, and how many members each memory node has; no thread is in a
-// job meanwhile. Members help those of their own node first.
-void reset_pieces(int spins, const std::vector<int>& members_of_nodes);
+// job meanwhile. Members help those of their own node first. Jobs are counted from `first_job` on.
+void reset_pieces(int spins, const std::vector<int>& members_of_nodes, uint32_t first_job = 0);
 // The number of the next job.
-int next_job();
+uint32_t next_job();
 
 }  // namespace uc

@@ -34,7 +34,7 @@ struct alignas(128) State {
   int wanted = 1;
   int started = 1;
   int spins = kSpins;
-  int job = 0;  // The first of the run.
+  uint32_t job = 0;  // The first of the run.
   std::vector<std::vector<int>> nodes;  // Their processors.
   std::vector<int> members_of_nodes{1};
   std::thread threads[kMaxThreads];

@@ -11,7 +11,7 @@ constexpr int kMaxThreads = 1024;
 
 class Team {
  public:
-  Team(int id, int size, int job = 0) : id(id), size(size), job(job) {}
+  Team(int id, int size, uint32_t job = 0) : id(id), size(size), job(job) {}
   // This member's share of `count` items: [begin, end).
   void share(int64_t count, int64_t* begin, int64_t* end) const {
     *begin = count * id / size;
@@ -19,7 +19,7 @@ class Team {
   }
   const int id;
   const int size;
-  mutable int job;  // The number of the next job (pieces.h).
+  mutable uint32_t job;  // The number of the next job (pieces.h).
 };
 
 Status set_num_threads(int count);

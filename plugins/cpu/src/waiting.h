@@ -81,8 +81,8 @@ class Signal {
   }
 
   // Nobody waits. In a child of fork() the bed is as threads that are gone left it.
-  void reset() {
-    value_ = 0;
+  void reset(int value = 0) {
+    value_ = value;
     sleepers_ = 0;
     new (&bed_) Bed;
   }

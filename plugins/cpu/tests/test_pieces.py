@@ -32,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "case",
-    ["all_items_once", *TOGETHER, "the_own_node_is_helped_first",
+    ["all_items_once", "numbers_of_jobs_wrap_around", *TOGETHER, "the_own_node_is_helped_first",
      "others_wait_where_a_piece_is_done_once"],
 )  # fmt: skip
 def test_jobs(case: str, program: Path) -> None:

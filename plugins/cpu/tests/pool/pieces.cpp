@@ -24,11 +24,14 @@ void wait_for(const std::atomic<int>& value, int least) {
   while (value.load() < least) std::this_thread::yield();
 }
 
-// Every item of every job is done once, and a job begins when the one before is done.
-bool all_items_once() {
+// Every item of every job is done once, and a job begins when the one before is done. Jobs are counted
+// from `first_job` on.
+bool all_items_once_from(uint32_t first_job) {
   bool fine = true;
   for (int threads : {1, 2, 3, 7}) {
     uc::set_num_threads(threads);
+    uc::parallel([](const Team&) {});
+    uc::reset_pieces(0, {threads}, first_job);
     const int counts[] = {1, 0, 5, 64, 1000, 7, 2}, grains[] = {1, 3, 1, 7, 16, 100, 1};
     std::vector<std::atomic<int>> done(8);
     std::vector<std::vector<std::atomic<int>>> items;
@@ -54,6 +57,12 @@ bool all_items_once() {
     fine = check(in_order, "a job began before the last was done, or ended early") && fine;
   }
   return fine;
+}
+
+bool all_items_once() { return all_items_once_from(0); }
+
+bool numbers_of_jobs_wrap_around() {
+  return all_items_once_from(0x7ffffffd) & all_items_once_from(0xfffffffd);
 }
 
 // A member that stays in its first piece until the other is done with the whole job.
@@ -158,6 +167,7 @@ struct Case {
 };
 constexpr Case kCases[] = {
     {"all_items_once", all_items_once},
+    {"numbers_of_jobs_wrap_around", numbers_of_jobs_wrap_around},
     {"late_members_hold_nobody_up", late_members_hold_nobody_up},
     {"nobody_is_further_than_the_reach", nobody_is_further_than_the_reach},
     {"the_own_node_is_helped_first", the_own_node_is_helped_first},
