@@ -252,16 +252,16 @@ def test_without_tools_calls_are_text() -> None:
 
 _CALL = '<tool_call>{"name": "find", "arguments": '
 HOSTILE = {
-    "words": "word " * 60_000,
-    "spaces": " " * 300_000,
-    "angles": "<" * 300_000,
-    "marks": "<tool_call>" * 30_000,
-    "strings": '<tool_call>{"x":"' * 18_000,
+    "words": "word " * 20_000,
+    "spaces": " " * 100_000,
+    "angles": "<" * 100_000,
+    "marks": "<tool_call>" * 10_000,
+    "strings": '<tool_call>{"x":"' * 6_000,
     "functions": "<tool_call>" + '{"function":' * 10_000,
     "depth": _CALL + "[" * 10_000 + "]" * 10_000 + "}</tool_call>",
-    "objects": _CALL + '{"a": [' + "{}," * 100_000,
-    "waiting": '<tool_call>{"arguments": [' + "{}," * 100_000 + '1], "name": "find"}</tool_call>',
-    "calls": (_CALL + "{}}</tool_call>") * 5_000,
+    "objects": _CALL + '{"a": [' + "{}," * 30_000,
+    "waiting": '<tool_call>{"arguments": [' + "{}," * 30_000 + '1], "name": "find"}</tool_call>',
+    "calls": (_CALL + "{}}</tool_call>") * 2_000,
 }
 
 
@@ -297,7 +297,7 @@ def test_bare_calls_behind_reasoning() -> None:
 
 def test_many_arguments() -> None:
     with computing_at_most(60):
-        read("lfm2", f"<|tool_call_start|>[find({'a=1, ' * 30_000})]<|tool_call_end|>")
+        read("lfm2", f"<|tool_call_start|>[find({'a=1, ' * 10_000})]<|tool_call_end|>")
 
 
 @pytest.mark.parametrize("name", ["kimi-k2", "deepseek", "hy3", "qwen3-coder"])
