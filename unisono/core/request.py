@@ -63,3 +63,13 @@ class RequestOutput:
     error: str | None = None
     num_cached_tokens: int = 0
     """Prompt tokens whose KV came from the prefix cache."""
+
+    def add(self, later: RequestOutput) -> None:
+        """Takes in the output of a later step for the same request."""
+        self.token_ids += later.token_ids
+        if later.logprobs is not None:
+            self.logprobs = [*(self.logprobs or ()), *later.logprobs]
+        if later.prompt_logprobs is not None:
+            self.prompt_logprobs = later.prompt_logprobs
+        self.finish_reason, self.stop_token_id = later.finish_reason, later.stop_token_id
+        self.error, self.num_cached_tokens = later.error, later.num_cached_tokens

@@ -153,7 +153,6 @@ class LocalHost:
                 if output.finish_reason:
                     del self.routes[output.request_id]
                 answers.push(output)
-                answers.wake()
 
 
 def build_echo(folder: Path, config: EngineConfig, vocabulary: object) -> Any:

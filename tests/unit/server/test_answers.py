@@ -21,12 +21,18 @@ async def test_what_has_arrived_comes_as_one_list() -> None:
     await asyncio.sleep(0)
     answers.push(output("a", 3, "stop"))
     answers.push(output("b", 4, "length"))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    answers.wake()
     assert [o.token_ids for o in await waiting] == [[3], [4]]
     with pytest.raises(StopAsyncIteration):
         await answers.__anext__()
+
+
+async def test_a_slow_reader_gets_several_tokens_at_once() -> None:
+    answers = Answers(["a"], lambda names: None)
+    answers.push(output("a", 1))
+    answers.push(output("a", 2))
+    answers.push(output("a", 3, "stop"))
+    (found,) = await answers.__anext__()
+    assert (found.token_ids, found.finish_reason) == ([1, 2, 3], "stop")
 
 
 async def test_a_failure_comes_after_what_came_before_it() -> None:
@@ -50,11 +56,3 @@ async def test_an_aborted_answer_says_no_more() -> None:
     assert [o.request_id for o in await answers.__anext__()] == ["b"]
     answers.close()
     assert released == ["a"]
-
-
-async def test_first_and_last_outputs_are_urgent() -> None:
-    answers = Answers(["a"], lambda names: None)
-    assert answers.push(output("a", 1))
-    await answers.__anext__()
-    assert not answers.push(output("a", 2))
-    assert answers.push(output("a", 3, "stop"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,14 @@ def request(name: str, prompt: tuple[int, ...] = (1, 2), **params: Any) -> Reque
     return Request(id=name, prompt_token_ids=prompt, params=SamplingParams(**params))
 
 
-def test_one_frame_a_step_for_all_requests(peer: Peer) -> None:
+def test_all_that_steps_bring(peer: Peer) -> None:
     peer.send(add(request("a", max_tokens=3), request("b", max_tokens=2)))
     steps = list(peer.steps_until_done(2))
-    assert [len(step.outputs) for step in steps if step.outputs] == [2, 2, 1]
+    assert [output.request_id for output in steps[0].outputs] == ["a", "b"]
+    counts = Counter[str]()
+    for step in steps:
+        counts.update({output.request_id: len(output.token_ids) for output in step.outputs})
+    assert counts == {"a": 3, "b": 2}
     assert steps[-1].stats is not None
     assert steps[-1].stats["num_running"] == 0
 

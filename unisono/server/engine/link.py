@@ -18,11 +18,6 @@ from unisono.core.request import Request
 from unisono.server.engine import wire
 from unisono.server.engine.answers import Answers
 
-_WRITE_INTERVAL_S = 0.0015
-"""For each request in flight: what a write costs the machine, with room to spare. A fast model with
-many readers gets several tokens into one write, instead of losing its processor to writing."""
-_MAX_WRITE_INTERVAL_S = 0.05
-
 _log = logging.getLogger("unisono.server.engine")
 
 
@@ -42,9 +37,6 @@ class EngineLink(asyncio.Protocol):
         self._buffer = FrameBuffer(*wire.FROM_ENGINE)
         self._routes: dict[str, tuple[Answers, str]] = {}
         self._num_of: Counter[str] = Counter()
-        self._unread: dict[Answers, None] = {}
-        self._flushed_s = 0.0
-        self._flush_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -122,8 +114,6 @@ class EngineLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
         if not self.ready.done():
             self.ready.set_exception(engine_died())
             self.ready.exception()  # marks it as seen: the launch may have been given up
@@ -151,31 +141,10 @@ class EngineLink(asyncio.Protocol):
                 continue  # aborted while the step ran
             if output.finish_reason is not None:
                 self._forget(output.request_id)
-            if answers.push(output):
-                answers.wake()
-            else:
-                self._unread[answers] = None
-        if self._unread and self._flush_timer is None:
-            self._flush_soon()
+            answers.push(output)
         for name, error in step.rejected:
             if answers := self._forget(name):
                 answers.fail(error)
-
-    def _flush_soon(self) -> None:
-        """Now, or when the last time is long enough ago for so many readers."""
-        now_s = self._loop.time()
-        interval_s = min(_WRITE_INTERVAL_S * len(self._routes), _MAX_WRITE_INTERVAL_S)
-        if now_s >= self._flushed_s + interval_s:
-            self._flush()
-        else:
-            self._flush_timer = self._loop.call_at(self._flushed_s + interval_s, self._flush)
-
-    def _flush(self) -> None:
-        self._flush_timer = None
-        self._flushed_s = self._loop.time()
-        unread, self._unread = self._unread, {}
-        for answers in unread:
-            answers.wake()
 
 
 def engine_died() -> errors.EngineDeadError:

@@ -90,7 +90,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Outputs of one engine step for all requests."""
+    """What steps of the engine brought: one output for each request."""
 
     outputs: list[RequestOutput]
     rejected: list[tuple[str, UnisonoError]]

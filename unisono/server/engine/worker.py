@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisono.core import errors
+from unisono.core.clock import MonotonicClock
 from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.frames import Link
 from unisono.core.parent import serve_parent
 from unisono.core.request import Request, RequestOutput
 from unisono.server.engine import wire
+from unisono.server.engine.outbox import Outbox
 from unisono.server.engine.pulse import Pulse
 from unisono.text.grammar.vocabulary import Vocabulary
 
@@ -41,7 +43,7 @@ _log = logging.getLogger("unisono.server.engine.worker")
 
 
 class Worker:
-    """Reads messages, steps the engine, sends what each step brought in one frame."""
+    """Reads messages, steps the engine, sends what steps bring."""
 
     def __init__(
         self, engine: Engine[Any], link: Link, pulse: Pulse, vocabulary: Future[Vocabulary]
@@ -50,6 +52,7 @@ class Worker:
         self._vocabulary = vocabulary
         self._link = link
         self._pulse = pulse
+        self._outbox = Outbox(MonotonicClock())
         self._rejected: list[tuple[str, errors.UnisonoError]] = []
         self._stats_due_s = 0.0
 
@@ -57,11 +60,15 @@ class Worker:
         while not self._link.closed:
             for message in self._receive():
                 self._handle(message)
-            self._report(self._step() if self._engine.has_work else [])
+            if self._engine.has_work:
+                self._step()
+            self._report()
 
-    def _step(self) -> list[RequestOutput]:
+    def _step(self) -> None:
         with self._pulse.step():
-            return self._engine.step()
+            outputs = self._engine.step()
+        for output in outputs:
+            self._outbox.add(output)
 
     def _receive(self) -> list[Any]:
         """Waits for messages where there is nothing else to do."""
@@ -80,6 +87,7 @@ class Worker:
             case wire.Abort(names):
                 for name in names:
                     self._engine.abort(name)
+                    self._outbox.forget(name)
             case Vocabulary() if not self._vocabulary.done():
                 self._vocabulary.set_result(message)
             case _:
@@ -91,11 +99,13 @@ class Worker:
         except errors.RequestError as error:
             self._rejected.append((request.id, error))
 
-    def _report(self, outputs: list[RequestOutput]) -> None:
-        """One frame a step, also an empty one: it shows that the engine is alive."""
+    def _report(self) -> None:
         rejected, self._rejected = self._rejected, []
+        outputs, stats = self._outbox.take(), self._stats()
+        if not outputs and not rejected and stats is None:
+            return
         try:
-            self._link.send(wire.Step(outputs, rejected, self._stats()))
+            self._link.send(wire.Step(outputs, rejected, stats))
         except ProtocolError:
             self._report_too_large(outputs, rejected)
 
