@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from unisono.core.pooling import Pooling
 from unisono.core.request import TokenLogprob
 from unisono.core.sampling import SamplingParams
 
@@ -32,11 +33,18 @@ class BatchRow:
     """False while the answer is shorter than ``min_tokens``."""
     rope_length: int = 0
     """The length that the sequence's positions are rotated for; 0 where that does not matter."""
+    pooling: Pooling | None = None
+    pooled_parts: Sequence[bytes] = ()
+    """Sums of hidden states over the chunks before, where ``pooling`` reads them all."""
 
     @property
     def end(self) -> int:
         """Number of tokens in the cache once the row has run."""
         return self.start + len(self.token_ids)
+
+    @property
+    def ends_prompt(self) -> bool:
+        return self.end == self.num_prompt_tokens
 
     @property
     def sample_position(self) -> int:
@@ -63,3 +71,5 @@ class RowResult:
     """One for each of ``token_ids`` where ``params.logprobs`` asks for them, else empty."""
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     error: str | None = None
+    pooled: bytes | None = None
+    """The numbers that ``pooling`` asks for; inside a prompt, the sum over the row's tokens."""

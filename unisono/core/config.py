@@ -12,6 +12,7 @@ from unisono.core.weight_format import WeightFormat
 
 MAX_THREADS = 1024
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+TASKS = ("auto", "generate", "embed", "rerank")
 _KINDS = {"str": "a text", "int": "a whole number", "bool": "True or False"}
 _AT_LEAST_ONE = (
     "max_num_seqs",
@@ -44,6 +45,9 @@ class EngineConfig:
     weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
     weight_cache: keep quantised weights on the disk for the next start.
     tensor_parallel: ranks, each a process with a device and a part of the model.
+    task: what the model is for: ``generate``, ``embed`` or ``rerank``; a model is loaded without the
+        head that its task does not need. ``auto`` is what its folder says, as ``LLM`` and the
+        server read it; to an engine by itself, ``generate``.
     threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
         affinity and the quotas of its control groups.
 
@@ -65,11 +69,14 @@ class EngineConfig:
     weight_cache: bool = True
     tensor_parallel: int = 1
     threads: int | None = None
+    task: str = "auto"
 
     def __post_init__(self) -> None:
         self._check_types()
         if self.dtype not in DTYPES:
             raise ConfigError(f"Unknown dtype {self.dtype!r}.", hint=f"Use {', '.join(DTYPES)}.")
+        if self.task not in TASKS:
+            raise ConfigError(f"Unknown task {self.task!r}.", hint=f"Use {', '.join(TASKS)}.")
         if self.kv_dtype not in KV_DTYPES:
             raise ConfigError(
                 f"Unknown kv_dtype {self.kv_dtype!r}.", hint=f"Use {', '.join(KV_DTYPES)}."

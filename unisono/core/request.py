@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from unisono.core.pooling import Pooling
 from unisono.core.sampling import SamplingParams
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -32,6 +33,8 @@ class Request:
     """Within a tenant, requests of another salt share no blocks either."""
     resumed_token_ids: tuple[int, ...] = ()
     """Answer tokens another engine emitted already; this one goes on behind them."""
+    pooling: Pooling | None = None
+    """The numbers that are wanted in place of an answer; ``params.max_tokens`` is 0 then."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", self.params.filled())
@@ -63,3 +66,5 @@ class RequestOutput:
     error: str | None = None
     num_cached_tokens: int = 0
     """Prompt tokens whose KV came from the prefix cache."""
+    pooled: bytes | None = None
+    """The numbers that ``pooling`` asks for, once: float32, little-endian."""

@@ -114,6 +114,9 @@ def _assemble(
         weight_format=loaded.weight_format,
         tensor_parallel=config.tensor_parallel,
         note=_note(part),
+        hidden_size=loaded.model.config.hidden_size,
+        has_head=loaded.model.has_head,
+        num_classes=loaded.model.num_classes,
     )
     if make_compiler is not None:
         compiler = make_compiler(info.vocab_size, loaded.eos_token_ids)
@@ -202,6 +205,7 @@ class Part:
                 shard=shard,
                 weights=config.weights,
                 weight_cache=config.weight_cache,
+                task=config.task,
                 progress=progress,
             )
         assert memory is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from unisono.core.clock import Clock
 from unisono.core.errors import EngineDeadError, InvalidRequestError, RequestError
 from unisono.core.request import Request, RequestOutput
+from unisono.engine.intake import check_pooling
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler
@@ -73,6 +74,7 @@ class Engine(Generic[R]):
         self._check_token_ids("stop_token_ids", request.params.stop_token_ids)
         self._check_token_ids("logit_bias", tuple(request.params.logit_bias))
         self._check_token_ids("allowed_token_ids", request.params.allowed_token_ids or ())
+        check_pooling(request, self.info)
         if request.params.constraint is None:
             self.scheduler.add(request)
         else:

@@ -133,7 +133,7 @@ class KVCache:
         groups = range(len(self._policies))
         held = _Held(tables=[[] for _ in groups], num_dropped=[0 for _ in groups])
         self._held[sequence.id] = held
-        is_private = sequence.wants_prompt_logprobs or not sequence.takes_cached
+        is_private = sequence.reads_all or not sequence.takes_cached
         if not self.prefix_cache or is_private:
             return 0
         limit = (len(sequence.token_ids) - 1) // self.block_size

@@ -19,6 +19,7 @@ from unisono.core.batch import Batch, BatchRow, RowResult
 from unisono.core.request import TokenLogprob
 from unisono.engine.cache_memory import allocate
 from unisono.engine.pages import PageLayout
+from unisono.engine.pooling import pool
 from unisono.engine.sampling.constraints import Constraints
 from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
 from unisono.engine.sampling.sampler import NOT_FINITE, Sampler
@@ -43,6 +44,8 @@ class Forwarded:
     """Float32 [len(sampled), V]."""
     scored: dict[int, list[TokenLogprob]]
     """Log-probabilities of prompt tokens, by index of the row."""
+    pooled: dict[int, RowResult]
+    """Results of the rows that pool, by index."""
 
 
 class ModelRunner:
@@ -81,7 +84,7 @@ class ModelRunner:
     def run(self, batch: Batch) -> list[RowResult]:
         """One result a row, in order."""
         with self.hardware.activate():
-            wanted = [row for row in batch.rows if row.num_logits]
+            wanted = [row for row in batch.rows if row.num_logits and row.pooling is None]
             masking = None if self.constraints is None else self.constraints.begin(wanted)
             forwarded = self._forward(batch)
             masks = None if masking is None else masking.result()
@@ -93,6 +96,8 @@ class ModelRunner:
                     chosen[i] = RowResult(error=error)
                 for i, result in zip(forwarded.sampled, chosen, strict=True):
                     results[i] = result
+            for i, pooled in forwarded.pooled.items():
+                results[i] = pooled
             for i, scored in forwarded.scored.items():
                 results[i].prompt_logprobs = scored
                 if not all(math.isfinite(entry.logprob) for entry in scored):
@@ -117,6 +122,7 @@ class ModelRunner:
         ends = list(accumulate(len(row.token_ids) for row in batch.rows))
         sampled = [i for i, row in enumerate(batch.rows) if row.num_logits]
         logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
+        sampled, logits, pooled = self._pool(batch.rows, hidden, ends, sampled, logits)
         scored = {
             i: self._score(hidden[end - len(row.token_ids) : end], row)
             for i, (row, end) in enumerate(zip(batch.rows, ends, strict=True))
@@ -126,7 +132,23 @@ class ModelRunner:
         self.hardware.synchronize()
         self.timings.prepare_s += prepared - started
         self.timings.forward_s += time.perf_counter() - prepared
-        return Forwarded(sampled, logits, scored)
+        return Forwarded(sampled, logits, scored, pooled)
+
+    def _pool(
+        self,
+        rows: list[BatchRow],
+        hidden: Tensor,
+        ends: list[int],
+        sampled: list[int],
+        logits: Tensor | None,
+    ) -> tuple[list[int], Tensor | None, dict[int, RowResult]]:
+        """The rows that sample and their logits, without those that pool, whose results follow."""
+        if all(row.pooling is None for row in rows):
+            return sampled, logits, {}
+        of_row = {} if logits is None else dict(zip(sampled, logits, strict=True))
+        pooled = pool(self.model, rows, hidden, ends, of_row)
+        sampled = [i for i in sampled if rows[i].pooling is None]
+        return sampled, torch.stack([of_row[i] for i in sampled]) if sampled else None, pooled
 
     def prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
         """Token ids int64 [T], and what else a forward pass needs."""

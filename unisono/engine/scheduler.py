@@ -336,6 +336,8 @@ class Scheduler:
             sequence.num_computed = min(end, known + max(0, len(result.token_ids) - 1))
             if sequence.wants_prompt_logprobs:
                 sequence.prompt_logprobs.extend(result.prompt_logprobs)
+            if result.pooled is not None and end < known:
+                sequence.pooled_parts.append(result.pooled)
             if end >= known:
                 outputs.append(self._advance(sequence, result))
         return outputs

@@ -33,6 +33,11 @@ class EngineInfo:
     """Number of ranks."""
     note: str = ""
     """Advice about the device's set-up."""
+    hidden_size: int = 0
+    has_head: bool = True
+    """False where the model predicts no tokens."""
+    num_classes: int = 0
+    """Outputs of a head that classifies; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

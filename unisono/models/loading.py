@@ -19,6 +19,7 @@ from unisono.models.checkpoint.opening import open_checkpoint
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
+from unisono.models.heads import give_head, head_of, without_tie
 from unisono.models.parallel import Division, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
@@ -69,6 +70,7 @@ def load_model(
     weight_cache: bool = True,
     progress: Progress | None = None,
     trainable: bool = False,
+    task: str = "generate",
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
@@ -84,6 +86,7 @@ def load_model(
         progress: told which share of the weights has been quantised.
         trainable: parameters require gradients and stay as they are loaded, nothing is packed or
             fused, and ops are differentiable. ``without_cache`` makes the steps of such a model.
+        task: of ``EngineConfig``: it says which head the model is loaded with.
 
     Raises:
         ModelError: the folder cannot be used.
@@ -95,6 +98,8 @@ def load_model(
     checkpoint = open_checkpoint(folder)
     raw = checkpoint.config
     family, config = read_family(raw)
+    head = head_of(task, raw)
+    config = without_tie(config, head)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
     division = None if shard is None else Division(config, shard)
@@ -102,6 +107,7 @@ def load_model(
     with making_sense_of(raw):
         own = config if division is None else division.config
         model = family(own, ops, hardware.device).eval()
+        give_head(model, head, raw)
         if division is not None:
             division.narrow(model)
     plan = WeightPlan(model, checkpoint, torch_dtype, weights, division)

@@ -116,14 +116,15 @@ def linear_layers(slots: Mapping[str, Slot]) -> list[dict[str, Slot]]:
 
 def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
     """The names in a checkpoint, whose tensors are called ``stored``, of what ``model`` has."""
-    modules = {name for name, _ in model.named_children()} - {"lm_head"}
+    modules = {name for name, _ in model.named_children()} - {"lm_head", "score"}
     return model.checkpoint_names().found_in(stored, modules)
 
 
 def is_ignorable(model: Decoder, name: str) -> bool:
     """True where a checkpoint's tensor carries nothing that the model needs."""
-    tied_head = model.config.tie_embeddings and name == HEAD
-    return tied_head or name.endswith(model.ignored_weights)
+    is_head = name.startswith("lm_head.")
+    unneeded = not model.has_head or (model.config.tie_embeddings and name == HEAD)
+    return (is_head and unneeded) or name.endswith(model.ignored_weights)
 
 
 def _checkpoint_name(path: str, part: str | None, parameter: str) -> str:
@@ -131,4 +132,4 @@ def _checkpoint_name(path: str, part: str | None, parameter: str) -> str:
         parent = path.rpartition(".")[0]
         path = f"{parent}.{part}" if parent else part
     name = f"{path}.{parameter}"
-    return name if name.startswith("lm_head.") else f"model.{name}"
+    return name if name.startswith(("lm_head.", "score.")) else f"model.{name}"
