@@ -45,9 +45,9 @@ class EngineConfig:
     weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
     weight_cache: keep quantised weights on the disk for the next start.
     tensor_parallel: ranks, each a process with a device and a part of the model.
-    task: what the model is for: ``generate``, ``embed`` or ``rerank``; a model is loaded without the
-        head that its task does not need. ``auto`` is what its folder says, as ``LLM`` and the
-        server read it; to an engine by itself, ``generate``.
+    task: what the model is for: ``generate``, ``embed`` or ``rerank``; it is loaded without a head
+        that its task does not need. ``auto`` is what its folder says, as ``LLM`` and the server
+        read it; to an engine by itself, ``generate``.
     threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
         affinity and the quotas of its control groups.
 

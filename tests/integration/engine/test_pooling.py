@@ -74,7 +74,8 @@ def test_rows_of_one_step_pool_in_their_own_ways(oracle: PreTrainedModel, folder
     hidden = hidden_states(oracle, prompt)
     with torch.no_grad():
         logits = oracle.lm_head(hidden[-1])[[9, 4]]
-    assert done["answer"].token_ids == alone and len(alone) == GREEDY.max_tokens
+    assert done["answer"].token_ids == alone
+    assert len(alone) == GREEDY.max_tokens
     assert close(torch.tensor(numbers_in(done["0"].pooled)), hidden[-1])
     assert close(torch.tensor(numbers_in(done["1"].pooled)), logits, atol=1e-3)
     assert close(torch.tensor(numbers_in(done["2"].pooled)), F.normalize(hidden.mean(0), dim=-1))
@@ -103,7 +104,8 @@ def test_a_sequence_that_was_preempted_pools_all_of_it_once(
     urgent = request("urgent", PROMPTS[4], priority=-1)
     small.add(urgent)
     done = {output.request_id: output for _ in range(99) for output in small.step()}
-    assert small.stats().num_preemptions == 1 and not small.has_work
+    assert small.stats().num_preemptions == 1
+    assert not small.has_work
     expected = hidden_states(oracle, prompt).mean(0)
     assert close(torch.tensor(numbers_in(done["pooled"].pooled)), expected)
 
@@ -174,5 +176,7 @@ def test_vectors_that_are_not_finite_fail_alone(folder: Path, tmp_path: Path) ->
     found = engine(tmp_path, task="embed")
     prompts = {"bad": [3, 7], "good": [3, 8]}
     done = run(found, [request(n, p, NO_ANSWER, pooling=LAST) for n, p in prompts.items()])
-    assert "not finite" in str(done["bad"].error) and done["bad"].pooled is None
-    assert done["good"].error is None and done["good"].pooled is not None
+    assert "not finite" in str(done["bad"].error)
+    assert done["bad"].pooled is None
+    assert done["good"].error is None
+    assert done["good"].pooled is not None
