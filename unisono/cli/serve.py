@@ -51,6 +51,12 @@ _SERVER_OPTIONS: dict[str, Any] = {
         "How the model writes tool calls, such as hermes or mistral; auto finds it from the chat"
         " template.",
     ),
+    "store": option(
+        Path,
+        "A file that keeps responses of /v1/responses, made if it is not there; without it they are"
+        " kept in memory, until the server ends.",
+        "--store",
+    ),
     "strict": option(
         bool, "Refuse requests with unknown fields, instead of ignoring these.", "--strict"
     ),

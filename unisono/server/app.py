@@ -26,6 +26,9 @@ from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
+from unisono.server.responses import response_routes
+from unisono.server.responses.conversations import Conversations
+from unisono.server.responses.opening import open_store
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.text.parsers.reading import AnswerReader
@@ -62,11 +65,13 @@ def create_app(
         metrics=metrics,
         bodies=BodyReader(settings.limits, max_model_len),
         unknown_fields=UnknownFields(strict=settings.strict),
+        responses=Conversations(open_store(settings), settings.limits.body_bytes),
         gate=gate,
     )
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
     app.include_router(message_routes.router)
+    app.include_router(response_routes.router)
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _routing_error)

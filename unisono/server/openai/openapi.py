@@ -21,9 +21,11 @@ from unisono.server.openai.request_schema import (
     TokenizeRequest,
 )
 from unisono.server.openai.response_schema import ErrorResponse
+from unisono.server.responses.response_body import ResponsesRequest
 
 _BODIES: tuple[type[BaseModel], ...] = (
     MessagesRequest,
+    ResponsesRequest,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,

@@ -48,6 +48,9 @@ class Renderer(ABC):
     def events(self, deltas: list[AnswerDelta]) -> bytes:
         """Events of what a step added."""
 
+    async def settle(self) -> None:  # noqa: B027
+        """Awaited behind the last delta, before the closing events: most renderers are ready."""
+
     @abstractmethod
     def closing(self) -> bytes:
         """Events behind the last delta."""
@@ -138,6 +141,7 @@ async def _writes(
         async for deltas in generation:
             if events := renderer.events(deltas):
                 yield events
+        await renderer.settle()
         yield renderer.closing()
     except Exception as error:
         log_failure(_log, error)
