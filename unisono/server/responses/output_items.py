@@ -29,7 +29,7 @@ class OutputItems:
 
     shows_logprobs: bool = False
     items: list[Json] = field(default_factory=list)
-    """Those that are complete, and the one that is open."""
+    """Complete ones, and the one that is open."""
     _kind: type[Part] | None = None
     _said: list[str] = field(default_factory=list)
     _logprobs: list[Json] = field(default_factory=list)

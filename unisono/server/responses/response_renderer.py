@@ -46,7 +46,7 @@ class ResponseRenderer(Renderer):
         return self.response
 
     def take(self, delta: AnswerDelta) -> list[Json]:
-        """What a step added to the answer; returns the events that say so."""
+        """Takes what a step added to the answer; returns the events that say so."""
         events: list[Json] = []
         logprobs = self._logprobs(delta)
         for part in delta.parts:
@@ -108,7 +108,7 @@ class ResponseRenderer(Renderer):
         return text.encode()
 
     def _logprobs(self, delta: AnswerDelta) -> list[Json]:
-        """Those of the tokens whose text these parts begin with, as far as it can be known."""
+        """Log-probabilities of the text of these parts, as far as they can be told apart."""
         if not self.shows_logprobs:
             return []
         if delta.num_reasoning_tokens < len(delta.token_ids):
