@@ -120,14 +120,41 @@ class LLM:
         )
         return self._compiler
 
+    # -- adapters ---------------------------------------------------------------------------
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters that are loaded."""
+        return [] if self.engine.adapters is None else self.engine.adapters.names
+
+    def load_adapter(self, name: str, path: str | Path) -> None:
+        """Let calls have the adapter (LoRA) in a folder as PEFT saves it, by ``adapter=name``.
+
+        Raises:
+            AdapterError: it is not understood or not of this model, or the name is taken.
+            InsufficientMemoryError: there is no room for it.
+        """
+        self.engine.load_adapter(name, Path(path).expanduser())
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter away; answers under way go on with it.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        self.engine.remove_adapter(name)
+
     # -- whole answers ----------------------------------------------------------------------
 
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        adapter: str | None = None,
     ) -> list[Completion]:
-        """Answer each prompt (text or token ids), ``params.n`` times, in order of the prompts.
+        """Answer each prompt (text or token ids), ``params.n`` times, in order of the prompts, with
+        an adapter where one is named.
 
         Raises:
             InvalidRequestError, ContextLengthError: before anything is computed.
@@ -136,8 +163,9 @@ class LLM:
         listed = _as_prompts(prompts)
         given = [self.encode(prompt) for prompt in listed]
         if params is None:
-            return self._complete(given, [self._usual_params(prompt) for prompt in given])
-        return self._complete(given, _one_each(params, len(given)))
+            usual = [self._usual_params(prompt) for prompt in given]
+            return self._complete(given, usual, adapter)
+        return self._complete(given, _one_each(params, len(given)), adapter)
 
     def chat(
         self,
@@ -147,6 +175,7 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> list[Completion]:
         """Answer a conversation, ``params.n`` times; messages have ``role`` and ``content``.
 
@@ -155,18 +184,20 @@ class LLM:
             tool_choice: ``auto``; ``required``, for an answer that calls some of them; or the name
                 of the one to call.
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
+            adapter: name of the adapter that answers; None: the model alone.
         """
         prompt = self.encode_chat(messages, tools, template_kwargs, tool_choice)
-        return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
+        own = _one_each(params or self._usual_params(prompt), 1)
+        return self._complete([prompt], own, adapter)
 
     def _complete(
-        self, prompts: list[EncodedPrompt], params: list[SamplingParams]
+        self, prompts: list[EncodedPrompt], params: list[SamplingParams], adapter: str | None
     ) -> list[Completion]:
         answers: list[_Running] = []
         try:
             for prompt_index, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
                 for index, seed in enumerate(own.seeds()):
-                    answers.append(self._submit(prompt_index, index, prompt, own, seed))
+                    answers.append(self._submit(prompt_index, index, prompt, own, seed, adapter))
             waiting = answers
             while waiting:
                 self._step()
@@ -178,11 +209,15 @@ class LLM:
     # -- streams ----------------------------------------------------------------------------
 
     def stream(
-        self, prompt: Prompt | EncodedPrompt, params: SamplingParams | None = None
+        self,
+        prompt: Prompt | EncodedPrompt,
+        params: SamplingParams | None = None,
+        *,
+        adapter: str | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
         given = self.encode(prompt)
-        return self._stream(given, params or self._usual_params(given))
+        return self._stream(given, params or self._usual_params(given), adapter)
 
     def stream_chat(
         self,
@@ -192,19 +227,20 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
         given = self.encode_chat(messages, tools, template_kwargs, tool_choice)
-        return self._stream(given, params or self._usual_params(given))
+        return self._stream(given, params or self._usual_params(given), adapter)
 
     def _stream(
-        self, prompt: EncodedPrompt, params: SamplingParams
+        self, prompt: EncodedPrompt, params: SamplingParams, adapter: str | None
     ) -> Generator[AnswerDelta, None, None]:
         (params,) = _one_each(params, 1)
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
         (seed,) = params.seeds()
-        answer = self._submit(0, 0, prompt, params, seed)
+        answer = self._submit(0, 0, prompt, params, seed, adapter)
         try:
             while answer.deltas or not answer.has_ended():
                 if answer.deltas:
@@ -264,6 +300,7 @@ class LLM:
         prompt: EncodedPrompt,
         params: SamplingParams,
         seed: int,
+        adapter: str | None,
     ) -> _Running:
         params = replace(params.filled(self.sampling_defaults), n=1)
         if (constraint := prompt.calls or params.constraint) is not None:
@@ -276,6 +313,7 @@ class LLM:
             prompt_token_ids=tuple(prompt.token_ids),
             params=params,
             seed=seed,
+            adapter=adapter or "",
         )
         context = prompt.token_ids if prompt.is_text else ()
         parser = prompt.make_parser() if prompt.make_parser else None

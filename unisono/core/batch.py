@@ -36,6 +36,8 @@ class BatchRow:
     pooling: Pooling | None = None
     pooled_parts: Sequence[bytes] = ()
     """Sums of hidden states over the chunks before, where ``pooling`` reads them all."""
+    adapter: str = ""
+    """Key of the adapter, as it was loaded; empty: none."""
 
     @property
     def end(self) -> int:

@@ -22,6 +22,7 @@ _AT_LEAST_ONE = (
     "kv_memory",
     "max_model_len",
     "block_size",
+    "max_adapter_rank",
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -48,6 +49,9 @@ class EngineConfig:
     task: what the model is for: ``generate``, ``embed`` or ``rerank``; it is loaded without a head
         that its task does not need. ``auto`` is what its folder says, as ``LLM`` and the server
         read it; to an engine by itself, ``generate``.
+    max_adapters: most adapters that are loaded at a time, for which memory is kept; ``None`` keeps
+        none, and takes up to 8 while there is memory.
+    max_adapter_rank: most of an adapter's rank.
     threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
         affinity and the quotas of its control groups.
 
@@ -68,6 +72,8 @@ class EngineConfig:
     weights: str = "auto"
     weight_cache: bool = True
     tensor_parallel: int = 1
+    max_adapters: int | None = None
+    max_adapter_rank: int = 64
     threads: int | None = None
     task: str = "auto"
 
@@ -85,6 +91,8 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.max_adapters is not None and self.max_adapters < 0:
+            raise ConfigError(f"max_adapters must not be negative, but is {self.max_adapters}.")
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
         WeightFormat.parse(self.weights)

@@ -31,6 +31,8 @@ class Request:
     """The tenant who asks. Tenants never share blocks of the prefix cache."""
     cache_salt: str = ""
     """Within a tenant, requests of another salt share no blocks either."""
+    adapter: str = ""
+    """Name of the adapter that answers; empty: the model alone."""
     resumed_token_ids: tuple[int, ...] = ()
     """Answer tokens another engine emitted already; this one goes on behind them."""
     pooling: Pooling | None = None

@@ -16,8 +16,14 @@ from unisono.core.clock import MonotonicClock
 from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
+from unisono.engine.adapters import MAX_ADAPTERS, EngineAdapters
 from unisono.engine.engine import Engine
-from unisono.engine.memory_plan import DEFAULT_KV_MEMORY, MemoryPlan, kv_memory_that_fits
+from unisono.engine.memory_plan import (
+    DEFAULT_KV_MEMORY,
+    MemoryPlan,
+    adapter_memory,
+    kv_memory_that_fits,
+)
 from unisono.engine.model_runner import ModelRunner
 from unisono.engine.pages import natural_block_size
 from unisono.engine.ranks.runner import LeadingRunner
@@ -128,8 +134,14 @@ def _assemble(
         clock,
         timings=runner.timings,
         constraints=runner.constraints,
+        adapters=_adapters(config, runner),
         alarms=alarms,
     )
+
+
+def _adapters(config: EngineConfig, runner: ModelRunner) -> EngineAdapters | None:
+    most = MAX_ADAPTERS if config.max_adapters is None else config.max_adapters
+    return EngineAdapters(runner, most) if config.tensor_parallel == 1 else None
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -192,7 +204,8 @@ class Part:
         def reserve(plan: WeightPlan) -> Reserve:
             nonlocal kv_memory, memory
             if config.kv_memory is None:
-                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, plan.num_bytes)
+                beside = plan.num_bytes + adapter_memory(plan.model, plan.dtype, config)
+                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, beside)
             memory = MemoryPlan.of(plan.model, plan.dtype, config, hardware, kv_memory)
             return memory.reserve
 
@@ -226,7 +239,13 @@ class Part:
 
     def runner(self, make: Callable[..., R]) -> R:
         memory = self.memory
-        return make(self.loaded, self.hardware, pages=memory.pages, num_blocks=memory.num_blocks)
+        return make(
+            self.loaded,
+            self.hardware,
+            pages=memory.pages,
+            num_blocks=memory.num_blocks,
+            max_adapter_rank=self.config.max_adapter_rank,
+        )
 
 
 def _check_kv_dtype(kv_dtype: str, hardware: Hardware) -> None:

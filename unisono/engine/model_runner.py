@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class ModelRunner:
     Args:
         pages: how the cache is laid out.
         num_blocks: of each buffer.
+        max_adapter_rank: of adapters that may be loaded.
     """
 
     def __init__(
@@ -63,8 +65,11 @@ class ModelRunner:
         *,
         pages: PageLayout,
         num_blocks: int,
+        max_adapter_rank: int = 64,
     ) -> None:
         self.model = loaded.model
+        self.adapters = loaded.adapters
+        self.max_adapter_rank = max_adapter_rank
         self.hardware = hardware
         self.pages = pages
         self.groups = pages.groups
@@ -116,9 +121,7 @@ class ModelRunner:
     def _forward(self, batch: Batch) -> Forwarded:
         """All of a step that the model computes."""
         started = time.perf_counter()
-        token_ids, step = self.prepare(batch)
-        prepared = time.perf_counter()
-        hidden = self.model(token_ids, step)
+        hidden, prepared = self._hidden(batch)
         ends = list(accumulate(len(row.token_ids) for row in batch.rows))
         sampled = [i for i, row in enumerate(batch.rows) if row.num_logits]
         logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
@@ -150,9 +153,43 @@ class ModelRunner:
         sampled = [i for i in sampled if rows[i].pooling is None]
         return sampled, torch.stack([of_row[i] for i in sampled]) if sampled else None, pooled
 
+    def _hidden(self, batch: Batch) -> tuple[Tensor, float]:
+        """Hidden states [T, H] of all tokens, and the time when the inputs were there.
+
+        Modules that run as one op without adapters may round otherwise than their parts do: rows
+        without one are then computed by themselves, so that they are as in any step.
+        """
+        halves = self.adapters.apart(batch.rows)
+        if len(halves) == 1:
+            token_ids, step = self.prepare(batch)
+            prepared = time.perf_counter()
+            return self.model(token_ids, step), prepared
+        parts: dict[int, Tensor] = {}
+        prepared = 0.0
+        for half in halves:
+            hidden, prepared = self._hidden(Batch([batch.rows[i] for i in half]))
+            lengths = [len(batch.rows[i].token_ids) for i in half]
+            parts.update(zip(half, torch.split(hidden, lengths), strict=True))
+        return torch.cat([parts[i] for i in range(len(batch.rows))]), prepared
+
+    def load_adapter(self, key: str, folder: Path) -> int:
+        """Hold the adapter in a folder for rows of that key; gives its bytes.
+
+        Raises:
+            AdapterError: it is not understood, or does not fit the model.
+            InsufficientMemoryError: the device has no room for it.
+        """
+        return self.adapters.load(key, folder, max_rank=self.max_adapter_rank)
+
+    def drop_adapter(self, key: str) -> None:
+        """Forget an adapter that no row has any more."""
+        self.adapters.drop(key)
+
     def prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
         """Token ids int64 [T], and what else a forward pass needs."""
-        loaded = self.inputs.load(batch.rows)
+        numbers = self.adapters.numbers([row.adapter for row in batch.rows])
+        loaded = self.inputs.load(batch.rows, numbers)
+        self.adapters.rows.refill(loaded.adapters)
         attention = [self._attention_step(batch.rows, loaded, g) for g in range(len(self.groups))]
         for g, attention_step in enumerate(attention):
             self._plans[g] = attention_step.plan = self._plan(attention_step, g)

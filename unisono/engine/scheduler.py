@@ -98,6 +98,10 @@ class Scheduler:
         waiting = [s.arrival_s for s in self._sequences.values() if s.id not in self._running]
         return self._clock.now() - min(waiting) if waiting else 0.0
 
+    def adapters_in_use(self) -> set[str]:
+        """Keys of the adapters that requests have."""
+        return {sequence.request.adapter for sequence in self._sequences.values()}
+
     # -- requests come and go ---------------------------------------------------------------
 
     def add(self, request: Request) -> None:

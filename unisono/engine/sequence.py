@@ -40,7 +40,9 @@ class Sequence:
     def __post_init__(self) -> None:
         request = self.request
         self.token_ids = [*request.prompt_token_ids, *request.resumed_token_ids]
-        self.variant = Variant(tenant=request.tenant, cache_salt=request.cache_salt)
+        self.variant = Variant(
+            tenant=request.tenant, cache_salt=request.cache_salt, adapter=request.adapter
+        )
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
 
     @property
@@ -117,6 +119,7 @@ class Sequence:
             rope_length=self.variant.rope_length,
             pooling=request.pooling,
             pooled_parts=self.pooled_parts,
+            adapter=request.adapter,
         )
 
     def take(self, result: RowResult, eos_token_ids: frozenset[int]) -> RequestOutput:

@@ -12,6 +12,8 @@ from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware.base import Hardware
 from unisono.hardware.ops.training import TrainingOps
+from unisono.models.adapters.layer_adapters import AdapterRows
+from unisono.models.adapters.model_adapters import ModelAdapters
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
@@ -46,6 +48,7 @@ class LoadedModel:
     """Read by a step of one token: all but an embedding that is not the head too, and of experts
     those of a token."""
     eos_token_ids: frozenset[int]
+    adapters: ModelAdapters
     division: Division | None = None
     """The model's division among ranks; None where it is whole."""
 
@@ -57,6 +60,8 @@ class Reserve:
     kv_bytes: int = 0
     step_bytes: int = 0
     """The most that a step takes at once."""
+    adapter_bytes: int = 0
+    """For all adapters that may be loaded."""
 
 
 def load_model(
@@ -123,7 +128,8 @@ def load_model(
         else:
             filling.fill_with(WeightCache(folder, checkpoint.files, form, plan, shard))
     weight_bytes, step_weight_bytes = held_bytes(model) + table_bytes(model), step_bytes(model)
-    fuse(model, ops, divided=division is not None)
+    rows = AdapterRows()
+    fuse(model, ops, rows, divided=division is not None)
     if trainable:
         let_train(model)
     hardware.settle()
@@ -137,6 +143,7 @@ def load_model(
         weight_bytes=weight_bytes,
         step_weight_bytes=step_weight_bytes,
         eos_token_ids=eos_token_ids,
+        adapters=ModelAdapters(model, rows, hardware, torch_dtype, division),
         division=division,
     )
 
@@ -170,7 +177,8 @@ def _check_memory(
     beside = reserve or Reserve()
     free = hardware.memory().free
     sharing = 1 if shard is None else shard.sharing
-    if sharing * (weight_bytes + beside.kv_bytes + beside.step_bytes) <= free:
+    needed = weight_bytes + beside.kv_bytes + beside.step_bytes + beside.adapter_bytes
+    if sharing * needed <= free:
         return
     ranks = f" of each of the {sharing} ranks on it" if sharing > 1 else ""
     needs = f"the weights{ranks} need {format_bytes(weight_bytes)}"
@@ -180,6 +188,8 @@ def _check_memory(
             f", the KV cache {format_bytes(beside.kv_bytes)} and a step up to "
             f"{format_bytes(beside.step_bytes)}"
         )
+        if beside.adapter_bytes:
+            needs += f", adapters up to {format_bytes(beside.adapter_bytes)}"
         hint = (
             "Lower --kv-memory, or max_num_batched_tokens, of which a step is made; use a "
             "16-bit --dtype, quantised --weights, or a smaller model."

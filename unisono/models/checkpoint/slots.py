@@ -98,7 +98,7 @@ def find_slots(model: Decoder, division: Division | None) -> dict[str, Slot]:
                 if part is not None and isinstance(module, Linear):
                     shape = (module.parts[part], *shape[1:])
                 cut = None if division is None else division.cut(module, part or parameter, shape)
-                name = _checkpoint_name(path, part, parameter)
+                name = checkpoint_name(path, part, parameter)
                 slots[name] = Slot(path, module, parameter, part, shape, cut)
     if model.config.tie_embeddings:
         slots.pop(HEAD, None)
@@ -127,7 +127,8 @@ def is_ignorable(model: Decoder, name: str) -> bool:
     return (is_head and unneeded) or name.endswith(model.ignored_weights)
 
 
-def _checkpoint_name(path: str, part: str | None, parameter: str) -> str:
+def checkpoint_name(path: str, part: str | None, parameter: str) -> str:
+    """The name in checkpoints of a parameter, or of a part of one, of the module at ``path``."""
     if part is not None:
         parent = path.rpartition(".")[0]
         path = f"{parent}.{part}" if parent else part
