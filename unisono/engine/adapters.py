@@ -14,7 +14,7 @@ from typing import Protocol
 from unisono.core.errors import AdapterError, InvalidRequestError
 
 MAX_ADAPTERS = 8
-"""Where nothing is said."""
+"""The most at a time, where the configuration does not say."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,127}", re.ASCII)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from unisono.core.clock import Clock
 from unisono.core.errors import AdapterError, EngineDeadError, InvalidRequestError, RequestError
 from unisono.core.request import Request, RequestOutput
-from unisono.engine.intake import check_pooling
 from unisono.engine.adapters import EngineAdapters
+from unisono.engine.intake import check_pooling
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler

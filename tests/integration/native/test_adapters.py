@@ -66,8 +66,7 @@ def test_the_bits_of_a_row_do_not_depend_on_others(folder: Path, dtype: str, wei
 
 @pytest.mark.parametrize("weights", ["int8", "int4-g32"])
 def test_beside_quantised_weights(folder: Path, weights: str) -> None:
-    """As near to exact weights with the adapter merged in as quantised weights without one are to
-    exact ones."""
+    """Quantised weights with an adapter are as near to exact ones with it as both are without."""
     quantised, exact = served(folder, "float32", weights), served(folder, "float32")
     for name in RANKS:
         assert distance(quantised, exact, name) <= 1.5 * distance(quantised, exact, "")

@@ -27,7 +27,7 @@ _EXPERT = re.compile(r"\.experts\.\d+\.")
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """What is added to a part: x down^T up^T."""
+    """Two matrices that add x down^T up^T to a part."""
 
     down: Tensor
     """[r, K]."""

@@ -1,4 +1,4 @@
-"""What the adapters of a step add to one linear layer.
+"""Adds the adapters of a step to one linear layer.
 
 All adapters that are loaded lie in one pair of matrices, one behind the other, so that a step of
 any of them is as many operations as a step of one: every token meets all, and keeps what its own
@@ -59,7 +59,7 @@ class _Stacked:
 
 
 class LayerAdapters:
-    """Of one linear layer.
+    """The adapters of one linear layer.
 
     Args:
         columns: the tensor for such numbers of columns, shared by layers that are alike.
