@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,18 +14,22 @@ from typing import Any
 from unisono.core.config import EngineConfig
 from unisono.core.constraint import Constraint
 from unisono.core.errors import ConfigError, InvalidRequestError, RequestFailedError
+from unisono.core.pooling import Pooling
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
+from unisono.hub.model_role import read_role
 from unisono.hub.resolving import resolve_model
+from unisono.offline_pooling import OfflinePooling, PooledRequest
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.reading import AnswerReader, tool_schemas
 from unisono.text.parts import ToolCall
+from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -66,7 +71,7 @@ class EncodedPrompt:
     """The calls that the answer is to be."""
 
 
-class LLM:
+class LLM(OfflinePooling):
     """A model, ready to answer.
 
     Args:
@@ -79,7 +84,8 @@ class LLM:
         progress: told which share of the weights has been quantised, each time it grows.
         options: fields of ``EngineConfig`` that are to be other than in ``config``:
             ``device="cpu"``, ``dtype="float32"``, ``weights="int8"``, ``kv_memory="2GiB"`` (text,
-            or bytes), ``max_model_len=4096``, ``tensor_parallel=2``, ``threads=8``, ...
+            or bytes), ``max_model_len=4096``, ``tensor_parallel=2``, ``threads=8``,
+            ``task="embed"``, ...
 
     Raises:
         ModelError, HardwareError, ConfigError: what is wrong and what to do.
@@ -103,12 +109,17 @@ class LLM:
             )
         config = (config or EngineConfig(max_queue=_NO_LIMIT)).but(**options)
         folder = resolve_model(model, revision=revision)
+        self.role = read_role(folder, config.task)
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
         self.reader = AnswerReader(self.tokenizer, tool_format)
+        config = config.but(task=self.role.task)
         self.engine = build_engine(folder, config, progress, self._compiler_for)
+        self._inputs = PooledInputs(
+            self.tokenizer, self.role, lambda: self.engine.info.max_model_len
+        )
         self._ids = itertools.count()
-        self._answers: dict[str, _Running] = {}
+        self._answers: dict[str, _Running | PooledRequest] = {}
 
     def close(self) -> None:
         """End what runs beside this process. Done anyway when it goes or the process ends."""
@@ -258,6 +269,7 @@ class LLM:
         tool_choice: str = "auto",
     ) -> EncodedPrompt:
         """The prompt of a conversation, for :meth:`stream`; arguments as of :meth:`chat`."""
+        self.role.check("generate")
         schemas = tool_schemas(tools)
         calls = None
         if tool_choice != "auto":
@@ -274,6 +286,28 @@ class LLM:
             calls=calls,
         )
 
+    # -- no answers, but numbers ------------------------------------------------------------
+
+    def _pool(self, prompts: Sequence[Sequence[int]], pooling: Pooling) -> list[array[float]]:
+        answers: list[PooledRequest] = []
+        try:
+            for prompt in prompts:
+                request = Request(
+                    id=f"offline-{next(self._ids)}",
+                    prompt_token_ids=tuple(prompt),
+                    params=SamplingParams(max_tokens=0),
+                    pooling=pooling,
+                )
+                self.engine.add(request)
+                answers.append(PooledRequest(request))
+                self._answers[request.id] = answers[-1]
+            for answer in answers:
+                while not answer.has_ended():
+                    self._step()
+        finally:
+            self._forget(answers)
+        return [answer.numbers() for answer in answers]
+
     # -- requests ---------------------------------------------------------------------------
 
     def _usual_params(self, prompt: EncodedPrompt) -> SamplingParams:
@@ -284,6 +318,7 @@ class LLM:
 
     def encode(self, prompt: Prompt | EncodedPrompt) -> EncodedPrompt:
         """A prompt of any form, for :meth:`stream`."""
+        self.role.check("generate")
         if isinstance(prompt, EncodedPrompt):
             return prompt
         if isinstance(prompt, str):
@@ -331,7 +366,7 @@ class LLM:
             if answer.finished:
                 self.engine.abort(output.request_id)
 
-    def _forget(self, answers: list[_Running]) -> None:
+    def _forget(self, answers: Sequence[_Running | PooledRequest]) -> None:
         for answer in answers:
             del self._answers[answer.request.id]
             self.engine.abort(answer.request.id)

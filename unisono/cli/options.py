@@ -10,7 +10,7 @@ import typer
 from unisono.cli import completing
 from unisono.cli.option_groups import OptionGroup
 from unisono.core.cache import KV_DTYPES
-from unisono.core.config import DTYPES, MAX_THREADS, EngineConfig
+from unisono.core.config import DTYPES, MAX_THREADS, TASKS, EngineConfig
 from unisono.core.sampling import SamplingParams
 
 MOST_TOKENS = 1024
@@ -96,6 +96,11 @@ _ENGINE_OPTIONS: dict[str, Any] = {
         int | None,
         "Most tokens of prompt and answer. By default what model and KV memory allow.",
     ),
+    "task": option(
+        str,
+        "What the model is served for: auto (what its folder says), generate, embed, rerank.",
+        autocompletion=completing.one_of(*TASKS),
+    ),
     "max_num_seqs": option(int, "Most sequences that are computed together."),
     "max_num_batched_tokens": option(int, "Most tokens in one step, prompts and answers together."),
     "max_queue": option(int, "Most requests that wait; more get 429 with Retry-After."),
@@ -104,7 +109,7 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     ),
 }
 """By the field of ``EngineConfig``."""
-_SERVER_ONLY = ("max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
+_SERVER_ONLY = ("task", "max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
 _SAMPLING_OPTIONS: dict[str, Any] = {
     "max_tokens": option(
         int | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,3 +47,11 @@ class Pooling:
     @property
     def needs_logits(self) -> bool:
         return self.kind == "tokens"
+
+
+def read_numbers(pooled: bytes) -> array[float]:
+    """The numbers of ``RequestOutput.pooled``."""
+    numbers = array("f", pooled)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
+from unisono.core.model_role import ModelRole
 from unisono.core.sampling_defaults import SamplingDefaults
 
 KEY_VARIABLE = "UNISONO_API_KEY"
@@ -75,6 +76,7 @@ class ServerSettings:
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
         tool_format: how the model writes tool calls; ``auto`` finds it from the chat template.
+        role: what the model is for, as its folder or the operator says.
         sampling_defaults: what holds for requests that do not say otherwise.
         store: file in which responses are kept; without one they are kept in memory.
         strict: refuse requests with fields that nobody knows, instead of ignoring these.
@@ -102,6 +104,7 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    role: ModelRole = field(default_factory=ModelRole)
     tool_format: str = "auto"
     insecure: bool = False
     store: Path | None = None
