@@ -109,7 +109,7 @@ def test_documents_are_ranked_by_cosines(embedder: tuple[Path, LLM, Any]) -> Non
 def test_texts_that_are_too_long_are_cut_where_that_is_asked(
     embedder: tuple[Path, LLM, Any],
 ) -> None:
-    """What the tokenizer puts around a text stays."""
+    """Tokens that the tokenizer puts around a text stay."""
     _, llm, _ = embedder
     long = "".join(chr(97 + 5 * i % 26) for i in range(400))
     with pytest.raises(ContextLengthError, match="at most 256 tokens here; one has 401"):
@@ -131,7 +131,7 @@ def probability(oracle: Any, token_ids: list[int]) -> float:
 def prompt_ids(
     folder: Path, query: str, document: str, instruction: str = INSTRUCTION
 ) -> list[int]:
-    """As the model card of Qwen3-Reranker builds it."""
+    """The prompt of the model card of Qwen3-Reranker."""
     front = (
         "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query"
         ' and the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'

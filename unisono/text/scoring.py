@@ -28,7 +28,7 @@ class ScoreJob:
 
 
 def paired(first: Sequence[str], second: Sequence[str]) -> tuple[list[str], list[str]]:
-    """As many of one as of the other: a single first text goes with each of the second.
+    """Pairs of texts: a single first text goes with each of the second.
 
     Raises:
         InvalidRequestError: other numbers of texts, or none.
