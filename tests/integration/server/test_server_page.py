@@ -15,7 +15,7 @@ from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE, *OTHERS = (
-    (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("server", "responses")
+    (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("server", "responses", "ollama")
 )
 COMMANDS = [line for page in (PAGE, *OTHERS) for line in re.findall(r"^\$ (.*)$", page, re.M)]
 OPENAI = {

@@ -17,7 +17,7 @@ from unisono.server.api_error import bad_request, not_supported
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.server.openai.starting import start_chat
-from unisono.server.openai.streaming import respond, to_json
+from unisono.server.openai.streaming import fold, respond, to_json
 from unisono.server.openai.validation import read_body, validate
 from unisono.server.responses.chat_body import in_own_words, to_chat
 from unisono.server.responses.input_items import items_of
@@ -66,9 +66,7 @@ async def create_response(request: Request) -> Response:
     )
     if body.stream:
         return await respond(chat.generation, renderer, streams=True)
-    async for deltas in chat.generation:
-        for delta in deltas:
-            renderer.take(delta)
+    await fold(chat.generation, renderer.take)
     await renderer.settle()
     return _json(renderer.response)
 
