@@ -85,7 +85,7 @@ def to_completion(body: OllamaGenerate) -> Json:
     if common.pop("logprobs", False):
         common["logprobs"] = common.pop("top_logprobs", 0)
     fields = {"suffix": body.suffix} if body.suffix else {}
-    return {"max_tokens": None, **common, **fields, "prompt": body.prompt}
+    return {"max_tokens": None, **common, **fields, "prompt": body.prompt or ""}
 
 
 def in_own_words(error: BaseException) -> ApiError:

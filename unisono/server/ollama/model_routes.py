@@ -134,4 +134,6 @@ def _capabilities(service: Service) -> list[str]:
         found.append("tools")
     if service.reader.format.thinking is not None:
         found.append("thinking")
+    if service.encoder.infill is not None:
+        found.append("insert")
     return found

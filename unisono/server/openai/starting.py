@@ -79,6 +79,8 @@ async def start_completion(
         prompt.cut_to(service.truncated(prompt.token_ids, params, body))
         for prompt in await service.encoder.completion(body)
     ]
+    if body.suffix and (infill := service.encoder.infill) is not None:
+        params = replace(params, stop_token_ids=(*params.stop_token_ids, *infill.ends))
     service.check_room(params.n * len(prompts), request.state.tenant)
     head = service.head(kind)
     token_ids = [prompt.token_ids for prompt in prompts]
