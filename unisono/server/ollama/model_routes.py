@@ -19,10 +19,10 @@ from unisono.server.ollama.ollama_response import (
     KnownModels,
     LoadedModels,
     ShownModel,
-    Version,
     error_shape,
 )
 from unisono.server.openai.openapi import describe_body
+from unisono.server.openai.response_schema import Version
 from unisono.server.openai.validation import read_body
 from unisono.server.service import Service
 

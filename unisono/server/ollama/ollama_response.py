@@ -109,10 +109,6 @@ class ShownModel(Exact):
     modified_at: str
 
 
-class Version(Exact):
-    version: str
-
-
 OLLAMA_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {**said, "model": OllamaError | ErrorResponse} for status, said in ERRORS.items()
 }
