@@ -51,7 +51,7 @@ async def version() -> Version:
 
 @router.get("/docs", response_class=HTMLResponse, responses={401: ERRORS[401]})
 async def docs(request: Request) -> HTMLResponse:
-    """What the server takes, for people."""
+    """A page for people about what the server takes."""
     return HTMLResponse(docs_page(request.app.openapi()), headers=HEADERS)
 
 
