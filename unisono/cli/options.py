@@ -92,6 +92,13 @@ _ENGINE_OPTIONS: dict[str, Any] = {
         " the tokens of 16.",
         autocompletion=completing.one_of(*KV_DTYPES),
     ),
+    "speculate": option(
+        str,
+        "Draft tokens and compute several in a step, with the same answers: off, ngram (from what"
+        " prompt and answer said before), or a folder with a smaller model of the same vocabulary.",
+        autocompletion=completing.one_of("off", "ngram"),
+    ),
+    "speculate_tokens": option(int, "Most tokens that are drafted for an answer in one step."),
     "max_model_len": option(
         int | None,
         "Most tokens of prompt and answer. By default what model and KV memory allow.",

@@ -11,6 +11,8 @@ from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
 
 MAX_THREADS = 1024
+MAX_DRAFTS = 32
+SPECULATION_HINT = "off, ngram, or the folder of a smaller model"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TASKS = ("auto", "generate", "embed", "rerank")
 _KINDS = {"str": "a text", "int": "a whole number", "bool": "True or False"}
@@ -52,6 +54,10 @@ class EngineConfig:
     max_adapters: most adapters that are loaded at a time, for which memory is kept; ``None`` keeps
         none, and takes up to 8 while there is memory.
     max_adapter_rank: most of an adapter's rank.
+    speculate: drafts of the tokens that come next, which a step then computes together: ``off``,
+        ``ngram`` (from what prompt and answer said before) or the folder of a smaller model with
+        the same vocabulary. The answers are the same.
+    speculate_tokens: most drafts for a sequence in one step.
     threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
         affinity and the quotas of its control groups.
 
@@ -76,6 +82,8 @@ class EngineConfig:
     max_adapter_rank: int = 64
     threads: int | None = None
     task: str = "auto"
+    speculate: str = "off"
+    speculate_tokens: int = 8
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -95,12 +103,23 @@ class EngineConfig:
             raise ConfigError(f"max_adapters must not be negative, but is {self.max_adapters}.")
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
+        if not 1 <= self.speculate_tokens <= MAX_DRAFTS:
+            raise ConfigError(
+                f"speculate_tokens must be 1 to {MAX_DRAFTS}, not {self.speculate_tokens}."
+            )
+        if not self.speculate:
+            raise ConfigError("speculate is empty.", hint=f"Use {SPECULATION_HINT}.")
         WeightFormat.parse(self.weights)
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ConfigError(
                 "max_num_batched_tokens is smaller than max_num_seqs.",
                 hint="Each running sequence needs a token a step: raise one or lower the other.",
             )
+
+    @property
+    def most_drafts(self) -> int:
+        """Drafts of a sequence in one step."""
+        return 0 if self.speculate == "off" else self.speculate_tokens
 
     def but(self, **options: Any) -> EngineConfig:
         """The same, but for the fields in ``options``; of these ``kv_memory`` may be a text, such

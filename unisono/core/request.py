@@ -70,3 +70,7 @@ class RequestOutput:
     """Prompt tokens whose KV came from the prefix cache."""
     pooled: bytes | None = None
     """The numbers that ``pooling`` asks for, once: float32, little-endian."""
+    num_accepted: int = 0
+    """Drafted tokens that this step took into the answer."""
+    num_rejected: int = 0
+    """Drafted tokens that it did not."""

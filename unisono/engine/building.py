@@ -17,6 +17,7 @@ from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
 from unisono.engine.adapters import MAX_ADAPTERS, EngineAdapters
+from unisono.engine.drafting.building import make_speculation
 from unisono.engine.engine import Engine
 from unisono.engine.memory_plan import (
     DEFAULT_KV_MEMORY,
@@ -102,6 +103,7 @@ def _assemble(
             rope_length=loaded.model.rope_length,
         ),
         clock,
+        make_speculation(config, loaded.eos_token_ids),
     )
     info = EngineInfo(
         model_type=loaded.model_type,
@@ -127,6 +129,8 @@ def _assemble(
     if make_compiler is not None:
         compiler = make_compiler(info.vocab_size, loaded.eos_token_ids)
         runner.constraints = Constraints(compiler, info.vocab_size)
+        if scheduler.speculation is not None:
+            scheduler.speculation.num_allowed = runner.constraints.num_allowed
     return Engine(
         scheduler,
         runner,

@@ -201,6 +201,8 @@ class Engine(Generic[R]):
             self.scheduler.step_undone(batch)
             raise
         ran = self.clock.now()
+        if self.scheduler.speculation is not None:
+            self.scheduler.speculation.measure(batch, ran - started)
         outputs = self.scheduler.complete(batch, results)
         self.timings.schedule_s += scheduled - started
         self.timings.update_s += self.clock.now() - ran
@@ -237,5 +239,7 @@ class Engine(Generic[R]):
             prefix_hit_tokens=scheduler.kv.num_hit_tokens,
             prompt_tokens=scheduler.counters.prompt_tokens,
             generated_tokens=scheduler.counters.generated_tokens,
+            accepted_tokens=scheduler.counters.accepted_tokens,
+            rejected_tokens=scheduler.counters.rejected_tokens,
             steps=self._num_steps,
         )

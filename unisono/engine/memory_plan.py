@@ -62,7 +62,7 @@ class MemoryPlan:
         length = blocks.max_model_len(config.max_model_len, model.config.max_position)
         largest = LargestStep(
             num_tokens=blocks.chunk,
-            num_rows=config.max_num_seqs,
+            num_rows=config.max_num_seqs + config.most_drafts,
             num_scored=SCORED_ROWS,
             context=length,
         )

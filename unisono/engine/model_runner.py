@@ -23,6 +23,7 @@ from unisono.engine.pages import PageLayout
 from unisono.engine.pooling import pool
 from unisono.engine.sampling.constraints import Constraints
 from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
+from unisono.engine.sampling.positions import accept, positions
 from unisono.engine.sampling.sampler import NOT_FINITE, Sampler
 from unisono.engine.stats import Timings
 from unisono.engine.step_inputs import StepInputs, StepTensors
@@ -42,7 +43,7 @@ class Forwarded:
     sampled: list[int]
     """Indices of the rows that get a token."""
     logits: Tensor | None
-    """Float32 [len(sampled), V]."""
+    """Float32 [N, V], as many of each of those rows as it has ``num_logits``."""
     scored: dict[int, list[TokenLogprob]]
     """Log-probabilities of prompt tokens, by index of the row."""
     pooled: dict[int, RowResult]
@@ -89,7 +90,7 @@ class ModelRunner:
     def run(self, batch: Batch) -> list[RowResult]:
         """One result a row, in order."""
         with self.hardware.activate():
-            wanted = [row for row in batch.rows if row.num_logits and row.pooling is None]
+            wanted = positions([row for row in batch.rows if row.pooling is None])
             masking = None if self.constraints is None else self.constraints.begin(wanted)
             forwarded = self._forward(batch)
             masks = None if masking is None else masking.result()
@@ -99,7 +100,8 @@ class ModelRunner:
                 chosen = self.sampler(forwarded.logits, wanted, masks)
                 for i, error in ({} if masks is None else masks.errors).items():
                     chosen[i] = RowResult(error=error)
-                for i, result in zip(forwarded.sampled, chosen, strict=True):
+                rows = [batch.rows[i] for i in forwarded.sampled]
+                for i, result in zip(forwarded.sampled, accept(rows, chosen), strict=True):
                     results[i] = result
             for i, pooled in forwarded.pooled.items():
                 results[i] = pooled
@@ -124,7 +126,9 @@ class ModelRunner:
         hidden, prepared = self._hidden(batch)
         ends = list(accumulate(len(row.token_ids) for row in batch.rows))
         sampled = [i for i, row in enumerate(batch.rows) if row.num_logits]
-        logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
+        counts = [row.num_logits for row in batch.rows]
+        at = [i for end, n in zip(ends, counts, strict=True) for i in range(end - n, end)]
+        logits = self._logits(hidden, at)
         sampled, logits, pooled = self._pool(batch.rows, hidden, ends, sampled, logits)
         scored = {
             i: self._score(hidden[end - len(row.token_ids) : end], row)
@@ -148,10 +152,13 @@ class ModelRunner:
         """The rows that sample and their logits, without those that pool, whose results follow."""
         if all(row.pooling is None for row in rows):
             return sampled, logits, {}
-        of_row = {} if logits is None else dict(zip(sampled, logits, strict=True))
-        pooled = pool(self.model, rows, hidden, ends, of_row)
+        parts: dict[int, Tensor] = {}
+        if logits is not None:
+            counts = [rows[i].num_logits for i in sampled]
+            parts = dict(zip(sampled, torch.split(logits, counts), strict=True))
+        pooled = pool(self.model, rows, hidden, ends, {i: part[-1] for i, part in parts.items()})
         sampled = [i for i in sampled if rows[i].pooling is None]
-        return sampled, torch.stack([of_row[i] for i in sampled]) if sampled else None, pooled
+        return sampled, torch.cat([parts[i] for i in sampled]) if sampled else None, pooled
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, float]:
         """Hidden states [T, H] of all tokens, and the time when the inputs were there.
@@ -222,6 +229,7 @@ class ModelRunner:
             slots=loaded.slots[group],
             block_size=self.block_size,
             window=self.groups[group].window,
+            spare_blocks=_spares(rows, group) if self.groups[group].kind == "state" else [],
             contexts=None if loaded.held is None else loaded.held.contexts,
             tables=None if loaded.held is None else loaded.held.tables[:, group],
         )
@@ -247,3 +255,9 @@ class ModelRunner:
         for at in range(0, len(row.prompt_targets), SCORED_ROWS):
             targets = torch.tensor(row.prompt_targets[at : at + SCORED_ROWS], device=hidden.device)
             yield targets, self.model.logits(hidden[at : at + len(targets)])
+
+
+def _spares(rows: list[BatchRow], group: int) -> list[list[int]]:
+    if not any(row.num_drafted for row in rows):
+        return []
+    return [list(row.spare_blocks[group]) if row.num_drafted else [] for row in rows]

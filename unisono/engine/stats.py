@@ -54,6 +54,10 @@ class EngineStats:
     prefix_hit_tokens: int
     prompt_tokens: int
     generated_tokens: int
+    accepted_tokens: int
+    """Generated tokens that had been drafted."""
+    rejected_tokens: int
+    """Drafted tokens that were not what came."""
     steps: int
 
 
