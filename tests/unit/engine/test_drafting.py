@@ -83,7 +83,7 @@ def test_chances_follow_what_came_true() -> None:
 
 
 def measured(*seconds: float, num_rows: int = 1) -> Costs:
-    """Of steps with 0, 1, ... drafts a row."""
+    """Costs, given the seconds of steps with 0, 1, ... drafts a row."""
     costs = Costs()
     for _ in range(4):
         for count, one in reversed(list(enumerate(seconds))):

@@ -16,7 +16,7 @@ _KEPT = 0.96
 
 
 class Acceptance:
-    """What became of the guesses for one answer."""
+    """Counts of the guesses for one answer that came true, and of all."""
 
     def __init__(self) -> None:
         self._true = [chance * _PRIOR_WEIGHT for chance in _PRIOR]

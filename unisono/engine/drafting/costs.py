@@ -52,7 +52,7 @@ class Costs:
 
 
 class _Mean:
-    """Of all at first, then of the last few."""
+    """A mean of all at first, then of the last few."""
 
     __slots__ = ("count", "value")
 
