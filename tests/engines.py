@@ -48,6 +48,7 @@ def run(engine: Engine, requests: Iterable[Request]) -> dict[str, RequestOutput]
             total.error = output.error
             total.num_cached_tokens = output.num_cached_tokens
             total.stop_token_id = output.stop_token_id
+            total.pooled = output.pooled or total.pooled
     return totals
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,18 +14,22 @@ from typing import Any
 from unisono.core.config import EngineConfig
 from unisono.core.constraint import Constraint
 from unisono.core.errors import ConfigError, InvalidRequestError, RequestFailedError
+from unisono.core.pooling import Pooling
 from unisono.core.request import FinishReason, Request, RequestOutput, TokenLogprob
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 from unisono.engine.building import build_engine
 from unisono.hub.generation_config import read_sampling_defaults
+from unisono.hub.model_role import read_role
 from unisono.hub.resolving import resolve_model
+from unisono.offline_pooling import OfflinePooling, PooledRequest
 from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.reading import AnswerReader, tool_schemas
 from unisono.text.parts import ToolCall
+from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -66,7 +71,7 @@ class EncodedPrompt:
     """The calls that the answer is to be."""
 
 
-class LLM:
+class LLM(OfflinePooling):
     """A model, ready to answer.
 
     Args:
@@ -79,7 +84,8 @@ class LLM:
         progress: told which share of the weights has been quantised, each time it grows.
         options: fields of ``EngineConfig`` that are to be other than in ``config``:
             ``device="cpu"``, ``dtype="float32"``, ``weights="int8"``, ``kv_memory="2GiB"`` (text,
-            or bytes), ``max_model_len=4096``, ``tensor_parallel=2``, ``threads=8``, ...
+            or bytes), ``max_model_len=4096``, ``tensor_parallel=2``, ``threads=8``,
+            ``task="embed"``, ...
 
     Raises:
         ModelError, HardwareError, ConfigError: what is wrong and what to do.
@@ -103,12 +109,17 @@ class LLM:
             )
         config = (config or EngineConfig(max_queue=_NO_LIMIT)).but(**options)
         folder = resolve_model(model, revision=revision)
+        self.role = read_role(folder, config.task)
         self.sampling_defaults: SamplingDefaults = read_sampling_defaults(folder, generation_config)
         self.tokenizer = Tokenizer.load(folder)
         self.reader = AnswerReader(self.tokenizer, tool_format)
+        config = config.but(task=self.role.task)
         self.engine = build_engine(folder, config, progress, self._compiler_for)
+        self._inputs = PooledInputs(
+            self.tokenizer, self.role, lambda: self.engine.info.max_model_len
+        )
         self._ids = itertools.count()
-        self._answers: dict[str, _Running] = {}
+        self._answers: dict[str, _Running | PooledRequest] = {}
 
     def close(self) -> None:
         """End what runs beside this process. Done anyway when it goes or the process ends."""
@@ -120,14 +131,41 @@ class LLM:
         )
         return self._compiler
 
+    # -- adapters ---------------------------------------------------------------------------
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters that are loaded."""
+        return [] if self.engine.adapters is None else self.engine.adapters.names
+
+    def load_adapter(self, name: str, path: str | Path) -> None:
+        """Let calls have the adapter (LoRA) in a folder as PEFT saves it, by ``adapter=name``.
+
+        Raises:
+            AdapterError: it is not understood or not of this model, or the name is taken.
+            InsufficientMemoryError: there is no room for it.
+        """
+        self.engine.load_adapter(name, Path(path).expanduser())
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter away; answers under way go on with it.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        self.engine.remove_adapter(name)
+
     # -- whole answers ----------------------------------------------------------------------
 
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        adapter: str | None = None,
     ) -> list[Completion]:
-        """Answer each prompt (text or token ids), ``params.n`` times, in order of the prompts.
+        """Answer each prompt (text or token ids), ``params.n`` times, in order of the prompts, with
+        an adapter where one is named.
 
         Raises:
             InvalidRequestError, ContextLengthError: before anything is computed.
@@ -136,8 +174,9 @@ class LLM:
         listed = _as_prompts(prompts)
         given = [self.encode(prompt) for prompt in listed]
         if params is None:
-            return self._complete(given, [self._usual_params(prompt) for prompt in given])
-        return self._complete(given, _one_each(params, len(given)))
+            usual = [self._usual_params(prompt) for prompt in given]
+            return self._complete(given, usual, adapter)
+        return self._complete(given, _one_each(params, len(given)), adapter)
 
     def chat(
         self,
@@ -147,6 +186,7 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> list[Completion]:
         """Answer a conversation, ``params.n`` times; messages have ``role`` and ``content``.
 
@@ -155,18 +195,20 @@ class LLM:
             tool_choice: ``auto``; ``required``, for an answer that calls some of them; or the name
                 of the one to call.
             template_kwargs: switches of the model's template, such as ``enable_thinking``.
+            adapter: name of the adapter that answers; None: the model alone.
         """
         prompt = self.encode_chat(messages, tools, template_kwargs, tool_choice)
-        return self._complete([prompt], _one_each(params or self._usual_params(prompt), 1))
+        own = _one_each(params or self._usual_params(prompt), 1)
+        return self._complete([prompt], own, adapter)
 
     def _complete(
-        self, prompts: list[EncodedPrompt], params: list[SamplingParams]
+        self, prompts: list[EncodedPrompt], params: list[SamplingParams], adapter: str | None
     ) -> list[Completion]:
         answers: list[_Running] = []
         try:
             for prompt_index, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
                 for index, seed in enumerate(own.seeds()):
-                    answers.append(self._submit(prompt_index, index, prompt, own, seed))
+                    answers.append(self._submit(prompt_index, index, prompt, own, seed, adapter))
             waiting = answers
             while waiting:
                 self._step()
@@ -178,11 +220,15 @@ class LLM:
     # -- streams ----------------------------------------------------------------------------
 
     def stream(
-        self, prompt: Prompt | EncodedPrompt, params: SamplingParams | None = None
+        self,
+        prompt: Prompt | EncodedPrompt,
+        params: SamplingParams | None = None,
+        *,
+        adapter: str | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """One answer as it comes. Closing the iterator ends the request."""
         given = self.encode(prompt)
-        return self._stream(given, params or self._usual_params(given))
+        return self._stream(given, params or self._usual_params(given), adapter)
 
     def stream_chat(
         self,
@@ -192,19 +238,20 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str = "auto",
         template_kwargs: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> Generator[AnswerDelta, None, None]:
         """The answer to a conversation as it comes; arguments as of :meth:`chat`."""
         given = self.encode_chat(messages, tools, template_kwargs, tool_choice)
-        return self._stream(given, params or self._usual_params(given))
+        return self._stream(given, params or self._usual_params(given), adapter)
 
     def _stream(
-        self, prompt: EncodedPrompt, params: SamplingParams
+        self, prompt: EncodedPrompt, params: SamplingParams, adapter: str | None
     ) -> Generator[AnswerDelta, None, None]:
         (params,) = _one_each(params, 1)
         if params.n != 1:
             raise InvalidRequestError("A stream has one answer.", param="n", hint="Leave n at 1.")
         (seed,) = params.seeds()
-        answer = self._submit(0, 0, prompt, params, seed)
+        answer = self._submit(0, 0, prompt, params, seed, adapter)
         try:
             while answer.deltas or not answer.has_ended():
                 if answer.deltas:
@@ -222,6 +269,7 @@ class LLM:
         tool_choice: str = "auto",
     ) -> EncodedPrompt:
         """The prompt of a conversation, for :meth:`stream`; arguments as of :meth:`chat`."""
+        self.role.check("generate")
         schemas = tool_schemas(tools)
         calls = None
         if tool_choice != "auto":
@@ -238,6 +286,28 @@ class LLM:
             calls=calls,
         )
 
+    # -- no answers, but numbers ------------------------------------------------------------
+
+    def _pool(self, prompts: Sequence[Sequence[int]], pooling: Pooling) -> list[array[float]]:
+        answers: list[PooledRequest] = []
+        try:
+            for prompt in prompts:
+                request = Request(
+                    id=f"offline-{next(self._ids)}",
+                    prompt_token_ids=tuple(prompt),
+                    params=SamplingParams(max_tokens=0),
+                    pooling=pooling,
+                )
+                self.engine.add(request)
+                answers.append(PooledRequest(request))
+                self._answers[request.id] = answers[-1]
+            for answer in answers:
+                while not answer.has_ended():
+                    self._step()
+        finally:
+            self._forget(answers)
+        return [answer.numbers() for answer in answers]
+
     # -- requests ---------------------------------------------------------------------------
 
     def _usual_params(self, prompt: EncodedPrompt) -> SamplingParams:
@@ -248,6 +318,7 @@ class LLM:
 
     def encode(self, prompt: Prompt | EncodedPrompt) -> EncodedPrompt:
         """A prompt of any form, for :meth:`stream`."""
+        self.role.check("generate")
         if isinstance(prompt, EncodedPrompt):
             return prompt
         if isinstance(prompt, str):
@@ -264,6 +335,7 @@ class LLM:
         prompt: EncodedPrompt,
         params: SamplingParams,
         seed: int,
+        adapter: str | None,
     ) -> _Running:
         params = replace(params.filled(self.sampling_defaults), n=1)
         if (constraint := prompt.calls or params.constraint) is not None:
@@ -276,6 +348,7 @@ class LLM:
             prompt_token_ids=tuple(prompt.token_ids),
             params=params,
             seed=seed,
+            adapter=adapter or "",
         )
         context = prompt.token_ids if prompt.is_text else ()
         parser = prompt.make_parser() if prompt.make_parser else None
@@ -293,7 +366,7 @@ class LLM:
             if answer.finished:
                 self.engine.abort(output.request_id)
 
-    def _forget(self, answers: list[_Running]) -> None:
+    def _forget(self, answers: Sequence[_Running | PooledRequest]) -> None:
         for answer in answers:
             del self._answers[answer.request.id]
             self.engine.abort(answer.request.id)

@@ -122,6 +122,11 @@ def test_an_existing_folder_looks_like_a_model(tmp_path: Path) -> None:
         ("additional/chat_template.jinja", False),
         ("a/chat_template.jinja", False),
         ("awq/model.safetensors", False),
+        ("modules.json", True),
+        ("config_sentence_transformers.json", True),
+        ("1_Pooling/config.json", True),
+        ("2_Dense/model.safetensors", False),
+        ("1_Pooling/deep/config.json", False),
         ("original/additional_chat_templates/tool_use.jinja", False),
     ],
 )

@@ -10,7 +10,7 @@ import typer
 from unisono.cli import completing
 from unisono.cli.option_groups import OptionGroup
 from unisono.core.cache import KV_DTYPES
-from unisono.core.config import DTYPES, MAX_THREADS, EngineConfig
+from unisono.core.config import DTYPES, MAX_THREADS, TASKS, EngineConfig
 from unisono.core.sampling import SamplingParams
 
 MOST_TOKENS = 1024
@@ -92,9 +92,21 @@ _ENGINE_OPTIONS: dict[str, Any] = {
         " the tokens of 16.",
         autocompletion=completing.one_of(*KV_DTYPES),
     ),
+    "speculate": option(
+        str,
+        "Draft tokens and compute several in a step, with the same answers: off, ngram (from what"
+        " prompt and answer said before), or a folder with a smaller model of the same vocabulary.",
+        autocompletion=completing.one_of("off", "ngram"),
+    ),
+    "speculate_tokens": option(int, "Most tokens that are drafted for an answer in one step."),
     "max_model_len": option(
         int | None,
         "Most tokens of prompt and answer. By default what model and KV memory allow.",
+    ),
+    "task": option(
+        str,
+        "What the model is served for: auto (what its folder says), generate, embed, rerank.",
+        autocompletion=completing.one_of(*TASKS),
     ),
     "max_num_seqs": option(int, "Most sequences that are computed together."),
     "max_num_batched_tokens": option(int, "Most tokens in one step, prompts and answers together."),
@@ -104,7 +116,7 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     ),
 }
 """By the field of ``EngineConfig``."""
-_SERVER_ONLY = ("max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
+_SERVER_ONLY = ("task", "max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
 _SAMPLING_OPTIONS: dict[str, Any] = {
     "max_tokens": option(
         int | None,

@@ -51,6 +51,12 @@ _SERVER_OPTIONS: dict[str, Any] = {
         "How the model writes tool calls, such as hermes or mistral; auto finds it from the chat"
         " template.",
     ),
+    "store": option(
+        Path,
+        "A file that keeps responses of /v1/responses, made if it is not there; without it they are"
+        " kept in memory, until the server ends.",
+        "--store",
+    ),
     "strict": option(
         bool, "Refuse requests with unknown fields, instead of ignoring these.", "--strict"
     ),
@@ -105,18 +111,21 @@ def serve(
         -d '{"model": "unisono-demo", "messages": [{"role": "user", "content": "Hello"}]}'
     """
     from unisono.hub.generation_config import read_sampling_defaults
+    from unisono.hub.model_role import read_role
     from unisono.hub.resolving import resolve_model
     from unisono.server.run import serve as serve_forever
 
     names = served_model_name or [default_model_name(model)]
     folder = resolve_model(model, revision=revision)
+    role = read_role(folder, engine.task)
     serve_forever(
         ServerSettings(
             model_folder=folder,
             model_name=names[0],
             model_aliases=tuple(names[1:]),
             model_root=default_model_name(model),
-            engine=engine,
+            engine=engine.but(task=role.task),
+            role=role,
             api_keys=read_keys(tuple(api_key or ()), api_key_file),
             sampling_defaults=read_sampling_defaults(folder, generation_config),
             **settings,

@@ -11,7 +11,10 @@ from unisono.core.errors import ConfigError
 from unisono.core.weight_format import WeightFormat
 
 MAX_THREADS = 1024
+MAX_DRAFTS = 32
+SPECULATION_HINT = "off, ngram, or the folder of a smaller model"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+TASKS = ("auto", "generate", "embed", "rerank")
 _KINDS = {"str": "a text", "int": "a whole number", "bool": "True or False"}
 _AT_LEAST_ONE = (
     "max_num_seqs",
@@ -21,6 +24,7 @@ _AT_LEAST_ONE = (
     "kv_memory",
     "max_model_len",
     "block_size",
+    "max_adapter_rank",
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -44,6 +48,16 @@ class EngineConfig:
     weights: how linear weights are held: ``auto`` (as loaded), ``int8``, ``int4-g128``, ...
     weight_cache: keep quantised weights on the disk for the next start.
     tensor_parallel: ranks, each a process with a device and a part of the model.
+    task: what the model is for: ``generate``, ``embed`` or ``rerank``; it is loaded without a head
+        that its task does not need. ``auto`` is what its folder says, as ``LLM`` and the server
+        read it; to an engine by itself, ``generate``.
+    max_adapters: most adapters that are loaded at a time, for which memory is kept; ``None`` keeps
+        none, and takes up to 8 while there is memory.
+    max_adapter_rank: most of an adapter's rank.
+    speculate: drafts of the tokens that come next, which a step then computes together: ``off``,
+        ``ngram`` (from what prompt and answer said before) or the folder of a smaller model with
+        the same vocabulary. The answers are the same.
+    speculate_tokens: most drafts for a sequence in one step.
     threads: of the host, for all ranks together; ``None`` is what torch takes, within the process's
         affinity and the quotas of its control groups.
 
@@ -64,12 +78,19 @@ class EngineConfig:
     weights: str = "auto"
     weight_cache: bool = True
     tensor_parallel: int = 1
+    max_adapters: int | None = None
+    max_adapter_rank: int = 64
     threads: int | None = None
+    task: str = "auto"
+    speculate: str = "off"
+    speculate_tokens: int = 8
 
     def __post_init__(self) -> None:
         self._check_types()
         if self.dtype not in DTYPES:
             raise ConfigError(f"Unknown dtype {self.dtype!r}.", hint=f"Use {', '.join(DTYPES)}.")
+        if self.task not in TASKS:
+            raise ConfigError(f"Unknown task {self.task!r}.", hint=f"Use {', '.join(TASKS)}.")
         if self.kv_dtype not in KV_DTYPES:
             raise ConfigError(
                 f"Unknown kv_dtype {self.kv_dtype!r}.", hint=f"Use {', '.join(KV_DTYPES)}."
@@ -78,14 +99,27 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.max_adapters is not None and self.max_adapters < 0:
+            raise ConfigError(f"max_adapters must not be negative, but is {self.max_adapters}.")
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise ConfigError(f"threads must be 1 to {MAX_THREADS}, not {self.threads}.")
+        if not 1 <= self.speculate_tokens <= MAX_DRAFTS:
+            raise ConfigError(
+                f"speculate_tokens must be 1 to {MAX_DRAFTS}, not {self.speculate_tokens}."
+            )
+        if not self.speculate:
+            raise ConfigError("speculate is empty.", hint=f"Use {SPECULATION_HINT}.")
         WeightFormat.parse(self.weights)
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ConfigError(
                 "max_num_batched_tokens is smaller than max_num_seqs.",
                 hint="Each running sequence needs a token a step: raise one or lower the other.",
             )
+
+    @property
+    def most_drafts(self) -> int:
+        """Drafts of a sequence in one step."""
+        return 0 if self.speculate == "off" else self.speculate_tokens
 
     def but(self, **options: Any) -> EngineConfig:
         """The same, but for the fields in ``options``; of these ``kv_memory`` may be a text, such

@@ -5,6 +5,7 @@ UnisonoError
 |- ModelError                  the checkpoint
 |  |- ModelNotFoundError         no such folder or repository, or it cannot be reached
 |  |- CheckpointError            files are missing, truncated, or contradict each other
+|  |- AdapterError                an adapter is not understood, or not of this model
 |  |- UnsupportedModelError      a family or format this version does not know
 |  `- LayerListError             both: a list that says something of each layer does not fit
 |- HardwareError               the device
@@ -55,6 +56,10 @@ class CheckpointError(ModelError):
 
 class UnsupportedModelError(ModelError):
     """The family or the format is not one this version knows."""
+
+
+class AdapterError(ModelError):
+    """An adapter's files are not understood or do not fit the model, or its name is taken."""
 
 
 class LayerListError(CheckpointError, UnsupportedModelError):

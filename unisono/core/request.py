@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from unisono.core.pooling import Pooling
 from unisono.core.sampling import SamplingParams
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -30,8 +31,12 @@ class Request:
     """The tenant who asks. Tenants never share blocks of the prefix cache."""
     cache_salt: str = ""
     """Within a tenant, requests of another salt share no blocks either."""
+    adapter: str = ""
+    """Name of the adapter that answers; empty: the model alone."""
     resumed_token_ids: tuple[int, ...] = ()
     """Answer tokens another engine emitted already; this one goes on behind them."""
+    pooling: Pooling | None = None
+    """The numbers that are wanted in place of an answer; ``params.max_tokens`` is 0 then."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", self.params.filled())
@@ -63,6 +68,12 @@ class RequestOutput:
     error: str | None = None
     num_cached_tokens: int = 0
     """Prompt tokens whose KV came from the prefix cache."""
+    pooled: bytes | None = None
+    """The numbers that ``pooling`` asks for, once: float32, little-endian."""
+    num_accepted: int = 0
+    """Drafted tokens that this step took into the answer."""
+    num_rejected: int = 0
+    """Drafted tokens that it did not."""
 
     def add(self, later: RequestOutput) -> None:
         """Takes in the output of a later step for the same request."""
@@ -71,5 +82,9 @@ class RequestOutput:
             self.logprobs = [*(self.logprobs or ()), *later.logprobs]
         if later.prompt_logprobs is not None:
             self.prompt_logprobs = later.prompt_logprobs
+        if later.pooled is not None:
+            self.pooled = later.pooled
         self.finish_reason, self.stop_token_id = later.finish_reason, later.stop_token_id
         self.error, self.num_cached_tokens = later.error, later.num_cached_tokens
+        self.num_accepted += later.num_accepted
+        self.num_rejected += later.num_rejected

@@ -16,8 +16,15 @@ from unisono.core.clock import MonotonicClock
 from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
+from unisono.engine.adapters import MAX_ADAPTERS, EngineAdapters
+from unisono.engine.drafting.building import make_speculation
 from unisono.engine.engine import Engine
-from unisono.engine.memory_plan import DEFAULT_KV_MEMORY, MemoryPlan, kv_memory_that_fits
+from unisono.engine.memory_plan import (
+    DEFAULT_KV_MEMORY,
+    MemoryPlan,
+    adapter_memory,
+    kv_memory_that_fits,
+)
 from unisono.engine.model_runner import ModelRunner
 from unisono.engine.pages import natural_block_size
 from unisono.engine.ranks.runner import LeadingRunner
@@ -96,6 +103,7 @@ def _assemble(
             rope_length=loaded.model.rope_length,
         ),
         clock,
+        make_speculation(config, loaded.eos_token_ids),
     )
     info = EngineInfo(
         model_type=loaded.model_type,
@@ -114,10 +122,15 @@ def _assemble(
         weight_format=loaded.weight_format,
         tensor_parallel=config.tensor_parallel,
         note=_note(part),
+        hidden_size=loaded.model.config.hidden_size,
+        has_head=loaded.model.has_head,
+        num_classes=loaded.model.num_classes,
     )
     if make_compiler is not None:
         compiler = make_compiler(info.vocab_size, loaded.eos_token_ids)
         runner.constraints = Constraints(compiler, info.vocab_size)
+        if scheduler.speculation is not None:
+            scheduler.speculation.num_allowed = runner.constraints.num_allowed
     return Engine(
         scheduler,
         runner,
@@ -125,8 +138,14 @@ def _assemble(
         clock,
         timings=runner.timings,
         constraints=runner.constraints,
+        adapters=_adapters(config, runner),
         alarms=alarms,
     )
+
+
+def _adapters(config: EngineConfig, runner: ModelRunner) -> EngineAdapters | None:
+    most = MAX_ADAPTERS if config.max_adapters is None else config.max_adapters
+    return EngineAdapters(runner, most) if config.tensor_parallel == 1 else None
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -189,7 +208,8 @@ class Part:
         def reserve(plan: WeightPlan) -> Reserve:
             nonlocal kv_memory, memory
             if config.kv_memory is None:
-                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, plan.num_bytes)
+                beside = plan.num_bytes + adapter_memory(plan.model, plan.dtype, config)
+                kv_memory = kv_memory_that_fits(hardware.memory().free // sharing, beside)
             memory = MemoryPlan.of(plan.model, plan.dtype, config, hardware, kv_memory)
             return memory.reserve
 
@@ -202,6 +222,7 @@ class Part:
                 shard=shard,
                 weights=config.weights,
                 weight_cache=config.weight_cache,
+                task=config.task,
                 progress=progress,
             )
         assert memory is not None
@@ -222,7 +243,13 @@ class Part:
 
     def runner(self, make: Callable[..., R]) -> R:
         memory = self.memory
-        return make(self.loaded, self.hardware, pages=memory.pages, num_blocks=memory.num_blocks)
+        return make(
+            self.loaded,
+            self.hardware,
+            pages=memory.pages,
+            num_blocks=memory.num_blocks,
+            max_adapter_rank=self.config.max_adapter_rank,
+        )
 
 
 def _check_kv_dtype(kv_dtype: str, hardware: Hardware) -> None:

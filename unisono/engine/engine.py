@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from unisono.core.clock import Clock
-from unisono.core.errors import EngineDeadError, InvalidRequestError, RequestError
+from unisono.core.errors import AdapterError, EngineDeadError, InvalidRequestError, RequestError
 from unisono.core.request import Request, RequestOutput
+from unisono.engine.adapters import EngineAdapters
+from unisono.engine.intake import check_pooling
 from unisono.engine.kv_cache import peak_blocks
 from unisono.engine.runner import Runner
 from unisono.engine.scheduler import Scheduler
@@ -33,6 +37,7 @@ class Engine(Generic[R]):
         clock: what the engine times itself with.
         timings: where the runner adds its own parts of the steps, if it does.
         constraints: of the requests in flight; without them, none is taken.
+        adapters: that requests may have; without them, none is loaded.
         alarms: readable when a part of the runner fails between two steps; ``check`` says what.
     """
 
@@ -45,6 +50,7 @@ class Engine(Generic[R]):
         *,
         timings: Timings | None = None,
         constraints: Constraints | None = None,
+        adapters: EngineAdapters | None = None,
         alarms: Sequence[socket] = (),
     ) -> None:
         self.scheduler = scheduler
@@ -53,6 +59,7 @@ class Engine(Generic[R]):
         self.clock = clock
         self.timings = timings or Timings()
         self.constraints = constraints
+        self.adapters = adapters
         self.alarms = alarms
         self._compiling: dict[str, Request] = {}
         self._num_steps = 0
@@ -65,7 +72,8 @@ class Engine(Generic[R]):
         """Take a request into the queue.
 
         Raises:
-            InvalidRequestError: a token id outside the vocabulary, an empty prompt.
+            InvalidRequestError: a token id outside the vocabulary, an empty prompt, no such
+                adapter.
             ContextLengthError: it does not fit the context.
             QueueFullError: too many wait.
         """
@@ -73,6 +81,9 @@ class Engine(Generic[R]):
         self._check_token_ids("stop_token_ids", request.params.stop_token_ids)
         self._check_token_ids("logit_bias", tuple(request.params.logit_bias))
         self._check_token_ids("allowed_token_ids", request.params.allowed_token_ids or ())
+        check_pooling(request, self.info)
+        if request.adapter:
+            request = replace(request, adapter=self._adapters().key(request.adapter))
         if request.params.constraint is None:
             self.scheduler.add(request)
         else:
@@ -88,6 +99,36 @@ class Engine(Generic[R]):
             raise InvalidRequestError(f"Request {request.id!r} is in flight already.")
         self.constraints.add(request)
         self._compiling[request.id] = request
+
+    def load_adapter(self, name: str, folder: Path) -> int:
+        """Let requests have the adapter in a folder, under a name; gives its bytes. Between steps.
+
+        Raises:
+            AdapterError: it is not understood or not of this model, its name is taken, or as many
+                are loaded as may be.
+            InsufficientMemoryError: there is no room for it.
+        """
+        self._sweep()
+        return self._adapters().load(name, folder)
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter away. Requests that have it go on with it to their end.
+
+        Raises:
+            AdapterError: there is none of that name.
+        """
+        self._adapters().remove(name)
+        self._sweep()
+
+    def _adapters(self) -> EngineAdapters:
+        if self.adapters is None:
+            raise AdapterError("This engine takes no adapters.")
+        return self.adapters
+
+    def _sweep(self) -> None:
+        if self.adapters is not None and self.adapters.has_leaving:
+            waiting = {request.adapter for request in self._compiling.values()}
+            self.adapters.sweep(lambda: waiting | self.scheduler.adapters_in_use())
 
     def _queue_compiled(self) -> list[RequestOutput]:
         """Requests whose constraint cannot be used end."""
@@ -122,6 +163,7 @@ class Engine(Generic[R]):
         self.scheduler.abort(request_id)
         if self.constraints is not None:
             self.constraints.remove(request_id)
+        self._sweep()
 
     def step(self) -> list[RequestOutput]:
         """Advance the requests in flight by one step and say what is new.
@@ -137,6 +179,7 @@ class Engine(Generic[R]):
             for output in outputs:
                 if output.finish_reason is not None:
                     self.constraints.remove(output.request_id)
+        self._sweep()
         return outputs
 
     def _step(self) -> list[RequestOutput]:
@@ -158,6 +201,8 @@ class Engine(Generic[R]):
             self.scheduler.step_undone(batch)
             raise
         ran = self.clock.now()
+        if self.scheduler.speculation is not None:
+            self.scheduler.speculation.measure(batch, ran - started)
         outputs = self.scheduler.complete(batch, results)
         self.timings.schedule_s += scheduled - started
         self.timings.update_s += self.clock.now() - ran
@@ -194,5 +239,7 @@ class Engine(Generic[R]):
             prefix_hit_tokens=scheduler.kv.num_hit_tokens,
             prompt_tokens=scheduler.counters.prompt_tokens,
             generated_tokens=scheduler.counters.generated_tokens,
+            accepted_tokens=scheduler.counters.accepted_tokens,
+            rejected_tokens=scheduler.counters.rejected_tokens,
             steps=self._num_steps,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unisono.core.errors import ContextLengthError, InvalidRequestError
 from unisono.core.request import Request
 from unisono.core.sampling import SamplingParams
+from unisono.engine.stats import EngineInfo
 
 
 def check_allowed(params: SamplingParams, eos_token_ids: frozenset[int]) -> None:
@@ -14,6 +15,29 @@ def check_allowed(params: SamplingParams, eos_token_ids: frozenset[int]) -> None
         raise InvalidRequestError(
             "min_tokens forbids every token that allowed_token_ids allows.",
             param="allowed_token_ids",
+        )
+
+
+def check_pooling(request: Request, info: EngineInfo) -> None:
+    """Raises InvalidRequestError: the model has nothing that gives what is asked for."""
+    how = request.pooling
+    if not info.has_head and (how is None or how.needs_logits):
+        raise InvalidRequestError(
+            "This model does not generate text.", hint="Ask it for embeddings or scores."
+        )
+    if how is None:
+        return
+    if request.params.max_tokens != 0:
+        raise InvalidRequestError("Who pools gets no answer: max_tokens is 0.", param="max_tokens")
+    if how.kind == "classes" and not info.num_classes:
+        raise InvalidRequestError("This model has no head that classifies.")
+    if not all(0 <= token_id < info.vocab_size for token_id in how.token_ids):
+        raise InvalidRequestError("A token to be scored is out of vocabulary.")
+    if (how.dimensions or 0) > info.hidden_size:
+        raise InvalidRequestError(
+            f"dimensions: this model's vectors have {info.hidden_size} numbers, not "
+            f"{how.dimensions}.",
+            param="dimensions",
         )
 
 

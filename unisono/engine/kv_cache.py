@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from unisono.core.cache import CacheGroup
@@ -97,6 +97,8 @@ class _Held:
     tables: list[list[int]]
     num_dropped: list[int]
     num_published: int = 0
+    spares: list[list[int]] = field(default_factory=list)
+    """For the drafts of a step: by group, as ``BatchRow.spare_blocks``."""
 
 
 class KVCache:
@@ -120,6 +122,7 @@ class KVCache:
         self.block_size = block_size
         self.prefix_cache = prefix_cache
         self._policies = [_policy(group, block_size) for group in groups]
+        self._keeps_state = [group.kind == "state" for group in groups]
         self._held: dict[str, _Held] = {}
         self.num_queried_tokens = 0
         self.num_hit_tokens = 0
@@ -133,7 +136,7 @@ class KVCache:
         groups = range(len(self._policies))
         held = _Held(tables=[[] for _ in groups], num_dropped=[0 for _ in groups])
         self._held[sequence.id] = held
-        is_private = sequence.wants_prompt_logprobs or not sequence.takes_cached
+        is_private = sequence.reads_all or not sequence.takes_cached
         if not self.prefix_cache or is_private:
             return 0
         limit = (len(sequence.token_ids) - 1) // self.block_size
@@ -245,10 +248,44 @@ class KVCache:
     def close(self, sequence: Sequence) -> None:
         """Give everything back, the end first, so that beginnings stay findable longest."""
         held = self._held.pop(sequence.id)
-        for table in held.tables:
+        for table in (*held.tables, *held.spares):
             for block in reversed(table):
                 if block != NULL_BLOCK:
                     self.pool.release(block)
+
+    def lend(self, sequence: Sequence, count: int) -> tuple[int, list[list[int]]]:
+        """Blocks for drafts behind all of a sequence's tokens, which ``settle`` takes back.
+
+        Returns:
+            The number of drafts, at most ``count``, that there is room for; and their
+            ``spare_blocks``.
+        """
+        held, known = self._held[sequence.id], len(sequence.token_ids)
+        if not self.reserve(sequence, known + count):
+            count = min(count, len(held.tables[0]) * self.block_size - known)
+        num_states = sum(self._keeps_state)
+        if num_states:
+            count = min(count, self.pool.num_free // num_states)
+        held.spares = [
+            self.pool.allocate(count, owner=sequence.tenant) if keeps_state else []
+            for keeps_state in self._keeps_state
+        ]
+        return count, held.spares
+
+    def settle(self, sequence: Sequence, first: int, num_accepted: int) -> None:
+        """After a step with drafts at positions ``first`` and following: what the accepted ones
+        left is the sequence's, and all else is given back."""
+        held = self._held[sequence.id]
+        for table, spares in zip(held.tables, held.spares, strict=False):
+            for i, position in enumerate(range(first, first + num_accepted) if spares else ()):
+                at = position // self.block_size
+                table[at], spares[i] = spares[i], table[at]
+        for table in held.tables:
+            held.spares.append(table[_ceil_div(first + num_accepted, self.block_size) :])
+            del table[len(table) - len(held.spares[-1]) :]
+        for block in (block for spares in held.spares for block in spares):
+            self.pool.release(block)
+        held.spares = []
 
     def tables(self, sequence: Sequence) -> list[list[int]]:
         """Block ids by group; the null block where a window has passed. Not a copy."""

@@ -17,6 +17,7 @@ from unisono.engine.block_budget import BlockBudget
 from unisono.engine.model_runner import SCORED_ROWS
 from unisono.engine.pages import PageLayout, natural_block_size
 from unisono.hardware.base import Hardware
+from unisono.models.adapters.model_adapters import adapter_bytes
 from unisono.models.decoder import Decoder
 from unisono.models.loading import Reserve
 from unisono.models.step_memory import LargestStep, step_bytes
@@ -33,6 +34,7 @@ class MemoryPlan:
     num_blocks: int
     max_model_len: int
     step_bytes: int
+    adapter_bytes: int
 
     @classmethod
     def of(
@@ -60,11 +62,12 @@ class MemoryPlan:
         length = blocks.max_model_len(config.max_model_len, model.config.max_position)
         largest = LargestStep(
             num_tokens=blocks.chunk,
-            num_rows=config.max_num_seqs,
+            num_rows=config.max_num_seqs + config.most_drafts,
             num_scored=SCORED_ROWS,
             context=length,
         )
-        return cls(pages, blocks.count, length, step_bytes(model, largest))
+        adapters = adapter_memory(model, dtype, config)
+        return cls(pages, blocks.count, length, step_bytes(model, largest), adapters)
 
     @property
     def kv_bytes(self) -> int:
@@ -72,12 +75,21 @@ class MemoryPlan:
 
     @property
     def reserve(self) -> Reserve:
-        return Reserve(kv_bytes=self.kv_bytes, step_bytes=self.step_bytes)
+        return Reserve(
+            kv_bytes=self.kv_bytes, step_bytes=self.step_bytes, adapter_bytes=self.adapter_bytes
+        )
 
 
 def kv_memory_that_fits(free: int, weight_bytes: int) -> int:
     """The default budget: half of what the weights leave is for the steps."""
     return min(DEFAULT_KV_MEMORY, max(0, free - weight_bytes) // 2)
+
+
+def adapter_memory(model: Decoder, dtype: torch.dtype, config: EngineConfig) -> int:
+    """Bytes for all adapters that ``config`` lets be loaded, each of the highest rank."""
+    if not config.max_adapters:
+        return 0
+    return config.max_adapters * adapter_bytes(model, dtype, config.max_adapter_rank)
 
 
 def layer_caches(model: Decoder, dtype: torch.dtype, kv_dtype: str) -> list[LayerCache]:

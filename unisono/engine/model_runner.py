@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from unisono.core.batch import Batch, BatchRow, RowResult
 from unisono.core.request import TokenLogprob
 from unisono.engine.cache_memory import allocate
 from unisono.engine.pages import PageLayout
+from unisono.engine.pooling import pool
 from unisono.engine.sampling.constraints import Constraints
 from unisono.engine.sampling.logprobs import logprob_lines, read_logprobs
+from unisono.engine.sampling.positions import accept, positions
 from unisono.engine.sampling.sampler import NOT_FINITE, Sampler
 from unisono.engine.stats import Timings
 from unisono.engine.step_inputs import StepInputs, StepTensors
@@ -40,9 +43,11 @@ class Forwarded:
     sampled: list[int]
     """Indices of the rows that get a token."""
     logits: Tensor | None
-    """Float32 [len(sampled), V]."""
+    """Float32 [N, V], as many of each of those rows as it has ``num_logits``."""
     scored: dict[int, list[TokenLogprob]]
     """Log-probabilities of prompt tokens, by index of the row."""
+    pooled: dict[int, RowResult]
+    """Results of the rows that pool, by index."""
 
 
 class ModelRunner:
@@ -51,6 +56,7 @@ class ModelRunner:
     Args:
         pages: how the cache is laid out.
         num_blocks: of each buffer.
+        max_adapter_rank: of adapters that may be loaded.
     """
 
     def __init__(
@@ -60,8 +66,11 @@ class ModelRunner:
         *,
         pages: PageLayout,
         num_blocks: int,
+        max_adapter_rank: int = 64,
     ) -> None:
         self.model = loaded.model
+        self.adapters = loaded.adapters
+        self.max_adapter_rank = max_adapter_rank
         self.hardware = hardware
         self.pages = pages
         self.groups = pages.groups
@@ -81,7 +90,7 @@ class ModelRunner:
     def run(self, batch: Batch) -> list[RowResult]:
         """One result a row, in order."""
         with self.hardware.activate():
-            wanted = [row for row in batch.rows if row.num_logits]
+            wanted = positions([row for row in batch.rows if row.pooling is None])
             masking = None if self.constraints is None else self.constraints.begin(wanted)
             forwarded = self._forward(batch)
             masks = None if masking is None else masking.result()
@@ -91,8 +100,11 @@ class ModelRunner:
                 chosen = self.sampler(forwarded.logits, wanted, masks)
                 for i, error in ({} if masks is None else masks.errors).items():
                     chosen[i] = RowResult(error=error)
-                for i, result in zip(forwarded.sampled, chosen, strict=True):
+                rows = [batch.rows[i] for i in forwarded.sampled]
+                for i, result in zip(forwarded.sampled, accept(rows, chosen), strict=True):
                     results[i] = result
+            for i, pooled in forwarded.pooled.items():
+                results[i] = pooled
             for i, scored in forwarded.scored.items():
                 results[i].prompt_logprobs = scored
                 if not all(math.isfinite(entry.logprob) for entry in scored):
@@ -111,12 +123,13 @@ class ModelRunner:
     def _forward(self, batch: Batch) -> Forwarded:
         """All of a step that the model computes."""
         started = time.perf_counter()
-        token_ids, step = self.prepare(batch)
-        prepared = time.perf_counter()
-        hidden = self.model(token_ids, step)
+        hidden, prepared = self._hidden(batch)
         ends = list(accumulate(len(row.token_ids) for row in batch.rows))
         sampled = [i for i, row in enumerate(batch.rows) if row.num_logits]
-        logits = self._logits(hidden, [ends[i] - 1 for i in sampled])
+        counts = [row.num_logits for row in batch.rows]
+        at = [i for end, n in zip(ends, counts, strict=True) for i in range(end - n, end)]
+        logits = self._logits(hidden, at)
+        sampled, logits, pooled = self._pool(batch.rows, hidden, ends, sampled, logits)
         scored = {
             i: self._score(hidden[end - len(row.token_ids) : end], row)
             for i, (row, end) in enumerate(zip(batch.rows, ends, strict=True))
@@ -126,11 +139,64 @@ class ModelRunner:
         self.hardware.synchronize()
         self.timings.prepare_s += prepared - started
         self.timings.forward_s += time.perf_counter() - prepared
-        return Forwarded(sampled, logits, scored)
+        return Forwarded(sampled, logits, scored, pooled)
+
+    def _pool(
+        self,
+        rows: list[BatchRow],
+        hidden: Tensor,
+        ends: list[int],
+        sampled: list[int],
+        logits: Tensor | None,
+    ) -> tuple[list[int], Tensor | None, dict[int, RowResult]]:
+        """The rows that sample and their logits, without those that pool, whose results follow."""
+        if all(row.pooling is None for row in rows):
+            return sampled, logits, {}
+        parts: dict[int, Tensor] = {}
+        if logits is not None:
+            counts = [rows[i].num_logits for i in sampled]
+            parts = dict(zip(sampled, torch.split(logits, counts), strict=True))
+        pooled = pool(self.model, rows, hidden, ends, {i: part[-1] for i, part in parts.items()})
+        sampled = [i for i in sampled if rows[i].pooling is None]
+        return sampled, torch.cat([parts[i] for i in sampled]) if sampled else None, pooled
+
+    def _hidden(self, batch: Batch) -> tuple[Tensor, float]:
+        """Hidden states [T, H] of all tokens, and the time when the inputs were there.
+
+        Modules that run as one op without adapters may round otherwise than their parts do: rows
+        without one are then computed by themselves, so that they are as in any step.
+        """
+        halves = self.adapters.apart(batch.rows)
+        if len(halves) == 1:
+            token_ids, step = self.prepare(batch)
+            prepared = time.perf_counter()
+            return self.model(token_ids, step), prepared
+        parts: dict[int, Tensor] = {}
+        prepared = 0.0
+        for half in halves:
+            hidden, prepared = self._hidden(Batch([batch.rows[i] for i in half]))
+            lengths = [len(batch.rows[i].token_ids) for i in half]
+            parts.update(zip(half, torch.split(hidden, lengths), strict=True))
+        return torch.cat([parts[i] for i in range(len(batch.rows))]), prepared
+
+    def load_adapter(self, key: str, folder: Path) -> int:
+        """Hold the adapter in a folder for rows of that key; gives its bytes.
+
+        Raises:
+            AdapterError: it is not understood, or does not fit the model.
+            InsufficientMemoryError: the device has no room for it.
+        """
+        return self.adapters.load(key, folder, max_rank=self.max_adapter_rank)
+
+    def drop_adapter(self, key: str) -> None:
+        """Forget an adapter that no row has any more."""
+        self.adapters.drop(key)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, StepContext]:
         """Token ids int64 [T], and what else a forward pass needs."""
-        loaded = self.inputs.load(batch.rows)
+        numbers = self.adapters.numbers([row.adapter for row in batch.rows])
+        loaded = self.inputs.load(batch.rows, numbers)
+        self.adapters.rows.refill(loaded.adapters)
         attention = [self._attention_step(batch.rows, loaded, g) for g in range(len(self.groups))]
         for g, attention_step in enumerate(attention):
             self._plans[g] = attention_step.plan = self._plan(attention_step, g)
@@ -163,6 +229,7 @@ class ModelRunner:
             slots=loaded.slots[group],
             block_size=self.block_size,
             window=self.groups[group].window,
+            spare_blocks=_spares(rows, group) if self.groups[group].kind == "state" else [],
             contexts=None if loaded.held is None else loaded.held.contexts,
             tables=None if loaded.held is None else loaded.held.tables[:, group],
         )
@@ -188,3 +255,9 @@ class ModelRunner:
         for at in range(0, len(row.prompt_targets), SCORED_ROWS):
             targets = torch.tensor(row.prompt_targets[at : at + SCORED_ROWS], device=hidden.device)
             yield targets, self.model.logits(hidden[at : at + len(targets)])
+
+
+def _spares(rows: list[BatchRow], group: int) -> list[list[int]]:
+    if not any(row.num_drafted for row in rows):
+        return []
+    return [list(row.spare_blocks[group]) if row.num_drafted else [] for row in rows]

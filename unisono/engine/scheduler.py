@@ -21,6 +21,7 @@ from unisono.core.cache import CacheGroup
 from unisono.core.clock import Clock
 from unisono.core.errors import InvalidRequestError, QueueFullError
 from unisono.core.request import Request, RequestOutput
+from unisono.engine.drafting.speculation import Speculation
 from unisono.engine.fairness import READ_COST, WRITE_COST, FairQueue
 from unisono.engine.intake import check_allowed, max_tokens_of
 from unisono.engine.kv_cache import KVCache, peak_blocks
@@ -50,17 +51,25 @@ class SchedulerCounters:
     preemptions: int = 0
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    accepted_tokens: int = 0
+    rejected_tokens: int = 0
 
 
 class Scheduler:
     """``add``, then ``schedule`` and ``complete`` in turn while ``has_work``.
 
+    Args:
+        speculation: drafts tokens that rows compute beside those they have to.
+
     Raises:
         ValueError: the pool cannot hold one request of ``max_model_len`` tokens.
     """
 
-    def __init__(self, config: SchedulerConfig, clock: Clock) -> None:
+    def __init__(
+        self, config: SchedulerConfig, clock: Clock, speculation: Speculation | None = None
+    ) -> None:
         self.config = config
+        self.speculation = speculation
         self.kv = KVCache(
             config.groups,
             num_blocks=config.num_blocks,
@@ -97,6 +106,10 @@ class Scheduler:
         """Seconds since the arrival of the oldest request that waits; 0 where none does."""
         waiting = [s.arrival_s for s in self._sequences.values() if s.id not in self._running]
         return self._clock.now() - min(waiting) if waiting else 0.0
+
+    def adapters_in_use(self) -> set[str]:
+        """Keys of the adapters that requests have."""
+        return {sequence.request.adapter for sequence in self._sequences.values()}
 
     # -- requests come and go ---------------------------------------------------------------
 
@@ -155,6 +168,8 @@ class Scheduler:
     def _remove(self, sequence: Sequence) -> None:
         del self._sequences[sequence.id]
         self._suspects.pop(sequence.id, None)
+        if self.speculation is not None:
+            self.speculation.forget(sequence.id)
         self._tenants[sequence.tenant] -= 1
         if not self._tenants[sequence.tenant]:
             del self._tenants[sequence.tenant]
@@ -173,8 +188,9 @@ class Scheduler:
             self._isolate(step)
         else:
             self._fill(step)
+            self._draft(step)
         for request_id, row in step.rows.items():
-            self.kv.publish(self._running[request_id], row.end)
+            self.kv.publish(self._running[request_id], row.num_known)
         return Batch(list(step.rows.values()))
 
     def _restart_outgrown(self) -> None:
@@ -195,6 +211,40 @@ class Scheduler:
             if self._continue(sequence, step):
                 self._share(sequence, step)
         self._admit_waiting(step)
+
+    def _draft(self, step: _Step) -> None:
+        """Drafts have what budget and blocks nothing else needs."""
+        if self.speculation is None:
+            return
+        most = min(step.budget, self.config.max_num_seqs + self.speculation.most - len(step.rows))
+        decoded = {
+            request_id: self._most_drafts(self._running[request_id])
+            for request_id, row in step.rows.items()
+            if row.num_logits and len(row.token_ids) == 1
+        }
+        rows = [step.rows[request_id] for request_id in decoded]
+        drafts = self.speculation.draft(rows, list(decoded.values()), most)
+        for row, drafted in zip(rows, drafts, strict=True):
+            if drafted:
+                sequence = self._running[row.request_id]
+                count, spare_blocks = self.kv.lend(sequence, len(drafted))
+                if count:
+                    step.rows[row.request_id] = row.drafted(drafted[:count], spare_blocks)
+                else:
+                    self.kv.settle(sequence, row.end, 0)
+
+    def _most_drafts(self, sequence: Sequence) -> int:
+        """Drafts behind which the answer has room for a token, and positions do not turn
+        differently."""
+        rope_length, known = self.config.rope_length, len(sequence.token_ids)
+        most = sequence.max_tokens - sequence.num_answer - 1
+        if self.speculation is not None:
+            most = min(most, self.speculation.most)
+        while most > 0 and (
+            rope_length(sequence.num_prompt, known + most) != sequence.variant.rope_length
+        ):
+            most -= 1
+        return most
 
     def _share(self, sequence: Sequence, step: _Step) -> None:
         """Others may share its blocks within this step, so its row stays."""
@@ -332,22 +382,37 @@ class Scheduler:
                     outputs.append(self._fail(sequence, result.error))
                 continue
             self.counters.prompt_tokens += max(0, min(end, sequence.num_prompt) - row.start)
-            known = len(sequence.token_ids)
-            sequence.num_computed = min(end, known + max(0, len(result.token_ids) - 1))
+            num_accepted = max(0, len(result.token_ids) - 1)
+            sequence.num_computed = row.num_known + num_accepted
             if sequence.wants_prompt_logprobs:
                 sequence.prompt_logprobs.extend(result.prompt_logprobs)
-            if end >= known:
-                outputs.append(self._advance(sequence, result))
+            is_whole = end >= len(sequence.token_ids)
+            if result.pooled is not None and not is_whole:
+                sequence.pooled_parts.append(result.pooled)
+            if is_whole:
+                outputs.append(self._advance(sequence, row, result))
         return outputs
 
-    def _advance(self, sequence: Sequence, result: RowResult) -> RequestOutput:
+    def _advance(self, sequence: Sequence, row: BatchRow, result: RowResult) -> RequestOutput:
         output = sequence.take(result, self.config.eos_token_ids)
         num_new = len(output.token_ids)
+        if row.num_drafted:
+            self._settle(sequence, row, output)
         self.counters.generated_tokens += num_new
         self._queue.charge(sequence.tenant, WRITE_COST * num_new)
         if output.finish_reason:
             self._remove(sequence)
         return output
+
+    def _settle(self, sequence: Sequence, row: BatchRow, output: RequestOutput) -> None:
+        """Keep what the accepted drafts of a row left, and nothing of the others."""
+        num_accepted = sequence.num_computed - row.num_known
+        self.kv.settle(sequence, row.num_known, num_accepted)
+        self.kv.publish(sequence, min(sequence.num_computed, len(sequence.token_ids)))
+        output.num_accepted = min(num_accepted, len(output.token_ids))
+        output.num_rejected = row.num_drafted - output.num_accepted
+        self.counters.accepted_tokens += output.num_accepted
+        self.counters.rejected_tokens += output.num_rejected
 
     def _start_over(self, sequence: Sequence) -> None:
         """The fault may lie in blocks that another computed: try again without them."""
@@ -365,7 +430,7 @@ class Scheduler:
         if len(batch.rows) == 1:
             return [self._fail(self._running[batch.rows[0].request_id], error)]
         self.step_undone(batch)
-        self._suspects = {row.request_id: row.end for row in batch.rows}
+        self._suspects = {row.request_id: row.num_known for row in batch.rows}
         return []
 
     def step_undone(self, batch: Batch) -> None:

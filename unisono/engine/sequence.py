@@ -34,11 +34,15 @@ class Sequence:
     """Names of the content of its full blocks; the KV cache fills them as far as it needs."""
     wants_prompt_logprobs: bool = field(init=False)
     prompt_logprobs: list[TokenLogprob | None] = field(default_factory=lambda: [None])
+    pooled_parts: list[bytes] = field(default_factory=list)
+    """Sums of hidden states, one a chunk, where all of them are pooled."""
 
     def __post_init__(self) -> None:
         request = self.request
         self.token_ids = [*request.prompt_token_ids, *request.resumed_token_ids]
-        self.variant = Variant(tenant=request.tenant, cache_salt=request.cache_salt)
+        self.variant = Variant(
+            tenant=request.tenant, cache_salt=request.cache_salt, adapter=request.adapter
+        )
         self.wants_prompt_logprobs = request.params.prompt_logprobs is not None
 
     @property
@@ -67,6 +71,18 @@ class Sequence:
         """Tokens known but not yet in the cache."""
         return len(self.token_ids) - self.num_computed
 
+    @property
+    def needs_logits(self) -> bool:
+        """True where something is read from the logits behind its last token."""
+        pooling = self.request.pooling
+        return self.max_tokens > 0 or (pooling is not None and pooling.needs_logits)
+
+    @property
+    def reads_all(self) -> bool:
+        """True where every token of its prompt is to be computed, whatever the cache has."""
+        pooling = self.request.pooling
+        return self.wants_prompt_logprobs or (pooling is not None and pooling.reads_all)
+
     def rotate_for(self, length: int) -> bool:
         """True where that is another length than before; then nothing cached is of use."""
         if length == self.variant.rope_length:
@@ -79,6 +95,7 @@ class Sequence:
         """Its blocks are gone: everything is to be computed again."""
         self.num_computed = 0
         self.prompt_logprobs = [None]
+        self.pooled_parts = []
 
     def row(self, count: int, block_tables: list[list[int]]) -> BatchRow:
         """The next ``count`` tokens, for a step."""
@@ -92,7 +109,7 @@ class Sequence:
             token_ids=self.token_ids[start:end],
             start=start,
             block_tables=block_tables,
-            num_logits=int(end == len(self.token_ids) and self.max_tokens > 0),
+            num_logits=int(end == len(self.token_ids) and self.needs_logits),
             params=request.params,
             seed=request.seed,
             num_prompt_tokens=self.num_prompt,
@@ -100,11 +117,14 @@ class Sequence:
             prompt_targets=targets,
             allow_stop=self.num_answer >= request.params.min_tokens,
             rope_length=self.variant.rope_length,
+            pooling=request.pooling,
+            pooled_parts=self.pooled_parts,
+            adapter=request.adapter,
         )
 
     def take(self, result: RowResult, eos_token_ids: frozenset[int]) -> RequestOutput:
         """Grow by the tokens of a step, up to one that stops it; gives what is new."""
-        output = RequestOutput(self.id, [], num_cached_tokens=self.num_cached)
+        output = RequestOutput(self.id, [], num_cached_tokens=self.num_cached, pooled=result.pooled)
         if self.wants_prompt_logprobs:
             output.prompt_logprobs = self.prompt_logprobs
             self.wants_prompt_logprobs = False

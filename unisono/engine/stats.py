@@ -33,6 +33,11 @@ class EngineInfo:
     """Number of ranks."""
     note: str = ""
     """Advice about the device's set-up."""
+    hidden_size: int = 0
+    has_head: bool = True
+    """False where the model predicts no tokens."""
+    num_classes: int = 0
+    """Outputs of a head that classifies; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,10 @@ class EngineStats:
     prefix_hit_tokens: int
     prompt_tokens: int
     generated_tokens: int
+    accepted_tokens: int
+    """Generated tokens that had been drafted."""
+    rejected_tokens: int
+    """Drafted tokens that were not what came."""
     steps: int
 
 

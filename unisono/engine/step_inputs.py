@@ -38,6 +38,8 @@ class StepTensors:
     """int64 [T]."""
     rope_lengths: Tensor | None
     """int64 [T]; None: all 0."""
+    adapters: Tensor | None
+    """int64 [T]: numbers of adapters; None: all 0."""
     slots: list[Tensor]
     """By group: int64 [T]."""
     held: HeldTables | None
@@ -57,16 +59,17 @@ class StepInputs:
         holds = self._holds_tables
         self._tables = _DeviceTables(self._num_groups, self._device) if holds else None
 
-    def load(self, rows: Sequence[BatchRow]) -> StepTensors:
-        """Send the inputs of a step to the device. Where that fails, nobody knows which tables
-        arrived: the next step sends all of its own."""
+    def load(self, rows: Sequence[BatchRow], adapters: Sequence[int] = ()) -> StepTensors:
+        """Send the inputs of a step to the device, the numbers of the rows' ``adapters`` too, where
+        there are any. Where that fails, nobody knows which tables arrived: the next step sends all
+        of its own."""
         try:
-            return self._load(rows)
+            return self._load(rows, adapters)
         except BaseException:
             self._reset()
             raise
 
-    def _load(self, rows: Sequence[BatchRow]) -> StepTensors:
+    def _load(self, rows: Sequence[BatchRow], adapters: Sequence[int]) -> StepTensors:
         parcel, tables = self._parcel, self._tables
         token_ids = parcel.add([token_id for row in rows for token_id in row.token_ids])
         positions = parcel.add([p for row in rows for p in range(row.start, row.end)])
@@ -74,12 +77,17 @@ class StepInputs:
         rope_lengths = None
         if any(row.rope_length for row in rows):
             rope_lengths = parcel.add([row.rope_length for row in rows for _ in row.token_ids])
+        numbers = None
+        if any(adapters):
+            pairs = zip(rows, adapters, strict=True)
+            numbers = parcel.add([number for row, number in pairs for _ in row.token_ids])
         changed = None if tables is None else tables.pack(rows, parcel)
         sent = parcel.send(self._device)
         return StepTensors(
             token_ids=sent[token_ids],
             positions=sent[positions],
             rope_lengths=None if rope_lengths is None else sent[rope_lengths],
+            adapters=None if numbers is None else sent[numbers],
             slots=[sent[at] for at in slots],
             held=None if tables is None or changed is None else tables.refill(sent[changed:]),
         )

@@ -16,11 +16,13 @@ class Variant:
     Args:
         tenant: who asks.
         cache_salt: the client's own; it divides what a tenant's sequences share.
+        adapter: key of the adapter, which no other has that is loaded under the same name.
         rope_length: tokens that the positions are rotated for; 0 where the rotation is fixed.
     """
 
     tenant: str = ""
     cache_salt: str = ""
+    adapter: str = ""
     rope_length: int = 0
 
     def salt(self) -> bytes:

@@ -33,6 +33,10 @@ WANTED = (
     "*.jinja",
     "merges.txt",
     "vocab.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "[0-9]_*/config.json",
 )
 _TEMPLATES = "additional_chat_templates"
 
@@ -41,13 +45,21 @@ def _folders_but(kept: str) -> list[str]:
     """`fnmatch` has no "not": these are the folders whose names leave off before ``kept`` does,
     go another way at one of its letters, or go on behind it; and what lies deeper in it."""
     shorter = [f"{kept[:end]}/*" for end in range(1, len(kept))]
-    other = [f"{kept[:at]}[!{letter}/]*/*" for at, letter in enumerate(kept)]
+    numbers = "0-9"  # of modules of sentence-transformers, which follow below
+    other = [
+        f"{kept[:at]}[!{letter}/{numbers if not at else ''}]*/*" for at, letter in enumerate(kept)
+    ]
     return [*shorter, *other, f"{kept}[!/]*/*", f"{kept}/*/*"]
 
 
-IGNORED = (*_folders_but(_TEMPLATES), f"{_TEMPLATES}/*[!a]", "consolidated*")
+IGNORED = (
+    *_folders_but(_TEMPLATES),
+    f"{_TEMPLATES}/*[!a]",
+    *("[0-9]*/*[!n]", "[0-9]*/*/*"),
+    "consolidated*",
+)
 """Sub-folders hold other forms of the model, but for one, of which the templates (``.jinja``) are
-wanted; ``consolidated`` files repeat the weights."""
+wanted, and those of modules, whose configuration is; ``consolidated`` files repeat the weights."""
 
 _CHUNK = 1 << 20
 

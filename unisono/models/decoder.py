@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from unisono.models.checkpoint.splits import FusedExperts, Split
 from unisono.models.config import ModelConfig
 from unisono.models.layers.attention import Attention
 from unisono.models.layers.described import standard_of
-from unisono.models.layers.linear import Embedding, Head, ScaledEmbedding
+from unisono.models.layers.linear import Embedding, Head, Linear, ScaledEmbedding
 from unisono.models.layers.mlp import MLP
 from unisono.models.layers.moe import MoE
 from unisono.models.layers.norm import make_norm
@@ -56,7 +56,9 @@ class Decoder(nn.Module):
             self.make_layer(ops, config, layer) for layer in range(config.num_layers)
         )
         self.norm = make_norm(ops, config, config.hidden_size)
-        self.lm_head = Head(ops, config.hidden_size, config.vocab_size)
+        self.lm_head: Any = Head(ops, config.hidden_size, config.vocab_size)
+        self.score: Linear | None = None
+        """The head that classifies; ``models/heads.py`` gives it to those that have one."""
         self.layer_ropes = ropes_by_layer(config.ropes, device)
 
     @classmethod
@@ -148,6 +150,21 @@ class Decoder(nn.Module):
             logits = logits * self.config.logit_scale
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @property
+    def has_head(self) -> bool:
+        """True where tokens are predicted."""
+        return isinstance(self.lm_head, Head)
+
+    @property
+    def num_classes(self) -> int:
+        return 0 if self.score is None else self.score.shape[0]
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """hidden [N, H] -> float32 [N, C], one number a class."""
+        assert self.score is not None
+        scores: Tensor = self.score(hidden)
+        return scores.float()
 
     def attention_flops(self, layer: int, length: int) -> int:
         """Operations between the tokens of a prompt in one layer: four for each query and key that

@@ -12,6 +12,8 @@ from unisono.core.config import format_bytes
 from unisono.core.errors import ConfigError, InsufficientMemoryError
 from unisono.hardware.base import Hardware
 from unisono.hardware.ops.training import TrainingOps
+from unisono.models.adapters.layer_adapters import AdapterRows
+from unisono.models.adapters.model_adapters import ModelAdapters
 from unisono.models.checkpoint.cache import WeightCache
 from unisono.models.checkpoint.end_tokens import end_token_ids
 from unisono.models.checkpoint.filling import Filling, Progress
@@ -19,6 +21,7 @@ from unisono.models.checkpoint.opening import open_checkpoint
 from unisono.models.checkpoint.plan import WeightPlan
 from unisono.models.decoder import Decoder
 from unisono.models.fusion import fuse
+from unisono.models.heads import give_head, head_of, without_tie
 from unisono.models.parallel import Division, Shard
 from unisono.models.raw_config import RawConfig
 from unisono.models.registry import making_sense_of, read_family
@@ -45,6 +48,7 @@ class LoadedModel:
     """Read by a step of one token: all but an embedding that is not the head too, and of experts
     those of a token."""
     eos_token_ids: frozenset[int]
+    adapters: ModelAdapters
     division: Division | None = None
     """The model's division among ranks; None where it is whole."""
 
@@ -56,6 +60,8 @@ class Reserve:
     kv_bytes: int = 0
     step_bytes: int = 0
     """The most that a step takes at once."""
+    adapter_bytes: int = 0
+    """For all adapters that may be loaded."""
 
 
 def load_model(
@@ -69,6 +75,7 @@ def load_model(
     weight_cache: bool = True,
     progress: Progress | None = None,
     trainable: bool = False,
+    task: str = "generate",
 ) -> LoadedModel:
     """Read the folder's configuration and stream its weights to the device.
 
@@ -84,6 +91,7 @@ def load_model(
         progress: told which share of the weights has been quantised.
         trainable: parameters require gradients and stay as they are loaded, nothing is packed or
             fused, and ops are differentiable. ``without_cache`` makes the steps of such a model.
+        task: of ``EngineConfig``: it says which head the model is loaded with.
 
     Raises:
         ModelError: the folder cannot be used.
@@ -95,6 +103,8 @@ def load_model(
     checkpoint = open_checkpoint(folder)
     raw = checkpoint.config
     family, config = read_family(raw)
+    head = head_of(task, raw)
+    config = without_tie(config, head)
     torch_dtype = choose_dtype(dtype, raw, hardware)
     eos_token_ids = end_token_ids(folder, raw, config.vocab_size)
     division = None if shard is None else Division(config, shard)
@@ -102,6 +112,7 @@ def load_model(
     with making_sense_of(raw):
         own = config if division is None else division.config
         model = family(own, ops, hardware.device).eval()
+        give_head(model, head, raw)
         if division is not None:
             division.narrow(model)
     plan = WeightPlan(model, checkpoint, torch_dtype, weights, division)
@@ -117,7 +128,8 @@ def load_model(
         else:
             filling.fill_with(WeightCache(folder, checkpoint.files, form, plan, shard))
     weight_bytes, step_weight_bytes = held_bytes(model) + table_bytes(model), step_bytes(model)
-    fuse(model, ops, divided=division is not None)
+    rows = AdapterRows()
+    fuse(model, ops, rows, divided=division is not None)
     if trainable:
         let_train(model)
     hardware.settle()
@@ -131,6 +143,7 @@ def load_model(
         weight_bytes=weight_bytes,
         step_weight_bytes=step_weight_bytes,
         eos_token_ids=eos_token_ids,
+        adapters=ModelAdapters(model, rows, hardware, torch_dtype, division),
         division=division,
     )
 
@@ -164,7 +177,8 @@ def _check_memory(
     beside = reserve or Reserve()
     free = hardware.memory().free
     sharing = 1 if shard is None else shard.sharing
-    if sharing * (weight_bytes + beside.kv_bytes + beside.step_bytes) <= free:
+    needed = weight_bytes + beside.kv_bytes + beside.step_bytes + beside.adapter_bytes
+    if sharing * needed <= free:
         return
     ranks = f" of each of the {sharing} ranks on it" if sharing > 1 else ""
     needs = f"the weights{ranks} need {format_bytes(weight_bytes)}"
@@ -174,6 +188,8 @@ def _check_memory(
             f", the KV cache {format_bytes(beside.kv_bytes)} and a step up to "
             f"{format_bytes(beside.step_bytes)}"
         )
+        if beside.adapter_bytes:
+            needs += f", adapters up to {format_bytes(beside.adapter_bytes)}"
         hint = (
             "Lower --kv-memory, or max_num_batched_tokens, of which a step is made; use a "
             "16-bit --dtype, quantised --weights, or a smaller model."

@@ -62,7 +62,8 @@ def step_bytes(model: Decoder, step: LargestStep) -> int:
     linear = tokens * copies * width + _looked_up(model, tokens)
     inside = max(linear, tokens * (width + 5 * heads), attending)
     rows = max(_LOGIT_COPIES * step.num_rows, step.num_rows + _SCORED_COPIES * step.num_scored)
-    behind = tokens * 2 * config.hidden_size + rows * config.vocab_size
+    vocab_size = config.vocab_size if model.has_head else 0
+    behind = tokens * 2 * config.hidden_size + rows * vocab_size
     return _ITEM_BYTES * max(streams + rotations + inside, behind)
 
 

@@ -8,24 +8,30 @@ from __future__ import annotations
 import logging
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from unisono import __version__
 from unisono.core import errors
 from unisono.server.anthropic import message_routes
-from unisono.server.api_error import ApiError, error_response, log_failure
+from unisono.server.api_error import ApiError, bad_request, error_response, log_failure
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.front import ROUTES, Front
 from unisono.server.http.guard import Gate, Guard, KeyRing
 from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
+from unisono.server.ollama import generate_routes as ollama_generate_routes
+from unisono.server.ollama import model_routes as ollama_model_routes
 from unisono.server.openai import generate_routes, info_routes
 from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
+from unisono.server.responses import response_routes
+from unisono.server.responses.conversations import Conversations
+from unisono.server.responses.opening import open_store
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.text.parsers.reading import AnswerReader
@@ -62,14 +68,19 @@ def create_app(
         metrics=metrics,
         bodies=BodyReader(settings.limits, max_model_len),
         unknown_fields=UnknownFields(strict=settings.strict),
+        responses=Conversations(open_store(settings), settings.limits.body_bytes),
         gate=gate,
     )
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
     app.include_router(message_routes.router)
+    app.include_router(response_routes.router)
+    app.include_router(ollama_generate_routes.router)
+    app.include_router(ollama_model_routes.router)
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _routing_error)
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
     origins = WebOrigins(
         cors_origins=settings.cors_origins,
         allowed_hosts=settings.allowed_hosts,
@@ -92,6 +103,13 @@ def create_app(
 async def _known_error(request: Request, error: Exception) -> Response:
     log_failure(_log, error)
     return error_response(error)
+
+
+async def _wrong_parameter(request: Request, error: Exception) -> Response:
+    """A parameter of a path or a query; bodies are checked elsewhere."""
+    assert isinstance(error, RequestValidationError)
+    name = ".".join(str(part) for part in error.errors()[0]["loc"][1:])
+    return error_response(bad_request(f"{name}: {error.errors()[0]['msg']}.", param=name))
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

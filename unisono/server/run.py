@@ -21,6 +21,7 @@ from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.descriptors import connection_room
 from unisono.server.http.guard import Gate
 from unisono.server.http.protocol import Connections, limited_protocol
+from unisono.server.responses.opening import open_store
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings, is_loopback
 from unisono.text.grammar.vocabulary import Vocabulary
@@ -47,6 +48,7 @@ def serve(settings: ServerSettings) -> None:
     """
     if not (settings.api_keys or is_loopback(settings.host)):
         _log.warning("No API key: everyone who reaches %s is let in.", settings.host)
+    open_store(settings).close()
     with bind(settings) as sock:
         if _run(_serve(settings, sock)) == signal.SIGINT:
             raise KeyboardInterrupt

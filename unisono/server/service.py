@@ -25,6 +25,7 @@ from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.prompts import PromptEncoder
 from unisono.server.openai.request_schema import SamplingFields
 from unisono.server.openai.validation import Model, validate
+from unisono.server.responses.conversations import Conversations
 from unisono.server.settings import ServerSettings
 from unisono.text.parsers.reading import AnswerReader
 from unisono.text.tokenizer import Tokenizer
@@ -41,6 +42,7 @@ class Service:
     metrics: Metrics
     bodies: BodyReader
     unknown_fields: UnknownFields
+    responses: Conversations
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
@@ -61,6 +63,7 @@ class Service:
         self.bodies.close()
         self.encoder.close()
         self.constraints.close()
+        self.responses.close()
 
     def check_model(self, name: str | None) -> None:
         """Without a name the model that is served is meant.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
+from unisono.core.model_role import ModelRole
 from unisono.core.sampling_defaults import SamplingDefaults
 
 KEY_VARIABLE = "UNISONO_API_KEY"
@@ -34,6 +35,7 @@ class Limits:
         logprob_entries: log-probabilities of prompt tokens in one request.
         in_flight: HTTP requests being answered at the same time.
         connections: open connections, where the process may have so many descriptors.
+        stored_responses, stored_bytes: responses that are kept for later turns, of all tenants.
         header_timeout_s: for a client to send its headers.
         body_timeout_s: for a client to send its body.
         write_timeout_s: for a client to read what was written to it.
@@ -51,6 +53,8 @@ class Limits:
     logprob_entries: int = 1 << 20
     in_flight: int = 2048
     connections: int = 4096
+    stored_responses: int = 10_000
+    stored_bytes: int = 256 * 2**20
     header_timeout_s: float = 15.0
     body_timeout_s: float = 60.0
     write_timeout_s: float = 60.0
@@ -72,7 +76,9 @@ class ServerSettings:
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
         tool_format: how the model writes tool calls; ``auto`` finds it from the chat template.
+        role: what the model is for, as its folder or the operator says.
         sampling_defaults: what holds for requests that do not say otherwise.
+        store: file in which responses are kept; without one they are kept in memory.
         strict: refuse requests with fields that nobody knows, instead of ignoring these.
         cors_origins: origins of web pages that may use the server, beside those of this machine;
             ``*`` lets all.
@@ -98,8 +104,10 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    role: ModelRole = field(default_factory=ModelRole)
     tool_format: str = "auto"
     insecure: bool = False
+    store: Path | None = None
     strict: bool = False
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()

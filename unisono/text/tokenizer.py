@@ -123,6 +123,18 @@ class Tokenizer:
             raise _too_long(max_tokens, len(token_ids))
         return token_ids
 
+    def encode_literally(self, text: str, other: str | None = None) -> list[int]:
+        """Token ids of a stranger's text, in which what looks like a special token is text; or of
+        two as a pair, with the special tokens that ``tokenizer.json`` puts around pairs.
+
+        Raises:
+            As :meth:`encode`.
+        """
+        for one in (text, other):
+            if one is not None:
+                check_text(one)
+        return self._process.encode_literally(text, other)
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of a whole sequence; ids that the vocabulary lacks say nothing.
 

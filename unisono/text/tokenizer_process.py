@@ -93,6 +93,15 @@ class TokenizerProcess:
         what = b"s" if add_special_tokens else b"e"
         return array("I", self._ask(what + text.encode())).tolist()
 
+    def encode_literally(self, text: str, other: str | None = None) -> list[int]:
+        """Token ids of a text in which no special token is read, and none is added; or of two such
+        texts as a pair, with what goes around them. Errors as of :meth:`encode`."""
+        if other is None:
+            return array("I", self._ask(b"l" + text.encode())).tolist()
+        first = text.encode()
+        pair = b"p" + len(first).to_bytes(8, "little") + first + other.encode()
+        return array("I", self._ask(pair)).tolist()
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """Text of ids from 0 to 2**32 - 1; errors as of :meth:`encode`."""
         what = b"k" if skip_special_tokens else b"d"

@@ -57,10 +57,14 @@ def _facts(built: BuiltTokenizer) -> dict[str, Any]:
 
 
 def _answer(backend: Backend, request: bytes) -> bytes:
-    """``e``, ``s``: ids of a text, without and with special tokens; ``d``, ``k``: text of ids,
-    with and without special tokens. The reply begins with ``=``, or ``!`` and what went wrong."""
+    """``e``, ``s``: ids of a text, without and with special tokens; ``l``: of one in which none is
+    read; ``p``: of two such texts as a pair, behind the length of the first in eight bytes; ``d``,
+    ``k``: text of ids, with and without special tokens. The reply begins with ``=``, or ``!`` and
+    what went wrong."""
     what, content = request[:1], request[1:]
     try:
+        if what in b"lp":
+            return b"=" + _encode_literally(backend, content, is_pair=what == b"p")
         if what in b"es":
             return b"=" + _encode(backend, content.decode(), special=what == b"s")
         ids = array("I", content).tolist()
@@ -71,6 +75,19 @@ def _answer(backend: Backend, request: bytes) -> bytes:
         return b"!" + str(error)[:200].encode("utf-8", "replace")
 
 
-def _encode(backend: Backend, text: str, *, special: bool) -> bytes:
+def _encode_literally(backend: Backend, content: bytes, *, is_pair: bool) -> bytes:
+    """Marks of special tokens in a text are text."""
+    backend.encode_special_tokens = True
+    try:
+        if not is_pair:
+            return _encode(backend, content.decode(), special=False)
+        end = 8 + int.from_bytes(content[:8], "little")
+        pair = (content[8:end].decode(), content[end:].decode())
+        return _encode(backend, pair, special=True)
+    finally:
+        backend.encode_special_tokens = False
+
+
+def _encode(backend: Backend, text: str | tuple[str, str], *, special: bool) -> bytes:
     (encoding,) = backend.encode_batch_fast([text], add_special_tokens=special)
     return array("I", encoding.ids).tobytes()

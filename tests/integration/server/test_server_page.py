@@ -1,4 +1,4 @@
-"""The commands of docs/server.md run as they are written, and its lists are complete."""
+"""The commands of the server's pages run as they are written, and lists are complete."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from tests.waiting import PATIENCE_S
 from unisono.server.openai.known_fields import FEATURES, MESSAGE_FEATURES, NO_EFFECT
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.M)
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE, *OTHERS = (
+    (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("server", "responses", "ollama")
+)
+COMMANDS = [line for page in (PAGE, *OTHERS) for line in re.findall(r"^\$ (.*)$", page, re.M)]
 OPENAI = {
     *("model", "messages", "prompt", "n", "seed", "stop", "stream", "stream_options", "tools"),
     *("temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"),

@@ -182,7 +182,7 @@ def test_serve_hands_its_options_over(program: Any, served: list[Any], tmp_path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "config.json").touch()
+    (tmp_path / "config.json").write_text("{}")
     return tmp_path
 
 

@@ -27,7 +27,6 @@ ASKING = {
             "prompt_embeds",
             "prompt_mode",
             "stop_regex",
-            "suffix",
             "system",
             "template",
             "chat_template",

@@ -75,8 +75,10 @@ def test_log_probabilities_stay_with_their_tokens() -> None:
     outbox = begun(clock)
     for token in (2, 3):
         score = TokenLogprob(token, -1.0, 1)
-        outbox.add(RequestOutput("1", [token], logprobs=[score], num_cached_tokens=7))
+        outbox.add(
+            RequestOutput("1", [token], logprobs=[score], num_cached_tokens=7, num_accepted=1)
+        )
     clock.advance(1)
     (found,) = outbox.take()
     assert [score.token_id for score in found.logprobs or ()] == found.token_ids == [2, 3]
-    assert found.num_cached_tokens == 7
+    assert (found.num_cached_tokens, found.num_accepted) == (7, 2)

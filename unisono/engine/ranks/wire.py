@@ -42,6 +42,7 @@ class Row:
     num_logits: int
     num_targets: int
     rope_length: int
+    spare_blocks: Sequence[Sequence[int]] = ()
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Step:
                     row.num_logits,
                     len(row.prompt_targets),
                     row.rope_length,
+                    row.spare_blocks,
                 )
                 for row, seated in zip(batch.rows, seats.seat(batch.rows), strict=True)
             ]
@@ -94,6 +96,7 @@ def _batch_row(row: Row, block_tables: list[list[int]]) -> BatchRow:
         all_token_ids=(),
         prompt_targets=[0] * row.num_targets,
         rope_length=row.rope_length,
+        spare_blocks=row.spare_blocks,
     )
 
 

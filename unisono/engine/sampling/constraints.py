@@ -6,6 +6,7 @@ is made anew where the row has come another way. What a constraint means is its 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from unisono.core.errors import InvalidRequestError
 from unisono.core.request import Request
 
 _WORD_BITS = 64
+_log = logging.getLogger(__name__)
 
 
 class Matcher(Protocol):
@@ -37,6 +39,10 @@ class Matcher(Protocol):
 
     def advance(self, token_ids: Sequence[int]) -> None:
         """Take in tokens of the answer."""
+        ...
+
+    def copy(self) -> Matcher:
+        """The same state, which goes its own way."""
         ...
 
     def fill(self, address: int, room: int | None) -> None:
@@ -135,14 +141,19 @@ class Constraints:
     def _make(self, rows: Sequence[BatchRow]) -> Masks:
         masks = Masks()
         words = []
+        trial: Matcher | None = None
+        before = ""
         for index, row in enumerate(rows):
             if row.params.constraint is None:
                 continue
+            is_drafted, before = row.request_id == before, row.request_id
             try:
-                mask = self._mask(row)
+                trial = self._along(trial, row) if is_drafted else self._advanced(row)
+                mask = self._mask(trial, row)
             except Exception as error:  # of this row alone
-                self._states.pop(row.request_id, None)
-                masks.errors[index] = str(error)
+                if not is_drafted:
+                    self._states.pop(row.request_id, None)
+                masks.errors[index], trial = str(error), None
                 continue
             if mask is not None:
                 masks.rows.append(index)
@@ -151,8 +162,31 @@ class Constraints:
             masks.words = torch.stack(words)
         return masks
 
-    def _mask(self, row: BatchRow) -> Tensor | None:
-        matcher = self._advanced(row)
+    def _along(self, trial: Matcher | None, row: BatchRow) -> Matcher:
+        """The matcher behind one more draft; that of the answer itself stays where it is."""
+        if trial is None:
+            raise InvalidRequestError("the constraint failed before this position")
+        if trial is self._states[row.request_id].matcher:
+            trial = trial.copy()
+        trial.advance(row.all_token_ids[-1:])
+        return trial
+
+    def num_allowed(self, row: BatchRow, drafts: Sequence[int]) -> int:
+        """Drafts behind a row that its constraint lets pass, between two steps."""
+        return self._masking.submit(self._num_allowed, row, drafts).result()
+
+    def _num_allowed(self, row: BatchRow, drafts: Sequence[int]) -> int:
+        count = 0
+        try:
+            trial = self._advanced(row).copy()
+            for draft in drafts:
+                trial.advance([draft])
+                count += 1
+        except Exception:
+            _log.debug("a draft ends where its constraint does", exc_info=True)
+        return count
+
+    def _mask(self, matcher: Matcher, row: BatchRow) -> Tensor | None:
         if matcher.is_free:
             return None
         mask = torch.zeros(self._num_words, dtype=torch.int64)

@@ -36,6 +36,9 @@ class AttentionStep:
     tables: Tensor | None = None
     """``block_tables`` on the device, int64 [R, B], with any blocks behind a row's own; None: only
     the lists are there, as on a device that reads the host's memory."""
+    spare_blocks: list[list[int]] = field(default_factory=list)
+    """Blocks for the states behind each of a row's last tokens, as many as are drafted. Empty:
+    nothing is drafted, or the group keeps no state."""
     plan: Any = field(default=None)
     """The result of ``plan_attention``, or of the op that plans for another kind of cache: for all
     layers of a cache group in this step."""

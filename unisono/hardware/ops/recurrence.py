@@ -3,7 +3,9 @@
 A page of the cache holds one state. A layer leaves there the state behind a block's last token, or,
 while the block is filling, behind its newest one. A row is cut at the ends of its blocks, so that
 each span of tokens reads one state and writes one; a span may go on from what a row before it in
-the same step leaves, because blocks are shared as soon as they are scheduled.
+the same step leaves, because blocks are shared as soon as they are scheduled. Drafted tokens are
+spans of one token, each with a page of its own: the state of the last that is accepted is then
+there, in the same bits as if the tokens had come one a step.
 """
 
 from __future__ import annotations
@@ -101,15 +103,21 @@ def _decoded(step: AttentionStep) -> Singles:
 def _spans(step: AttentionStep) -> list[Span]:
     """In order of rows, and of positions within a row."""
     spans, at, size = [], 0, step.block_size
-    for count, end, table in zip(
-        step.query_lens, step.context_lens, step.block_tables, strict=True
+    spares = step.spare_blocks or [[] for _ in step.query_lens]
+    for count, end, table, spare in zip(
+        step.query_lens, step.context_lens, step.block_tables, spares, strict=True
     ):
         position = end - count
+        end -= len(spare)
+        read = table[(position - 1) // size] if position else None
         while position < end:
             length = min(end, (position // size + 1) * size) - position
-            read = table[(position - 1) // size] if position else None
             spans.append(Span(at, length, read, table[position // size]))
+            read = table[position // size]
             at, position = at + length, position + length
+        for block in spare:
+            spans.append(Span(at, 1, read, block))
+            at, read = at + 1, block
     return spans
 
 

@@ -67,7 +67,7 @@ class WeightCache:
         self._what = {
             "format": _VERSION,
             "layout": form.layout,
-            "weights": f"{format}, head {format.of_head}",
+            "weights": f"{format}, head {format.of_head if plan.model.has_head else None}",
             "dtype": str(plan.dtype).removeprefix("torch."),
             "rank": "0 of 1" if shard is None else f"{shard.rank} of {shard.size}",
         }

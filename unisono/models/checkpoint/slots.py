@@ -98,7 +98,7 @@ def find_slots(model: Decoder, division: Division | None) -> dict[str, Slot]:
                 if part is not None and isinstance(module, Linear):
                     shape = (module.parts[part], *shape[1:])
                 cut = None if division is None else division.cut(module, part or parameter, shape)
-                name = _checkpoint_name(path, part, parameter)
+                name = checkpoint_name(path, part, parameter)
                 slots[name] = Slot(path, module, parameter, part, shape, cut)
     if model.config.tie_embeddings:
         slots.pop(HEAD, None)
@@ -116,19 +116,21 @@ def linear_layers(slots: Mapping[str, Slot]) -> list[dict[str, Slot]]:
 
 def names_in(model: Decoder, stored: Iterable[str]) -> CheckpointNames:
     """The names in a checkpoint, whose tensors are called ``stored``, of what ``model`` has."""
-    modules = {name for name, _ in model.named_children()} - {"lm_head"}
+    modules = {name for name, _ in model.named_children()} - {"lm_head", "score"}
     return model.checkpoint_names().found_in(stored, modules)
 
 
 def is_ignorable(model: Decoder, name: str) -> bool:
     """True where a checkpoint's tensor carries nothing that the model needs."""
-    tied_head = model.config.tie_embeddings and name == HEAD
-    return tied_head or name.endswith(model.ignored_weights)
+    is_head = name.startswith("lm_head.")
+    unneeded = not model.has_head or (model.config.tie_embeddings and name == HEAD)
+    return (is_head and unneeded) or name.endswith(model.ignored_weights)
 
 
-def _checkpoint_name(path: str, part: str | None, parameter: str) -> str:
+def checkpoint_name(path: str, part: str | None, parameter: str) -> str:
+    """The name in checkpoints of a parameter, or of a part of one, of the module at ``path``."""
     if part is not None:
         parent = path.rpartition(".")[0]
         path = f"{parent}.{part}" if parent else part
     name = f"{path}.{parameter}"
-    return name if name.startswith("lm_head.") else f"model.{name}"
+    return name if name.startswith(("lm_head.", "score.")) else f"model.{name}"

@@ -45,7 +45,7 @@ def find_sources(checkpoint: Checkpoint, plan: WeightPlan) -> Sources:
         for part in (part for name in checkpoint.names(path) for part in names.parts(name)):
             name = part.name
             ignorable = is_ignorable(plan.model, name) or (stored and stored.is_ignorable(name))
-            if ignorable and name == HEAD:
+            if ignorable and name == HEAD and plan.model.has_head:
                 spare_head = path, part
             if plan.owner(name) in plan.weights and name not in found:
                 found.add(name)

@@ -27,6 +27,7 @@ class UpProjection(Linear):
     """
 
     takes_stored_forms = False
+    takes_adapters = False
 
     def __init__(self, ops: PortableOps, shape: LatentShape, num_heads: int) -> None:
         rows = num_heads * (shape.key_dim + shape.value_dim)

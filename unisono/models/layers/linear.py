@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +35,8 @@ class Linear(Described):
     bias: Tensor | None
     takes_stored_forms: ClassVar[bool] = True
     """True where its weight may stay as a quantised checkpoint holds it."""
+    takes_adapters: ClassVar[bool] = True
+    """True where all that uses the weight is ``forward``, so that an adapter may add to it."""
 
     def __init__(
         self,
@@ -56,10 +58,13 @@ class Linear(Described):
         self.shape = (sum(parts.values()), num_inputs)
         self.weight: Any = unfilled(*self.shape)
         self.bias = unfilled(self.shape[0]) if bias else None
+        self.addition: Callable[[Tensor, Tensor], Tensor] | None = None
+        """Given x and y, y and what adapters add to it; None: there are none."""
         self._taken: dict[str, HeldWeight | None] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.ops.linear(x, self.weight, self.bias)
+        y = self.ops.linear(x, self.weight, self.bias)
+        return y if self.addition is None else self.addition(x, y)
 
     def standard(self) -> StandardLinear | None:
         return StandardLinear(self.weight, self.bias)
@@ -120,6 +125,8 @@ def _by_part(
 
 class Head(Linear):
     """The layer whose outputs are logits, float32."""
+
+    takes_adapters = False
 
     def __init__(
         self, ops: PortableOps, hidden_size: int, vocab_size: int, *, bias: bool = False

@@ -44,15 +44,21 @@ class Router(Linear):
         return self.ops.moe_route(logits, self.routing, self.e_score_correction_bias)
 
 
+class ExpertLinear(Linear):
+    """A product of an expert; ``moe_experts`` does it."""
+
+    takes_adapters = False
+
+
 class ExpertMLP(nn.Module):
     """The weights of one expert; ``moe_experts`` runs them."""
 
     def __init__(self, ops: PortableOps, hidden_size: int, width: int, *, bias: bool) -> None:
         super().__init__()
-        self.gate_up_proj = Linear(
+        self.gate_up_proj = ExpertLinear(
             ops, hidden_size, {"gate_proj": width, "up_proj": width}, split="out", bias=bias
         )
-        self.down_proj = Linear(ops, width, {"down_proj": hidden_size}, split="in", bias=bias)
+        self.down_proj = ExpertLinear(ops, width, {"down_proj": hidden_size}, split="in", bias=bias)
 
     @property
     def is_prepared(self) -> bool:

@@ -5,10 +5,6 @@ Knows the order of work; shapes and limits are elsewhere.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,7 +13,7 @@ from fastapi.responses import Response
 from unisono.server.anthropic.message_body import MessagesRequest, to_chat
 from unisono.server.anthropic.message_renderer import MessageRenderer, error_fields
 from unisono.server.anthropic.message_response import MESSAGE_ERRORS, Message, TokenCount
-from unisono.server.api_error import error_response, log_failure
+from unisono.server.error_shape import answers_in
 from unisono.server.openai.openapi import describe_body, describe_stream
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.server.openai.starting import start_chat
@@ -26,25 +22,10 @@ from unisono.server.openai.validation import read_body, validate
 from unisono.server.service import Service
 
 router = APIRouter()
-Route = Callable[[Request], Awaitable[Response]]
-_log = logging.getLogger("unisono.server")
 
 
-def _answers_in_its_shape(route: Route) -> Route:
-    """Errors have Anthropic's shape, too."""
-
-    @wraps(route)
-    async def answer(request: Request) -> Response:
-        try:
-            return await route(request)
-        except Exception as error:
-            log_failure(_log, error)
-            response = error_response(error)
-            response.body = json.dumps({"type": "error", "error": error_fields(error)}).encode()
-            response.headers["content-length"] = str(len(response.body))
-            return response
-
-    return answer
+def _error(error: BaseException) -> dict[str, Any]:
+    return {"type": "error", "error": error_fields(error)}
 
 
 @router.post(
@@ -53,7 +34,7 @@ def _answers_in_its_shape(route: Route) -> Route:
     responses={**MESSAGE_ERRORS, **describe_stream("Message")},
     openapi_extra=describe_body(MessagesRequest),
 )
-@_answers_in_its_shape
+@answers_in(_error)
 async def create_message(request: Request) -> Response:
     """Answers a conversation, by Anthropic's API."""
     service: Service = request.app.state.service
@@ -70,7 +51,7 @@ async def create_message(request: Request) -> Response:
     responses=MESSAGE_ERRORS,
     openapi_extra=describe_body(MessagesRequest),
 )
-@_answers_in_its_shape
+@answers_in(_error)
 async def count_tokens(request: Request) -> Response:
     """Tokens of a conversation's prompt."""
     service: Service = request.app.state.service

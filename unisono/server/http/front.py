@@ -16,7 +16,9 @@ from unisono.server.http.web_origins import WebOrigins
 
 ROUTES = (
     *("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/messages"),
-    *("/tokenize", "/detokenize", "/health", "/metrics", "/openapi.json"),
+    *("/v1/responses", "/api/chat", "/api/generate", "/api/tags", "/api/show", "/api/ps"),
+    "/api/version",
+    *("/tokenize", "/detokenize", "/health", "/metrics", "/openapi.json", "/docs", "/version"),
 )
 _OF_V1 = tuple(path.removeprefix("/v1") for path in ROUTES if path.startswith("/v1"))
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")

@@ -98,7 +98,7 @@ class WebOrigins:
             raise _origin_not_allowed()
         wanted = headers.get(b"access-control-request-headers", b"")
         answer = [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
             (
                 b"access-control-allow-headers",
                 wanted if _HEADER_NAMES.fullmatch(wanted) else _USUAL_HEADERS,

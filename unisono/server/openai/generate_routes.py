@@ -10,12 +10,10 @@ from fastapi.responses import Response
 
 from unisono.server.openai.chat import ChatRenderer
 from unisono.server.openai.completions import CompletionRenderer
-from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest
 from unisono.server.openai.response_schema import ChatCompletion, Completion
-from unisono.server.openai.sampling_options import completion_params
-from unisono.server.openai.starting import start_chat, start_generation
+from unisono.server.openai.starting import start_chat, start_completion
 from unisono.server.openai.streaming import respond
 from unisono.server.service import Service
 
@@ -55,23 +53,13 @@ async def create_completion(request: Request) -> Response:
     """Goes on with one or several texts."""
     service: Service = request.app.state.service
     body = await service.read(request, CompletionRequest)
-    params = completion_params(body, service.settings.limits)
-    service.check_room(params.n, request.state.tenant)
-    await service.constraints.check(asked_constraint(body))
-    prompts = [
-        prompt.cut_to(service.truncated(prompt.token_ids, params, body))
-        for prompt in await service.encoder.completion(body)
-    ]
-    service.check_room(params.n * len(prompts), request.state.tenant)
-    head = service.head("cmpl")
-    token_ids = [prompt.token_ids for prompt in prompts]
-    generation = start_generation(request, head["id"], token_ids, params, body, continues_text=True)
+    started = await start_completion(request, body, kind="cmpl")
     renderer = CompletionRenderer(
         tokenizer=service.tokenizer,
         body=body,
-        head=head,
-        usage=generation.usage,
-        prompts=prompts,
-        num_answers_each=params.n,
+        head=started.head,
+        usage=started.generation.usage,
+        prompts=started.prompts,
+        num_answers_each=started.num_answers_each,
     )
-    return await respond(generation, renderer, streams=bool(body.stream))
+    return await respond(started.generation, renderer, streams=bool(body.stream))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from unisono import __version__
 from unisono.server.api_error import bad_request, not_supported
+from unisono.server.docs_page import HEADERS, docs_page
 from unisono.server.metrics import CONTENT_TYPE
 from unisono.server.openai.known_fields import FEATURES
 from unisono.server.openai.openapi import ERRORS, describe_body
@@ -17,6 +19,7 @@ from unisono.server.openai.response_schema import (
     ModelPermission,
     TokenIds,
     TokenText,
+    Version,
 )
 from unisono.server.service import Service
 
@@ -38,6 +41,18 @@ async def metrics(request: Request) -> Response:
     """Numbers for Prometheus."""
     service: Service = request.app.state.service
     return Response(service.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+
+@router.get("/version", responses={401: ERRORS[401]})
+async def version() -> Version:
+    """The version of unisono."""
+    return Version(version=__version__)
+
+
+@router.get("/docs", response_class=HTMLResponse, responses={401: ERRORS[401]})
+async def docs(request: Request) -> HTMLResponse:
+    """A page for people about what the server takes."""
+    return HTMLResponse(docs_page(request.app.openapi()), headers=HEADERS)
 
 
 @router.get("/v1/models", responses={401: ERRORS[401]})

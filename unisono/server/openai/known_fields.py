@@ -99,7 +99,6 @@ FEATURES: dict[str, Feature] = {
     "adapter_id": _feature("Choosing adapters", ""),
     "moderation": _feature("Moderation"),
     # the prompt
-    "suffix": _feature("Filling in before a suffix", ""),
     "system": _feature("A system prompt as a field", "", [], hint="Send a system message."),
     "template": _feature("A template of the client", ""),
     "chat_template": _feature("A template of the client", ""),

@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from unisono.server.anthropic.message_body import MessagesRequest
+from unisono.server.ollama.ollama_body import OllamaChat, OllamaGenerate, OllamaShow
 from unisono.server.openai.request_schema import (
     ChatRequest,
     CompletionRequest,
@@ -21,9 +22,14 @@ from unisono.server.openai.request_schema import (
     TokenizeRequest,
 )
 from unisono.server.openai.response_schema import ErrorResponse
+from unisono.server.responses.response_body import ResponsesRequest
 
 _BODIES: tuple[type[BaseModel], ...] = (
     MessagesRequest,
+    ResponsesRequest,
+    OllamaChat,
+    OllamaGenerate,
+    OllamaShow,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
@@ -54,11 +60,13 @@ def describe_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe_stream(model_name: str) -> dict[int | str, dict[str, Any]]:
+def describe_stream(
+    model_name: str, media_type: str = "text/event-stream"
+) -> dict[int | str, dict[str, Any]]:
     """The 200 response of a route that answers whole, or as events if the body says so."""
     whole = {"schema": {"$ref": _REFERENCE.format(model=model_name)}}
     events = {"schema": {"type": "string"}}
-    content = {"application/json": whole, "text/event-stream": events}
+    content = {"application/json": whole, media_type: events}
     return {200: {"description": "The answer, or its events.", "content": content}}
 
 

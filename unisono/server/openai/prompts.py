@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from unisono.core.errors import ContextLengthError, InvalidRequestError
@@ -21,6 +22,7 @@ from unisono.server.openai.message_schema import ROLES, ChatMessage
 from unisono.server.openai.plain_messages import num_characters, plain_messages
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, TokenizeRequest
 from unisono.server.settings import Limits
+from unisono.text.infill import Infill
 from unisono.text.tokenizer import Tokenizer
 
 _NUM_THREADS = 2
@@ -191,6 +193,8 @@ class PromptEncoder:
             message = f"At most {self._limits.prompts} prompts in one request on this server."
             raise bad_request(message, param="prompt")
         special = body.add_special_tokens is not False
+        if body.suffix:
+            return [await self._infill(one, body, begins=special) for one in given]
         is_cut = body.truncate_prompt_tokens is not None
         return [await self._prompt(one, add_special_tokens=special, is_cut=is_cut) for one in given]
 
@@ -205,6 +209,33 @@ class PromptEncoder:
         if not token_ids:
             raise bad_request("The prompt is empty: send at least one token.", param="prompt")
         return Prompt(tuple(token_ids), given)
+
+    async def _infill(
+        self, given: str | list[int], body: CompletionRequest, *, begins: bool
+    ) -> Prompt:
+        infill, suffix = self.infill, body.suffix or ""
+        if infill is None:
+            hint = "This model's vocabulary has no tokens for it."
+            raise not_supported("Filling in before a suffix", "suffix", hint)
+        if not isinstance(given, str):
+            raise bad_request("suffix needs a prompt that is a text.", param="suffix")
+        for name in ("echo", "truncate_prompt_tokens"):
+            if getattr(body, name):
+                raise bad_request(f"suffix and {name} do not go together.", param="suffix")
+
+        def encode() -> list[int]:
+            with self._length_errors("prompt", is_cut=False):
+                return infill.prompt(given, suffix, begins=begins, max_tokens=self._context())
+
+        token_ids = await self._in_thread(encode, len(given) + len(suffix))
+        if len(token_ids) > self._context():
+            raise self._too_long("prompt", len(token_ids))
+        return Prompt(tuple(token_ids), given)
+
+    @cached_property
+    def infill(self) -> Infill | None:
+        """Prompts for what is between two texts, where the model has marks for them."""
+        return Infill.of(self._tokenizer)
 
     async def _in_thread(self, work: Callable[[], T], size: int) -> T:
         threads = self._long if size > _LONG_CHARACTERS else self._short

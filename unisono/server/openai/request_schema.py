@@ -195,6 +195,8 @@ class CompletionRequest(SamplingFields):
     """Body of ``POST /v1/completions``."""
 
     prompt: Prompt
+    suffix: Text | None = None
+    """The answer is what comes between the prompt and this."""
     logprobs: Annotated[TopLogprobs | None, BeforeValidator(_none_if_false)] = None
     echo: bool | None = None
     add_special_tokens: bool | None = None

@@ -180,5 +180,9 @@ class TokenText(Exact):
     prompt: str
 
 
+class Version(Exact):
+    version: str
+
+
 class Health(Exact):
     status: Literal["ok", "starting", "restarting", "draining", "stopped"]

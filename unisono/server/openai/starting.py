@@ -14,9 +14,11 @@ from fastapi import Request
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
 from unisono.server.openai.chat_reading import ChatReading
+from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.generation import Generation, make_requests
-from unisono.server.openai.request_schema import ChatRequest, SamplingFields
-from unisono.server.openai.sampling_options import chat_params, has_limit
+from unisono.server.openai.prompts import Prompt
+from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
+from unisono.server.openai.sampling_options import chat_params, completion_params, has_limit
 from unisono.server.service import Service
 
 
@@ -54,6 +56,36 @@ async def start_chat(request: Request, body: ChatRequest, *, kind: str) -> Start
         reading=reading,
     )
     return StartedChat(head, generation, prompt_ids, reading.shows_reasoning)
+
+
+@dataclass(frozen=True)
+class StartedCompletion:
+    head: dict[str, Any]
+    """``id``, ``created`` and ``model`` of the response."""
+    generation: Generation
+    prompts: Sequence[Prompt]
+    num_answers_each: int
+
+
+async def start_completion(
+    request: Request, body: CompletionRequest, *, kind: str
+) -> StartedCompletion:
+    """Args and errors as of :func:`start_chat`."""
+    service: Service = request.app.state.service
+    params = completion_params(body, service.settings.limits)
+    service.check_room(params.n, request.state.tenant)
+    await service.constraints.check(asked_constraint(body))
+    prompts = [
+        prompt.cut_to(service.truncated(prompt.token_ids, params, body))
+        for prompt in await service.encoder.completion(body)
+    ]
+    if body.suffix and (infill := service.encoder.infill) is not None:
+        params = replace(params, stop_token_ids=(*params.stop_token_ids, *infill.ends))
+    service.check_room(params.n * len(prompts), request.state.tenant)
+    head = service.head(kind)
+    token_ids = [prompt.token_ids for prompt in prompts]
+    generation = start_generation(request, head["id"], token_ids, params, body, continues_text=True)
+    return StartedCompletion(head, generation, prompts, params.n)
 
 
 def start_generation(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from json import JSONEncoder
@@ -24,17 +24,16 @@ from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.tokenizer import Tokenizer
 
 _DONE = b"data: [DONE]\n\n"
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
+_HEADERS = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 _log = logging.getLogger("unisono.server.stream")
 to_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Renderer(ABC):
     """Writes one response, whole or as events; everything of a step goes out in one write."""
+
+    media_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    """Type of a response of events."""
 
     @abstractmethod
     def whole(self, answers: list[Answer]) -> dict[str, Any]:
@@ -47,6 +46,9 @@ class Renderer(ABC):
     @abstractmethod
     def events(self, deltas: list[AnswerDelta]) -> bytes:
         """Events of what a step added."""
+
+    async def settle(self) -> None:  # noqa: B027
+        """Awaited behind the last delta, before the closing events: most renderers are ready."""
 
     @abstractmethod
     def closing(self) -> bytes:
@@ -122,12 +124,20 @@ async def respond(generation: Generation, renderer: Renderer, *, streams: bool) 
     """The response; where it ``streams`` it begins with the first deltas, so that what fails
     before them has a status of its own."""
     if streams:
-        return _EventStream(_writes(generation, await generation.__anext__(), renderer))
+        writes = _writes(generation, await generation.__anext__(), renderer)
+        return _EventStream(writes, renderer.media_type)
     answers = [Answer(index) for index in range(generation.num_answers)]
     async for deltas in generation:
         for delta in deltas:
             answers[delta.index].add(delta)
     return Response(to_json(renderer.whole(answers)), media_type="application/json")
+
+
+async def fold(generation: Generation, take: Callable[[AnswerDelta], object]) -> None:
+    """Hands over all deltas as they come."""
+    async for deltas in generation:
+        for delta in deltas:
+            take(delta)
 
 
 async def _writes(
@@ -138,6 +148,7 @@ async def _writes(
         async for deltas in generation:
             if events := renderer.events(deltas):
                 yield events
+        await renderer.settle()
         yield renderer.closing()
     except Exception as error:
         log_failure(_log, error)
@@ -148,13 +159,14 @@ class _EventStream(Response):
     """``writes``: events, as many at once as go out in one write. Whether the client is still there
     is its :class:`Visit`'s to know."""
 
-    def __init__(self, writes: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, writes: AsyncGenerator[bytes, None], media_type: str) -> None:
         self.status_code = 200
+        self._stream_headers = [(b"content-type", media_type.encode()), *_HEADERS]
         self.background = None
         self._writes = writes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": self._stream_headers})
         async with aclosing(self._writes) as writes:
             async for body in writes:
                 await send({"type": "http.response.body", "body": body, "more_body": True})

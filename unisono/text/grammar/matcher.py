@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from ctypes import c_uint32
 from typing import NamedTuple
 
@@ -78,6 +79,12 @@ class Matcher:
         if self._json_ends is not None:
             for token_id in rest:
                 self._numbers.read(self._json_ends.digits.tokens[token_id])
+
+    def copy(self) -> Matcher:
+        """The same state, which goes its own way."""
+        other = copy(self)
+        other._matcher, other._numbers = self._matcher.deep_copy(), copy(self._numbers)
+        return other
 
     @property
     def may_end(self) -> bool:

@@ -1,0 +1,81 @@
+"""Drafts from what a request has said before: where its last few tokens stood already, in prompt
+or answer, what followed them there may follow again.
+
+Pure: no torch, no model. An index of the places grows by each token as it comes, in constant time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unisono.core.batch import BatchRow
+
+_LENGTHS = (4, 2)
+"""Tokens that have to be the same; the longest is looked for first."""
+_BASE = 1 << 32
+"""Above every token id."""
+
+
+class NgramDrafter:
+    """One index for each request in flight."""
+
+    is_free = True
+
+    def __init__(self) -> None:
+        self._histories: dict[str, History] = {}
+
+    def draft(self, rows: Sequence[BatchRow], counts: Sequence[int]) -> list[list[int]]:
+        return [self._draft(row, count) for row, count in zip(rows, counts, strict=True)]
+
+    def _draft(self, row: BatchRow, count: int) -> list[int]:
+        history = self._histories.get(row.request_id)
+        if history is None:
+            history = self._histories[row.request_id] = History()
+        history.read(row.all_token_ids)
+        return history.guess(row.all_token_ids, count)
+
+    def forget(self, request_id: str) -> None:
+        self._histories.pop(request_id, None)
+
+
+class History:
+    """The places of the n-grams of a text that grows, and the place that it goes on like."""
+
+    def __init__(self) -> None:
+        self._places: list[dict[int, int]] = [{} for _ in _LENGTHS]
+        self._num_read = 0
+        self._like: int | None = None
+        """The token here is the guess for the one that comes next."""
+
+    def read(self, token_ids: Sequence[int]) -> None:
+        """Take in what is new of the text. A place is kept as long as it goes on alike."""
+        for end in range(self._num_read + 1, len(token_ids) + 1):
+            if self._like is not None and token_ids[self._like] == token_ids[end - 1]:
+                self._like += 1
+                self._index(token_ids, end)
+            else:
+                self._like = self._index(token_ids, end)
+        self._num_read = len(token_ids)
+
+    def _index(self, token_ids: Sequence[int], end: int) -> int | None:
+        """The last place behind the longest of the n-grams that end here, which are then noted."""
+        found = None
+        for length, places in zip(_LENGTHS, self._places, strict=True):
+            if end < length:
+                continue
+            key = 0
+            for token_id in token_ids[end - length : end]:
+                key = key * _BASE + token_id
+            if found is None:
+                found = places.get(key)
+            places[key] = end
+        return found
+
+    def guess(self, token_ids: Sequence[int], count: int) -> list[int]:
+        """At most ``count`` tokens; what is beyond the end is what was guessed for its place."""
+        if self._like is None:
+            return []
+        guessed = list(token_ids[self._like : self._like + count])
+        for i in range(count - len(guessed)):
+            guessed.append(guessed[i])
+        return guessed
