@@ -80,6 +80,10 @@ class Worker:
             case wire.Abort(names):
                 for name in names:
                     self._engine.abort(name)
+            case wire.LoadAdapter(number, name, folder):
+                self._do(number, partial(self._engine.load_adapter, name, folder))
+            case wire.RemoveAdapter(number, name):
+                self._do(number, partial(self._engine.remove_adapter, name))
             case Vocabulary() if not self._vocabulary.done():
                 self._vocabulary.set_result(message)
             case _:
@@ -90,6 +94,17 @@ class Worker:
             self._engine.add(request)
         except errors.RequestError as error:
             self._rejected.append((request.id, error))
+
+    def _do(self, number: int, action: Callable[[], Any]) -> None:
+        failure: errors.UnisonoError | None = None
+        try:
+            action()
+        except errors.UnisonoError as error:
+            failure = error
+        except Exception as error:
+            _log.exception("An adapter could not be changed.")
+            failure = errors.AdapterError(f"It failed with {type(error).__name__}.")
+        self._link.send(wire.Done(number, failure))
 
     def _report(self, outputs: list[RequestOutput]) -> None:
         """One frame a step, also an empty one: it shows that the engine is alive."""
