@@ -95,6 +95,8 @@ def test_every_route_takes_it_as_model(http: httpx.Client) -> None:
         given = {"model": model, "input": "hi", "temperature": 0, "max_output_tokens": 8}
         response = http.post("/v1/responses", json=given).json()
         assert chat["model"] == message["model"] == response["model"] == model
+        ollama = http.post("/api/generate", json={"model": model, "prompt": "a", "stream": False})
+        assert ollama.json()["model"] == model
         content = chat["choices"][0]["message"]["content"]
         answers[model] = content
         assert content == "".join(part["text"] for part in message["content"])
@@ -108,6 +110,8 @@ def test_it_is_listed_with_its_parent(http: httpx.Client) -> None:
     assert cards["sql"]["parent"] == "tiny"
     assert cards["tiny"]["parent"] is None
     assert http.get("/v1/models/sql").json() == cards["sql"]
+    tags = http.get("/api/tags").json()["models"]
+    assert {tag["name"] for tag in tags} == {"sql", "tiny"}
     document = http.get("/openapi.json").json()
     names = document["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"]
     assert "sql" in names
