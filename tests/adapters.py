@@ -1,8 +1,10 @@
-"""Adapters for tests: made, saved and computed by PEFT, the oracle."""
+"""Adapters for tests: made, saved and computed by PEFT, the oracle; or written without it."""
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,21 @@ def logprobs(adapted: Any, token_ids: list[int]) -> torch.Tensor:
     assert max(token_ids) < VOCAB_SIZE
     with torch.no_grad():
         return adapted(torch.tensor([token_ids])).logits[0].float().log_softmax(-1)
+
+
+def write(folder: Path, modules: Mapping[str, tuple[int, int]], *, rank: int, seed: int) -> Path:
+    """A random adapter of modules with so many outputs and inputs."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, (rows, columns) in modules.items():
+        for side, shape in (("A", (rank, columns)), ("B", (rows, rank))):
+            tensor = torch.randn(shape, generator=generator) * 0.4
+            tensors[f"base_model.model.{name}.lora_{side}.weight"] = tensor
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank}
+    targets = {"target_modules": sorted(modules), "base_model_name_or_path": "tiny"}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **targets}))
+    return folder

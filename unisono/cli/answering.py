@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from unisono.llm import LLM, EncodedPrompt
 
 _DEMO = "built-in demo model"
+_ADAPTER = "adapter"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -42,6 +44,8 @@ class Loaded:
     name: str
     llm: LLM
     load_s: float
+    adapter: str | None = None
+    """Name of the adapter that answers."""
 
     def fill(self, params: SamplingParams, fallback: SamplingDefaults) -> SamplingParams:
         """``params``, with what the model recommends, or ``fallback``, where they say nothing."""
@@ -49,9 +53,15 @@ class Loaded:
 
 
 def start_model(
-    name: str | None, engine: EngineConfig, *, revision: str | None, generation_config: str
+    name: str | None,
+    engine: EngineConfig,
+    *,
+    revision: str | None,
+    generation_config: str,
+    adapter: Path | None,
 ) -> Loaded:
-    """Import the engine and load model ``name`` for one request a time."""
+    """Import the engine and load model ``name`` for one request a time, with an adapter where one
+    is given."""
     began = time.perf_counter()
     folder = resolve_model(name, revision=revision)
     with _notice(f"loading {name or _DEMO} ...") as add, without_collector():
@@ -63,8 +73,11 @@ def start_model(
             generation_config=generation_config,
             progress=lambda share: add(f"quantising weights, {share:.0%}"),
         )
+        if adapter is not None:
+            llm.load_adapter(_ADAPTER, adapter)
         gc.freeze()
-    return Loaded(name or _DEMO, llm, time.perf_counter() - began)
+    used = None if adapter is None else _ADAPTER
+    return Loaded(name or _DEMO, llm, time.perf_counter() - began, used)
 
 
 class TimedAnswer:
@@ -96,7 +109,8 @@ class TimedAnswer:
         """Closing the iterator ends the request."""
         self.num_prompt_tokens = len(prompt.token_ids)
         began = time.perf_counter()
-        stream = self.loaded.llm.stream(prompt, self._params_behind(self.num_prompt_tokens))
+        params = self._params_behind(self.num_prompt_tokens)
+        stream = self.loaded.llm.stream(prompt, params, adapter=self.loaded.adapter)
         with closing(stream) as deltas:
             for delta in deltas:
                 self.total_s = time.perf_counter() - began

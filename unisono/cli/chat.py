@@ -8,6 +8,7 @@ from unisono.cli.option_groups import takes
 from unisono.cli.options import (
     ENGINE,
     SAMPLING,
+    AdapterOption,
     GenerationConfigOption,
     ModelArgument,
     RevisionOption,
@@ -27,6 +28,7 @@ def chat(
     system: SystemOption = None,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
+    adapter: AdapterOption = None,
 ) -> None:
     """Talk with a model in the terminal. /help lists what else can be typed.
 
@@ -40,7 +42,9 @@ def chat(
     from unisono.cli.prompt_text import whole_text
 
     system = None if system is None else whole_text(system, "The system message")
-    loaded = start_model(model, engine, revision=revision, generation_config=generation_config)
+    loaded = start_model(
+        model, engine, revision=revision, generation_config=generation_config, adapter=adapter
+    )
     typer.echo(f"{loaded.name}. /help for help, Ctrl-D to leave.", err=True)
     print_note(loaded)
     params = loaded.fill(params, SamplingDefaults(temperature=0.7, top_p=0.95))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +55,12 @@ GenerationConfigOption = Annotated[
 SystemOption = Annotated[
     str | None,
     typer.Option(help="System message that goes before the conversation."),
+]
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Answer with the adapter (LoRA) in a folder as PEFT saves it."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -111,12 +118,21 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     "max_num_seqs": option(int, "Most sequences that are computed together."),
     "max_num_batched_tokens": option(int, "Most tokens in one step, prompts and answers together."),
     "max_queue": option(int, "Most requests that wait; more get 429 with Retry-After."),
+    "max_adapters": option(
+        int | None,
+        "Most adapters (LoRA) at a time; memory is kept for them. By default as many as are given,"
+        " and 8 with --adapters-dir.",
+    ),
+    "max_adapter_rank": option(int, "Most that an adapter's rank may be."),
     "prefix_cache": option(
         bool, "Reuse what equal beginnings have computed.", "--prefix-cache/--no-prefix-cache"
     ),
 }
 """By the field of ``EngineConfig``."""
-_SERVER_ONLY = ("task", "max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache")
+_SERVER_ONLY = (
+    *("task", "max_num_seqs", "max_num_batched_tokens", "max_queue", "prefix_cache"),
+    "max_adapters",
+)
 _SAMPLING_OPTIONS: dict[str, Any] = {
     "max_tokens": option(
         int | None,
@@ -155,5 +171,5 @@ def _engine_group(*left_out: str) -> OptionGroup:
 
 ENGINE = _engine_group(*_SERVER_ONLY)
 SERVED_ENGINE = _engine_group()
-BENCHED_ENGINE = _engine_group("weights", "max_model_len", *_SERVER_ONLY)
+BENCHED_ENGINE = _engine_group("weights", "max_model_len", "max_adapter_rank", *_SERVER_ONLY)
 SAMPLING = OptionGroup(_SAMPLING_OPTIONS, dict.fromkeys(_SAMPLING_OPTIONS), SamplingParams)

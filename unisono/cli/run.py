@@ -11,6 +11,7 @@ from unisono.cli.option_groups import takes
 from unisono.cli.options import (
     ENGINE,
     SAMPLING,
+    AdapterOption,
     GenerationConfigOption,
     JsonOption,
     ModelArgument,
@@ -54,6 +55,7 @@ def run(
     ] = False,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
+    adapter: AdapterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer one prompt. The answer goes to standard output, figures to standard error.
@@ -64,6 +66,7 @@ def run(
       unisono run "My broadband has been down since 9 May, order TK-20417."
       unisono run Qwen/Qwen3-0.6B "Why is the sky blue?" --max-tokens 200
       unisono run ./my-model "Once upon a time" --raw --temperature 0.8 --seed 7
+      unisono run ./my-model "How many users came back?" --adapter ./sql-lora
       cat letter.txt | unisono run Qwen/Qwen3-0.6B "Summarise this:"
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
       unisono run "It works, thanks!" --schema '{"enum": ["praise", "complaint"]}'
@@ -90,7 +93,9 @@ def run(
         params = replace(params, schema=read_schema(schema))
     given = read_prompt(text)
     text = EXAMPLE_MESSAGE if given is None else given
-    loaded = start_model(model, engine, revision=revision, generation_config=generation_config)
+    loaded = start_model(
+        model, engine, revision=revision, generation_config=generation_config, adapter=adapter
+    )
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": text})
     answer = TimedAnswer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))

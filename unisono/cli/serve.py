@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unisono.cli.adapter_options import named_adapters, with_room
 from unisono.cli.option_groups import OptionGroup, takes
 from unisono.cli.options import (
     SERVED_ENGINE,
@@ -45,6 +46,11 @@ _SERVER_OPTIONS: dict[str, Any] = {
         "A name that a server without a key is reached by, beside its address; may be repeated;"
         " * lets all.",
         "--allowed-host",
+    ),
+    "adapters_dir": option(
+        Path | None,
+        "Let POST /v1/load_lora_adapter load adapters from folders in this one, and"
+        " /v1/unload_lora_adapter remove them.",
     ),
     "tool_format": option(
         str,
@@ -89,6 +95,14 @@ def serve(
             help="What clients call the model; repeat it for more names. By default its id."
         ),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Serve an adapter (LoRA), in a folder as PEFT saves it, under a name that clients"
+            " give as model; may be repeated.",
+        ),
+    ] = None,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,6 +118,7 @@ def serve(
     Examples:
       unisono serve
       unisono serve Qwen/Qwen3-0.6B --kv-memory 8GiB
+      unisono serve ./my-model --adapter sql=./sql-lora --adapter chat=./chat-lora
       unisono serve ./my-model --host 0.0.0.0 --api-key-file keys.txt
     \b
     Then:
@@ -116,6 +131,8 @@ def serve(
     from unisono.server.run import serve as serve_forever
 
     names = served_model_name or [default_model_name(model)]
+    adapters = named_adapters(adapter)
+    engine = with_room(engine, len(adapters), more_may_come=settings["adapters_dir"] is not None)
     folder = resolve_model(model, revision=revision)
     role = read_role(folder, engine.task)
     serve_forever(
@@ -126,6 +143,7 @@ def serve(
             model_root=default_model_name(model),
             engine=engine.but(task=role.task),
             role=role,
+            adapters=adapters,
             api_keys=read_keys(tuple(api_key or ()), api_key_file),
             sampling_defaults=read_sampling_defaults(folder, generation_config),
             **settings,

@@ -6,16 +6,12 @@ key, so one that is in flight when its adapter is removed goes on with the weigh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
+from unisono.core.adapter_names import check_adapter_name
 from unisono.core.errors import AdapterError, InvalidRequestError
-
-MAX_ADAPTERS = 8
-"""The most at a time, where the configuration does not say."""
-_NAME = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,127}", re.ASCII)
 
 
 class AdapterHolder(Protocol):
@@ -60,7 +56,7 @@ class EngineAdapters:
     def load(self, name: str, folder: Path) -> int:
         """Raises AdapterError: the name is taken or none, there are too many, or the folder does
         not hold an adapter of this model."""
-        check_name(name)
+        check_adapter_name(name)
         if name in self._keys:
             raise AdapterError(f"An adapter {name!r} is loaded already.", hint="Remove it first.")
         if len(self._keys) + len(self._leaving) >= self._most:
@@ -104,12 +100,3 @@ class EngineAdapters:
 
     def _known(self) -> str:
         return f"Loaded: {', '.join(self._keys)}." if self._keys else "None is loaded."
-
-
-def check_name(name: str) -> None:
-    """Raises AdapterError: no name of an adapter."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise AdapterError(
-            f"{name!r:.60} is no name of an adapter.",
-            hint="Take letters, digits and . _ - : / @ +, 128 at most.",
-        )

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import torch
 
+from unisono.core.adapter_names import MAX_ADAPTERS
 from unisono.core.cache import KV_DTYPES
 from unisono.core.clock import MonotonicClock
 from unisono.core.collector import without_collector
 from unisono.core.config import EngineConfig, format_bytes
 from unisono.core.errors import ConfigError
-from unisono.engine.adapters import MAX_ADAPTERS, EngineAdapters
+from unisono.engine.adapters import EngineAdapters
 from unisono.engine.drafting.building import make_speculation
 from unisono.engine.engine import Engine
 from unisono.engine.memory_plan import (

@@ -24,7 +24,7 @@ from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
 from unisono.server.ollama import generate_routes as ollama_generate_routes
 from unisono.server.ollama import model_routes as ollama_model_routes
-from unisono.server.openai import generate_routes, info_routes
+from unisono.server.openai import adapter_routes, generate_routes, info_routes
 from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
@@ -73,6 +73,7 @@ def create_app(
     )
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
+    app.include_router(adapter_routes.router)
     app.include_router(message_routes.router)
     app.include_router(response_routes.router)
     app.include_router(ollama_generate_routes.router)
@@ -96,7 +97,7 @@ def create_app(
         metrics=metrics,
     )
     app.add_middleware(Front, origins=origins)
-    install_openapi(app, settings.model_names)
+    install_openapi(app, lambda: app.state.service.model_names)
     return app
 
 

@@ -71,10 +71,19 @@ class Service:
         Raises:
             ApiError: no such model is served here.
         """
-        if name and name not in self.settings.model_names:
-            served = ", ".join(repr(known) for known in self.settings.model_names)
+        if name and name not in self.settings.model_names and name not in self.engine.adapters:
+            served = ", ".join(map(repr, self.model_names))
             message = f"There is no such model here. This server has {served}."
             raise ApiError(404, message, param="model", code="model_not_found")
+
+    @property
+    def model_names(self) -> list[str]:
+        """Every name that ``model`` may have."""
+        return [*self.settings.model_names, *self.engine.adapters.names]
+
+    def adapter(self, name: str | None) -> str:
+        """The adapter that a request's ``model`` names; empty: the model alone."""
+        return name if name is not None and name in self.engine.adapters else ""
 
     def check_room(self, num_answers: int, tenant: str) -> None:
         """Refuses before any work is done, so that a full server stays quick. A tenant has an equal
@@ -114,10 +123,10 @@ class Service:
             most = max(1, length - answer)
         return token_ids[:most] if body.truncation_side == "right" else token_ids[-most:]
 
-    def head(self, kind: str) -> dict[str, Any]:
-        """``id``, ``created`` and ``model`` of a new response."""
+    def head(self, kind: str, model: str | None) -> dict[str, Any]:
+        """``id``, ``created`` and ``model`` of a new response to a request for ``model``."""
         return {
             "id": f"{kind}-{secrets.token_hex(12)}",
             "created": int(time.time()),
-            "model": self.settings.model_name,
+            "model": self.adapter(model) or self.settings.model_name,
         }

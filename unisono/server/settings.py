@@ -12,6 +12,7 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import ConfigError
 from unisono.core.model_role import ModelRole
 from unisono.core.sampling_defaults import SamplingDefaults
+from unisono.server.adapter_settings import check_adapters
 
 KEY_VARIABLE = "UNISONO_API_KEY"
 _MAX_KEY_BYTES = 1 << 20
@@ -75,6 +76,9 @@ class ServerSettings:
         model_root: what it was before it was given a name: an id of a hub, or a folder's name.
         host, port: where to listen; port 0 takes a free one.
         api_keys: keys that are let in; empty lets everyone in, on a loopback address only.
+        adapters: names of adapters, as clients call them, and their folders.
+        adapters_dir: the folder whose adapters the operator may load while the server runs; None:
+            none.
         tool_format: how the model writes tool calls; ``auto`` finds it from the chat template.
         role: what the model is for, as its folder or the operator says.
         sampling_defaults: what holds for requests that do not say otherwise.
@@ -105,6 +109,8 @@ class ServerSettings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sampling_defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     role: ModelRole = field(default_factory=ModelRole)
+    adapters: tuple[tuple[str, Path], ...] = ()
+    adapters_dir: Path | None = None
     tool_format: str = "auto"
     insecure: bool = False
     store: Path | None = None
@@ -126,6 +132,7 @@ class ServerSettings:
                 raise ConfigError(f"{name} must not be negative.")
         if self.watchdog_s <= 0:
             raise ConfigError(f"The watchdog's seconds must be above 0, not {self.watchdog_s:g}.")
+        check_adapters(self.adapters, self.adapters_dir, self.model_names)
         for origin in self.cors_origins:
             _check_origin(origin)
         for name in self.allowed_hosts:

@@ -130,6 +130,9 @@ from unisono.core import EngineConfig
 from unisono.server import Limits, ServerSettings, serve
 options = eval(sys.argv[2])
 limits = Limits(**options.pop("limits", {}))
+options["adapters"] = tuple((n, Path(p)) for n, p in options.get("adapters", ()))
+if "adapters_dir" in options:
+    options["adapters_dir"] = Path(options["adapters_dir"])
 engine = EngineConfig(**{"dtype": "float32", "kv_memory": 1 << 24, **options.pop("engine", {})})
 serve(ServerSettings(
     model_folder=Path(sys.argv[1]), port=0, engine=engine, limits=limits,

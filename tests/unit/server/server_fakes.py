@@ -12,6 +12,7 @@ from typing import Any
 from tests.byte_tokenizer import write_byte_tokenizer
 from unisono.core import EngineConfig, Request, RequestOutput, TokenLogprob
 from unisono.core.errors import ContextLengthError, QueueFullError
+from unisono.server.engine.adapters import ServedAdapters
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.wire import EngineFacts
 from unisono.text import Tokenizer
@@ -116,6 +117,7 @@ class LocalHost:
     requests: list[Request] = field(default_factory=list)
 
     facts = EngineFacts(max_model_len=CONTEXT, vocab_size=VOCAB)
+    adapters = ServedAdapters({})
 
     @property
     def stats(self) -> dict[str, float]:

@@ -59,6 +59,7 @@ REQUEST = Request(
     tenant="t",
     resumed_token_ids=(9,),
     cache_salt="s",
+    adapter="a",
 )
 OUTPUT = RequestOutput(
     "r",

@@ -37,6 +37,8 @@ class EngineLink(asyncio.Protocol):
         self._buffer = FrameBuffer(*wire.FROM_ENGINE)
         self._routes: dict[str, tuple[Answers, str]] = {}
         self._num_of: Counter[str] = Counter()
+        self._asked: dict[int, asyncio.Future[None]] = {}
+        self._num_asked = 0
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -71,6 +73,27 @@ class EngineLink(asyncio.Protocol):
             self._routes[request.id] = (answers, request.tenant)
             self._num_of[request.tenant] += 1
         return answers
+
+    def next_number(self) -> int:
+        """A number for what is to be asked."""
+        self._num_asked += 1
+        return self._num_asked
+
+    async def ask(self, message: Any) -> None:
+        """Sends a message with a ``number``; returns when the engine has done it.
+
+        Raises:
+            UnisonoError: why it has not.
+            EngineDeadError: the connection is gone.
+        """
+        if self.lost.is_set():
+            raise engine_died()
+        done = self._asked[message.number] = self._loop.create_future()
+        self.send(message)
+        try:
+            await done
+        finally:
+            self._asked.pop(message.number, None)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -117,6 +140,9 @@ class EngineLink(asyncio.Protocol):
         if not self.ready.done():
             self.ready.set_exception(engine_died())
             self.ready.exception()  # marks it as seen: the launch may have been given up
+        for done in self._asked.values():
+            if not done.done():
+                done.set_exception(engine_died())
         self.fail_all(engine_died())
 
     def _handle(self, message: Any) -> None:
@@ -129,8 +155,19 @@ class EngineLink(asyncio.Protocol):
                 self.ready.set_result(facts)
             case wire.Failed(error) if not self.ready.done():
                 self.ready.set_exception(error)
+            case wire.Done(number, error):
+                self._handle_done(number, error)
             case _:
                 raise ProtocolError("the engine is ready already")
+
+    def _handle_done(self, number: int, error: errors.UnisonoError | None) -> None:
+        done = self._asked.get(number)
+        if done is None or done.done():
+            return  # nobody waits for it any more
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
 
     def _handle_step(self, step: wire.Step) -> None:
         if step.stats is not None:

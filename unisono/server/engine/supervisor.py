@@ -11,11 +11,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from unisono.core import errors
 from unisono.core.child import Child, status_in_words
 from unisono.core.request import Request
+from unisono.server.engine.adapters import ServedAdapters
 from unisono.server.engine.answers import Answers
 from unisono.server.engine.link import EngineLink
 from unisono.server.engine.wire import EngineFacts, Start
@@ -50,6 +52,7 @@ class EngineSupervisor:
     def __init__(self, settings: ServerSettings, command: Sequence[str] = WORKER_COMMAND) -> None:
         self.state: EngineState = "starting"
         self.num_restarts = 0
+        self.adapters = ServedAdapters(dict(settings.adapters))
         self._settings = settings
         self._command = tuple(command)
         self._vocabulary: Vocabulary | None = None
@@ -100,11 +103,35 @@ class EngineSupervisor:
         if self._link is not None:
             self._link.send(vocabulary)
 
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        """The engine, and every one that replaces it, is to have this adapter.
+
+        Raises:
+            AdapterError: it cannot be loaded.
+            InsufficientMemoryError: there is no room for it.
+            EngineDeadError: there is no engine now.
+        """
+        await self.adapters.load(await self._living(), name, folder)
+
+    async def remove_adapter(self, name: str) -> None:
+        """Nobody is to have this adapter any more but those who have it already.
+
+        Raises:
+            EngineDeadError: there is no engine now.
+        """
+        await self.adapters.remove(await self._living(), name)
+
     async def submit(self, requests: Sequence[Request]) -> Answers:
         """Hands requests to the engine, after a bounded wait if it is being restarted.
 
         Raises:
             EngineRestartingError: there is still none.
+        """
+        return (await self._living()).submit(requests)
+
+    async def _living(self) -> EngineLink:
+        """Raises:
+        EngineRestartingError: there is none after a bounded wait.
         """
         if not self._ready.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
@@ -113,7 +140,7 @@ class EngineSupervisor:
             raise EngineRestartingError(
                 "The engine is being restarted.", hint="Send the request again in a few seconds."
             )
-        return self._link.submit(requests)
+        return self._link
 
     def fail_all(self, error: errors.UnisonoError) -> None:
         """Ends every request in flight with ``error``."""
@@ -144,6 +171,7 @@ class EngineSupervisor:
             link.send(self._vocabulary)
         try:
             self._facts = await link.ready
+            await self.adapters.restore(link)
         except errors.EngineDeadError as error:
             raise await self._died_while_loading() from error
         self.state = "ready"

@@ -64,6 +64,29 @@ class Abort:
     request_ids: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class LoadAdapter:
+    """The order to load an adapter; ``number`` names what is asked."""
+
+    number: int
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAdapter:
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer to what was asked under ``number``; ``error`` says why it was not done."""
+
+    number: int
+    error: UnisonoError | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineFacts:
     """Facts about the running engine that the API process needs."""
@@ -103,5 +126,5 @@ class Beat:
     """A step is still computed; about every ``beat_s``."""
 
 
-TO_ENGINE = (Start, Add, Abort, Vocabulary)
-FROM_ENGINE = (Ready, Failed, Step, Beat)
+TO_ENGINE = (Start, Add, Abort, Vocabulary, LoadAdapter, RemoveAdapter)
+FROM_ENGINE = (Ready, Failed, Step, Beat, Done)

@@ -88,6 +88,10 @@ class Worker:
                 for name in names:
                     self._engine.abort(name)
                     self._outbox.forget(name)
+            case wire.LoadAdapter(number, name, folder):
+                self._do(number, partial(self._engine.load_adapter, name, folder))
+            case wire.RemoveAdapter(number, name):
+                self._do(number, partial(self._engine.remove_adapter, name))
             case Vocabulary() if not self._vocabulary.done():
                 self._vocabulary.set_result(message)
             case _:
@@ -98,6 +102,17 @@ class Worker:
             self._engine.add(request)
         except errors.RequestError as error:
             self._rejected.append((request.id, error))
+
+    def _do(self, number: int, action: Callable[[], Any]) -> None:
+        failure: errors.UnisonoError | None = None
+        try:
+            action()
+        except errors.UnisonoError as error:
+            failure = error
+        except Exception as error:
+            _log.exception("An adapter could not be changed.")
+            failure = errors.AdapterError(f"It failed with {type(error).__name__}.")
+        self._link.send(wire.Done(number, failure))
 
     def _report(self) -> None:
         rejected, self._rejected = self._rejected, []

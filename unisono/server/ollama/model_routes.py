@@ -46,9 +46,7 @@ async def list_models(request: Request) -> Json:
     service: Service = request.app.state.service
     facts = await _facts(service)
     known = {"modified_at": facts.modified_at, **_file(facts)}
-    return {
-        "models": [{"name": name, "model": name, **known} for name in service.settings.model_names]
-    }
+    return {"models": [{"name": name, "model": name, **known} for name in service.model_names]}
 
 
 @router.get("/api/ps", response_model=LoadedModels, responses={401: OLLAMA_ERRORS[401]})

@@ -59,6 +59,7 @@ def make_requests(
     priority: int = 0,
     tenant: str = "",
     cache_salt: str = "",
+    adapter: str = "",
 ) -> list[Request]:
     """``params.n`` engine requests for each prompt, seeded apart.
 
@@ -76,6 +77,7 @@ def make_requests(
             priority=priority,
             tenant=tenant,
             cache_salt=cache_salt,
+            adapter=adapter,
         )
         for prompt_index, prompt in enumerate(shared)
         for i, seed in enumerate(seeds)

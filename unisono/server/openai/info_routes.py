@@ -59,7 +59,7 @@ async def docs(request: Request) -> HTMLResponse:
 async def list_models(request: Request) -> ModelList:
     """The names that ``model`` may have."""
     service: Service = request.app.state.service
-    return ModelList(data=[_card(service, name) for name in service.settings.model_names])
+    return ModelList(data=[_card(service, name) for name in service.model_names])
 
 
 @router.get("/v1/models/{name:path}", responses={401: ERRORS[401], 404: ERRORS[404]})
@@ -71,11 +71,16 @@ async def get_model(request: Request, name: str) -> ModelCard:
 
 
 def _card(service: Service, name: str) -> ModelCard:
+    created_s, root, parent = service.created_s, service.settings.model_root, None
+    if service.adapter(name):
+        adapter = service.engine.adapters[name]
+        created_s, root, parent = adapter.created_s, name, service.settings.model_name
     return ModelCard(
         id=name,
-        created=service.created_s,
-        root=service.settings.model_root or service.settings.model_name,
-        permission=[ModelPermission(id=f"modelperm-{name}", created=service.created_s)],
+        created=created_s,
+        root=root or service.settings.model_name,
+        parent=parent,
+        permission=[ModelPermission(id=f"modelperm-{name}", created=created_s)],
         max_model_len=service.engine.facts.max_model_len,
         default_sampling_params=service.settings.sampling_defaults.said(),
     )

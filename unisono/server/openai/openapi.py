@@ -6,7 +6,7 @@ models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from unisono.server.anthropic.message_body import MessagesRequest
 from unisono.server.ollama.ollama_body import OllamaChat, OllamaGenerate, OllamaShow
+from unisono.server.openai.adapter_schema import LoadAdapterRequest, UnloadAdapterRequest
 from unisono.server.openai.request_schema import (
     ChatRequest,
     CompletionRequest,
@@ -35,6 +36,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     DetokenizeRequest,
     TokenizeRequest,
 )
+_OPERATORS_BODIES: tuple[type[BaseModel], ...] = (LoadAdapterRequest, UnloadAdapterRequest)
 _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "The request is wrong; the message names the field.",
@@ -70,25 +72,29 @@ def describe_stream(
     return {200: {"description": "The answer, or its events.", "content": content}}
 
 
-def install_openapi(app: FastAPI, model_names: Sequence[str]) -> None:
-    """Makes ``app.openapi`` describe request bodies, served models and the key too."""
+def install_openapi(app: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
+    """Makes ``app.openapi`` describe request bodies, the models served now and the key too."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _describe(app, model_names)
+            app.openapi_schema = _describe(app)
+        schemas = app.openapi_schema["components"]["schemas"]
+        for model in _BODIES:
+            schemas[model.__name__]["properties"]["model"]["enum"] = list(model_names())
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _describe(app: FastAPI, model_names: Sequence[str]) -> dict[str, Any]:
+def _describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in _BODIES:
+    for model in (*_BODIES, *_OPERATORS_BODIES):
         schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))
-        schema["properties"]["model"] = {"type": "string", "enum": list(model_names)}
+        if model in _BODIES:
+            schema["properties"]["model"] = {"type": "string"}
         schemas[model.__name__] = schema
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():

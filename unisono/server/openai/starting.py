@@ -45,7 +45,7 @@ async def start_chat(request: Request, body: ChatRequest, *, kind: str) -> Start
     await service.constraints.check(reading.asked)
     prompt_ids = service.truncated(await service.encoder.chat(body), params, body)
     params = replace(params, constraint=reading.constraint_behind(prompt_ids))
-    head = service.head(kind)
+    head = service.head(kind, body.model)
     generation = start_generation(
         request,
         head["id"],
@@ -82,7 +82,7 @@ async def start_completion(
     if body.suffix and (infill := service.encoder.infill) is not None:
         params = replace(params, stop_token_ids=(*params.stop_token_ids, *infill.ends))
     service.check_room(params.n * len(prompts), request.state.tenant)
-    head = service.head(kind)
+    head = service.head(kind, body.model)
     token_ids = [prompt.token_ids for prompt in prompts]
     generation = start_generation(request, head["id"], token_ids, params, body, continues_text=True)
     return StartedCompletion(head, generation, prompts, params.n)
@@ -122,6 +122,7 @@ def start_generation(
         priority=body.priority or 0,
         tenant=request.state.tenant,
         cache_salt=body.cache_salt or "",
+        adapter=service.adapter(body.model),
     )
     generation = Generation(
         service.engine,
