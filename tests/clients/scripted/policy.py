@@ -1,4 +1,4 @@
-"""What the scripted model of these tests answers: a function of the conversation alone.
+"""Answers of the scripted model of these tests: a function of the conversation alone.
 
 It repeats what it is told to repeat, calls a tool where it is given some, reports the result of a
 call, and else says what it heard. So clients can be driven through every form of an answer.
