@@ -18,7 +18,7 @@ endif
 NATIVE := plugins/cpu/pyproject.toml $(wildcard plugins/cpu/CMakeLists.txt plugins/cpu/library_cache.* plugins/cpu/src/* plugins/cpu/src/kernels/* plugins/cpu/unisono_cpu/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-devices check test-sanitizers lock audit
+.PHONY: help demo test test-real test-clients test-devices check test-sanitizers lock audit
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ test: $(VENV)/.installed-for-tests ## install what tests need, then run all of t
 
 test-real: $(VENV)/.installed-for-tests ## fetch published models and tokenizers (240 MB) and test with them
 	@scripts/test-real
+
+test-clients: $(VENV)/.installed-for-tests ## clients that others wrote (openai, anthropic, litellm, ai-sdk), against servers
+	@PIP_OPTIONS="$(PIP_OPTIONS)" scripts/test-clients
 
 test-devices: $(VENV)/.installed-for-tests ## PyTorch devices that others wrote (torchvulkan on software Vulkan)
 	@PIP_OPTIONS="$(PIP_OPTIONS)" scripts/test-devices

@@ -37,6 +37,7 @@ def asked_for(*extras: str) -> list[Requirement]:
 LOCKS = {
     "demo": asked_for(),
     "native": lines("requirements/build-native.in"),
+    "clients": lines("requirements/clients.in"),
     "wheels": lines(*(f"requirements/{name}.in" for name in ("build", "build-native", "wheels"))),
     "test": [*asked_for("test", "dev"), *lines("requirements/build-native.in")],
 }
