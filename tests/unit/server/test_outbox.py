@@ -1,4 +1,4 @@
-"""What leaves the engine process, and when."""
+"""Outputs leave the engine process together or at once."""
 
 from __future__ import annotations
 

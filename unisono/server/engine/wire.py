@@ -113,7 +113,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What steps of the engine brought: one output for each request."""
+    """Outputs of the engine's steps, one for each request."""
 
     outputs: list[RequestOutput]
     rejected: list[tuple[str, UnisonoError]]
