@@ -27,7 +27,8 @@ from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
-from unisono.text.parsers.reading import AnswerReader, tool_schemas
+from unisono.text.parsers.called_tools import tool_schemas
+from unisono.text.parsers.reading import AnswerReader
 from unisono.text.parts import ToolCall
 from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer

@@ -15,7 +15,8 @@ from unisono.server.openai.constraint_fields import Asked, asked_constraint
 from unisono.server.openai.message_schema import NamedTool
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.text.parsers.answer_parser import AnswerParser
-from unisono.text.parsers.reading import AnswerReader, tool_schemas
+from unisono.text.parsers.called_tools import tool_schemas
+from unisono.text.parsers.reading import AnswerReader
 
 
 class ChatReading:

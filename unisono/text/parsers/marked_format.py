@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unisono.text.parsers.answer_format import AnswerFormat
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.calls_amid import amid
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
 from unisono.text.parsers.trimmed import Trimmed
@@ -49,6 +51,14 @@ class MarkedFormat(AnswerFormat):
         pairs = [pair for pair in (self.thinking, self.speaking) if pair]
         around = (*(mark for pair in pairs for mark in (pair.opens, pair.closes)), *self.silent)
         return (*around, *self.opens, *self.closes, *self.marks) if with_calls else around
+
+    def calls_amid(self, grammar: CallGrammar) -> Node | None:
+        if not self.spellings:
+            return None
+        bare = [grammar.calls(one) for one in self.spellings if one.is_bare]
+        marked = [grammar.calls(one) for one in self.spellings if not one.is_bare]
+        others = [mark for mark in self.names(with_calls=False) if mark not in self.opens]
+        return amid(grammar, self.opens, marked, bare=bare, others=others)
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         mark = ""
