@@ -8,7 +8,7 @@ from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.rules import Writer
 from unisono.text.grammar.tool_values import Values
 
-_KEY = "[A-Za-z_][^<>\"'=:\\s/(){}\\[\\],|]{0,63}"
+_KEY = "[A-Za-z_][^<>\"'=:\\s\\/(){}\\[\\],|]{0,63}"
 _MOST = 64
 """Parameters of one call."""
 _SAID = frozenset(

@@ -42,13 +42,23 @@ class CallGrammar:
                 nodes.append({"key": True} if isinstance(piece, Key) else {"regex": piece.regex})
         return nodes
 
-    def calls(self, spelling: CallSpelling) -> list[Node]:
+    def calls(self, spelling: CallSpelling) -> Node:
         """A call of some tool, or several."""
-        call = self.one(spelling)
+        return {"any": self.calls_each(spelling)}
+
+    def calls_each(self, spelling: CallSpelling) -> list[list[Node]]:
+        """The same, apart by the tool that is called first."""
         more: list[Node] = []
         if self._several and not spelling.is_single:
-            more = [{"many": [*self.letters(spelling.between), *call], "most": MAX_CALLS - 1}]
-        return [*self.letters(spelling.opens), *call, *more, *self.letters(spelling.closes)]
+            more = [
+                {
+                    "many": [*self.letters(spelling.between), *self.one(spelling)],
+                    "most": MAX_CALLS - 1,
+                }
+            ]
+        opens, closes = self.letters(spelling.opens), self.letters(spelling.closes)
+        calls = [self.call(spelling, tool) for tool in self.tools]
+        return [joined([*opens, *call, *more, *closes]) for call in calls]
 
     def one(self, spelling: CallSpelling) -> list[Node]:
         """A call of some tool."""
@@ -92,6 +102,17 @@ class CallGrammar:
         """Letters that a text does not have before a mark: those of its tokens, or its own."""
         tokens = [self.marks.letters[p] for p in self.marks.pieces(mark) if isinstance(p, int)]
         return tokens or ([mark.strip()] if mark.strip() else [])
+
+
+def joined(nodes: list[Node]) -> list[Node]:
+    """The same, with texts that stand side by side in one."""
+    found: list[Node] = []
+    for node in nodes:
+        if isinstance(node, str) and found and isinstance(found[-1], str):
+            found[-1] += node
+        else:
+            found.append(node)
+    return found
 
 
 def _text_of(spelled: Spelled) -> str:

@@ -14,6 +14,7 @@ def amid(
     *,
     bare: Sequence[Node],
     others: Sequence[str],
+    joins: str = "",
 ) -> Node:
     """A node for such answers.
 
@@ -21,6 +22,7 @@ def amid(
         opens: marks that begin calls: wherever one stands, one of ``calls`` begins.
         bare: calls that no mark announces, as a whole answer.
         others: marks that may stand in the text.
+        joins: letters by which calls go on, and no text behind them begins.
     """
     letters = grammar.marks.pieces
     tokens = [_only_token(letters(mark)) for mark in opens]
@@ -32,6 +34,7 @@ def amid(
         "amid": [*(_led(node, opens) for node in calls), *(_led(mark, ()) for mark in marks)],
         "never": sorted({one for mark in opens for one in grammar.never(mark)}),
         "bare": list(bare),
+        "joins": joins,
         "names": [tool.name for tool in grammar.tools],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unisono.core.constraint import Constraint
@@ -46,9 +47,21 @@ def forced_calls(
     return Constraint.of("tool_calls", {"answer": node, "instead": other})
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A constraint on the calls of an answer that may be any text.
+
+    Args:
+        is_strict: a tool's schema has to be enforced; else the guard may be left out.
+    """
+
+    constraint: Constraint
+    is_strict: bool
+
+
 def guarded_calls(
     format: AnswerFormat, marks: Marks, tools: Sequence[Mapping[str, Any]], *, several: bool
-) -> Constraint | None:
+) -> Guard | None:
     """A constraint under which an answer says what it likes, and what it calls are tools that there
     are, with arguments that are JSON, and of a strict tool by its schema.
 
@@ -59,10 +72,11 @@ def guarded_calls(
         InvalidRequestError: the same, and a tool is strict.
     """
     asked = called_tools(tools, is_forced=False)
+    is_strict = any(tool.is_strict for tool in asked)
     node = format.calls_amid(CallGrammar(marks, asked, several=several))
     if node is not None:
-        return Constraint.of("tool_calls", {"answer": node, "instead": None})
-    if any(tool.is_strict for tool in asked):
+        return Guard(Constraint.of("tool_calls", {"answer": node, "instead": None}), is_strict)
+    if is_strict:
         raise InvalidRequestError(
             f"Calls in the format {format.name} cannot be held to a schema.",
             param="tools",

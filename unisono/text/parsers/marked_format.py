@@ -31,6 +31,9 @@ class MarkedFormat(AnswerFormat):
     bare: ClassVar[str] = ""
     """Letters by which what follows reasoning, if any, may begin that is a call without a mark."""
 
+    joins: ClassVar[str] = ""
+    """Letters by which calls may go on behind one, without a mark."""
+
     @classmethod
     def fits(cls, template: str) -> bool:
         return any(mark in template for mark in cls.opens)
@@ -55,10 +58,17 @@ class MarkedFormat(AnswerFormat):
     def calls_amid(self, grammar: CallGrammar) -> Node | None:
         if not self.spellings:
             return None
-        bare = [grammar.calls(one) for one in self.spellings if one.is_bare]
-        marked = [grammar.calls(one) for one in self.spellings if not one.is_bare]
+        bare, marked = (
+            [
+                call
+                for one in self.spellings
+                if one.is_bare is is_bare
+                for call in grammar.calls_each(one)
+            ]
+            for is_bare in (True, False)
+        )
         others = [mark for mark in self.names(with_calls=False) if mark not in self.opens]
-        return amid(grammar, self.opens, marked, bare=bare, others=others)
+        return amid(grammar, self.opens, marked, bare=bare, others=others, joins=self.joins)
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         mark = ""

@@ -8,10 +8,11 @@ from typing import Any
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling import SamplingParams
 from unisono.text.parsers.answer_format import Schemas
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.finding import find_format
-from unisono.text.parsers.forcing import forced_calls, guarded_calls
+from unisono.text.parsers.forcing import Guard, forced_calls, guarded_calls
 from unisono.text.parsers.marks import Marks
 from unisono.text.tokenizer import Tokenizer
 
@@ -77,10 +78,22 @@ class AnswerReader:
         )
 
     def guarded_calls(
-        self, tools: Sequence[Mapping[str, Any]], *, several: bool
-    ) -> Constraint | None:
+        self, tools: Sequence[Mapping[str, Any]], *, several: bool = True
+    ) -> Guard | None:
         """A constraint under which an answer may call ``tools``; see :func:`guarded_calls`."""
         return guarded_calls(self.format, self._call_marks, tools, several=several)
+
+    def guard_behind(
+        self, guard: Guard, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> Constraint | None:
+        """The guard for an answer that may reason before; None where it gives way to parameters
+        that do not go with it."""
+        if (params.ignore_eos or params.min_tokens) and not guard.is_strict:
+            return None
+        try:
+            return self.behind_reasoning(guard.constraint, prompt_token_ids)
+        except InvalidRequestError:
+            return guard.constraint  # reasoning is text like any other
 
     def _has_sign(self, sign: str) -> bool:
         return sign in self._template or self._call_marks.is_token(sign)

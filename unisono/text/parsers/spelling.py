@@ -55,7 +55,7 @@ class Members:
     text: Value | None = None
     """A value that is a text, as it stands; None: texts are JSON, too."""
     tells: bool = False
-    """What is before a value tells whether it is a text; else the tool's schema does."""
+    """Letters before a value tell whether it is a text; else the tool's schema does."""
     between: str = ""
 
 

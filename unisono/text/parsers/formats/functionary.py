@@ -50,7 +50,10 @@ class Functionary32(AnswerFormat):
 
     def calls_amid(self, grammar: CallGrammar) -> Node | None:
         (spelling,) = self.spellings
-        further = amid(grammar, (">>>",), [[">>>", *grammar.one(spelling)]], bare=(), others=())
+        calls = CallGrammar(grammar.marks, grammar.tools, several=False).calls_each(spelling)
+        further = amid(
+            grammar, (">>>",), [[f">>>{name}", *rest] for name, *rest in calls], bare=(), others=()
+        )
         return {"any": [["all\n", further], grammar.calls(spelling)]}
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:

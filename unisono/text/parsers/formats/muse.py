@@ -58,7 +58,7 @@ class Muse(MessagesFormat):
         own = [CallGrammar(grammar.marks, [tool], several=False) for tool in grammar.tools]
         return {
             "any": [
-                [" to=", one.tools[0].name, *one.letters(MESSAGE), *one.calls(spelling)]
+                [" to=", one.tools[0].name, *one.letters(MESSAGE), one.calls(spelling)]
                 for one in own
             ]
         }

@@ -76,6 +76,7 @@ class Llama(MarkedFormat):
         _python("<|python_start|>[", "]<|python_end|>", sign="<|python_start|>"),
     )
     bare = "{["
+    joins = ";,"
 
     @classmethod
     def fits(cls, template: str) -> bool:
