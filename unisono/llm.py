@@ -27,7 +27,9 @@ from unisono.text.answer import Answer, AnswerDelta, AnswerStream
 from unisono.text.grammar.compiler import GrammarCompiler
 from unisono.text.grammar.vocabulary import Vocabulary
 from unisono.text.parsers.answer_parser import AnswerParser
-from unisono.text.parsers.reading import AnswerReader, tool_schemas
+from unisono.text.parsers.called_tools import tool_schemas
+from unisono.text.parsers.forcing import Guard
+from unisono.text.parsers.reading import AnswerReader
 from unisono.text.parts import ToolCall
 from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer
@@ -69,6 +71,8 @@ class EncodedPrompt:
     make_parser: Callable[[], AnswerParser] | None = None
     calls: Constraint | None = None
     """The calls that the answer is to be."""
+    guard: Guard | None = None
+    """Holds the calls that it may make."""
 
 
 class LLM(OfflinePooling):
@@ -271,8 +275,10 @@ class LLM(OfflinePooling):
         """The prompt of a conversation, for :meth:`stream`; arguments as of :meth:`chat`."""
         self.role.check("generate")
         schemas = tool_schemas(tools)
-        calls = None
-        if tool_choice != "auto":
+        calls = guard = None
+        if schemas and tool_choice == "auto":
+            guard = self.reader.guarded_calls(tools or ())
+        elif tool_choice != "auto":
             names = list(schemas) if tool_choice == "required" else [tool_choice]
             if not schemas or names[0] not in schemas:
                 raise InvalidRequestError("tool_choice names no tool.", param="tool_choice")
@@ -284,6 +290,7 @@ class LLM(OfflinePooling):
             token_ids,
             make_parser=lambda: self.reader.parser(token_ids, schemas=schemas),
             calls=calls,
+            guard=guard,
         )
 
     # -- no answers, but numbers ------------------------------------------------------------
@@ -338,11 +345,7 @@ class LLM(OfflinePooling):
         adapter: str | None,
     ) -> _Running:
         params = replace(params.filled(self.sampling_defaults), n=1)
-        if (constraint := prompt.calls or params.constraint) is not None:
-            if prompt.make_parser is not None:
-                constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
-                params = replace(params, constraint=constraint)
-            self._compiler.matcher(constraint)
+        params = replace(params, constraint=self._constraint(prompt, params))
         request = Request(
             id=f"offline-{next(self._ids)}",
             prompt_token_ids=tuple(prompt.token_ids),
@@ -357,6 +360,24 @@ class LLM(OfflinePooling):
         self.engine.add(request)
         self._answers[request.id] = answer
         return answer
+
+    def _constraint(self, prompt: EncodedPrompt, params: SamplingParams) -> Constraint | None:
+        """The constraint on an answer, compiled."""
+        constraint, is_needed = prompt.calls or params.constraint, True
+        if constraint is not None and prompt.make_parser is not None:
+            constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
+        elif constraint is None and prompt.guard is not None:
+            constraint = self.reader.guard_behind(prompt.guard, prompt.token_ids, params)
+            is_needed = prompt.guard.is_strict
+        if constraint is None:
+            return None
+        try:
+            self._compiler.matcher(constraint)
+        except InvalidRequestError:
+            if is_needed:
+                raise
+            return None
+        return constraint
 
     def _step(self) -> None:
         """One step for every answer under way, whoever waits for it."""

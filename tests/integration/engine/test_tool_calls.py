@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def load(folder: Path, tool_format: str) -> LLM:
 
 
 @pytest.mark.parametrize(
-    "tool_format", ["hermes", "mistral", "deepseek", "kimi-k2", "llama", "general"]
+    "tool_format", ["hermes", "mistral", "kimi-k2", "glm", "qwen3-coder", "general"]
 )
 def test_a_tool_is_called_by_name(folder: Path, tool_format: str) -> None:
     llm = load(folder, tool_format)
@@ -87,6 +88,23 @@ def test_a_choice_that_is_none(folder: Path, tools: Any, choice: str) -> None:
 
 
 def test_a_format_that_cannot_be_forced(folder: Path) -> None:
-    llm = load(folder, "glm")
-    with pytest.raises(InvalidRequestError, match="glm cannot be forced"):
+    """Its marks are no tokens of this vocabulary."""
+    llm = load(folder, "harmony")
+    with pytest.raises(InvalidRequestError, match="harmony cannot be forced"):
         llm.chat(TALK, tools=TOOLS, tool_choice="required")
+
+
+def test_calls_that_need_not_come(folder: Path) -> None:
+    """The answer is the model's own, under a constraint or none; a strict tool is refused where its
+    schema cannot be enforced."""
+    llm = load(folder, "qwen3-coder")
+    params = SamplingParams(temperature=1.5, seed=4, max_tokens=8)
+    (free,) = llm.chat(TALK, replace(params, min_tokens=8), tools=TOOLS)
+    (guarded,) = llm.chat(TALK, params, tools=TOOLS)
+    assert len(free.token_ids) == 8
+    assert guarded.text
+    assert not guarded.tool_calls
+    parameters = {"type": "object", "properties": {}, "minProperties": 1}
+    function = {"name": "weather", "strict": True, "parameters": parameters}
+    with pytest.raises(InvalidRequestError, match="minProperties"):
+        llm.chat(TALK, params, tools=[{"type": "function", "function": function}])

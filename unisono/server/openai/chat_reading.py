@@ -10,12 +10,16 @@ from typing import Any
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import bad_request
+from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.constraint_fields import Asked, asked_constraint
 from unisono.server.openai.message_schema import NamedTool
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.text.parsers.answer_parser import AnswerParser
-from unisono.text.parsers.reading import AnswerReader, tool_schemas
+from unisono.text.parsers.called_tools import tool_schemas
+from unisono.text.parsers.forcing import Guard
+from unisono.text.parsers.reading import AnswerReader
 
 
 class ChatReading:
@@ -34,6 +38,9 @@ class ChatReading:
         self.shows_reasoning = body.include_reasoning is not False
         self.asked = self._calls_asked(body, asked_constraint(body))
         """The constraint on the answer behind its reasoning."""
+        self._guard = self._guarded(body) if self.asked is None else None
+        if self._guard is not None:
+            self.asked = Asked("tools", self._guard.constraint)
 
     def make_parser(self, prompt_token_ids: Sequence[int]) -> AnswerParser:
         """A parser for an answer to this prompt."""
@@ -44,7 +51,9 @@ class ChatReading:
             continues=self._continues,
         )
 
-    def constraint_behind(self, prompt_token_ids: Sequence[int]) -> Constraint | None:
+    def constraint_behind(
+        self, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> Constraint | None:
         """The constraint, from where reasoning has ended.
 
         Raises:
@@ -52,9 +61,28 @@ class ChatReading:
         """
         if self.asked is None:
             return None
+        if self._guard is not None:
+            return self._reader.guard_behind(self._guard, prompt_token_ids, params)
         return self._reader.behind_reasoning(
             self.asked.constraint, prompt_token_ids, continues=self._continues
         )
+
+    async def check(self, checks: ConstraintChecks) -> None:
+        """Raises:
+        InvalidRequestError: the constraint cannot be enforced, or takes too much.
+        """
+        try:
+            await checks.check(self.asked)
+        except InvalidRequestError:
+            if self._guard is None or self._guard.is_strict:
+                raise
+            self.asked = None
+
+    def _guarded(self, body: ChatRequest) -> Guard | None:
+        """Calls that the model makes of itself are held to the tools that there are."""
+        if not self._schemas or body.tool_choice == "none" or self._continues:
+            return None
+        return self._reader.guarded_calls(self._tools, several=self.max_calls is None)
 
     def _calls_asked(self, body: ChatRequest, asked: Asked | None) -> Asked | None:
         """Calls alone where they are forced; beside another constraint, calls or what it says."""

@@ -42,9 +42,9 @@ async def start_chat(request: Request, body: ChatRequest, *, kind: str) -> Start
     params = chat_params(body, service.settings.limits)
     reading = ChatReading(body, service.reader)
     service.check_room(params.n, request.state.tenant)
-    await service.constraints.check(reading.asked)
+    await reading.check(service.constraints)
     prompt_ids = service.truncated(await service.encoder.chat(body), params, body)
-    params = replace(params, constraint=reading.constraint_behind(prompt_ids))
+    params = replace(params, constraint=reading.constraint_behind(prompt_ids, params))
     head = service.head(kind, body.model)
     generation = start_generation(
         request,

@@ -76,7 +76,7 @@ class GrammarCompiler:
         )
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        text = grammar_text(constraint)
+        text = grammar_text(constraint, self._eos_token_ids)
         compiled = LLMatcher(self._loaded().tokenizer, text, log_level=0, limits=_LIMITS)
         trial = compiled.deep_copy()
         if not trial.is_error():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from llguidance import regex_to_lark
@@ -33,9 +34,12 @@ _OPTIONS = '%llguidance {"no_forcing": true}'
 its tokenizer would take is not known here."""
 
 
-def grammar_text(constraint: Constraint) -> str:
-    """Raises:
-    InvalidRequestError: what is given is no such constraint, or cannot be enforced.
+def grammar_text(constraint: Constraint, eos_token_ids: Collection[int] = ()) -> str:
+    """Args:
+        eos_token_ids: tokens that end an answer.
+
+    Raises:
+        InvalidRequestError: what is given is no such constraint, or cannot be enforced.
     """
     match constraint.kind:
         case "schema":
@@ -49,7 +53,7 @@ def grammar_text(constraint: Constraint) -> str:
         case "structural_tag":
             rules = structural_tag(constraint.text, _schema)
         case "tool_calls":
-            rules = tool_calls(constraint.text, _schema)
+            rules = tool_calls(constraint.text, _schema, eos_token_ids)
     return f"{_OPTIONS}\n{rules}"
 
 

@@ -1,61 +1,92 @@
-"""Calls of tools and nothing else, in the notation of llguidance.
+"""Answers that call tools, in the notation of llguidance.
 
-The constraint's text is JSON. ``tags``: one a tool, each with what is before its arguments
-(``begin``), their ``schema``, whether that is ``strict``, and what is behind them (``end``).
-``opens``, ``between``, ``closes``: what is before, between and behind all calls. These are lists of
-texts, of token ids, and of regular expressions (``{"regex": ...}``). Without ``several`` there is
-one call. ``instead``: a constraint that the answer may have in place of calls, or null.
+The constraint's text is JSON: ``answer``, a node, and ``instead``, a constraint that the answer may
+have in place of it, or null. A node is a text, the id of a token, a list of nodes one behind
+another, or an object:
+
+- ``any``: one of several nodes; ``many``: a node, at most ``most`` times; ``regex``: letters;
+- ``schema``: JSON, ``strict`` or as far as the schema can be enforced;
+- ``members``: parameters one by one (``tool_members.py``);
+- ``between``: what follows on one of ``tokens``, amid anything else;
+- ``amid``: nodes with the letters that come first, amid text (``tool_amid.py``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
+from unisono.text.grammar.rules import Rules
+from unisono.text.grammar.tool_amid import amid
+from unisono.text.grammar.tool_members import members
 
-_MAX_CALLS = 32
-"""Calls of one answer, which end so."""
-Piece = str | int | dict[str, str]
 WriteSchema = Callable[[str, str], str]
 """From a schema as JSON text, and the parameter that errors name, to a symbol of a rule."""
 
 
-def tool_calls(text: str, write_schema: WriteSchema) -> str:
+def tool_calls(text: str, write_schema: WriteSchema, eos_token_ids: Collection[int]) -> str:
     """Raises:
     InvalidRequestError: the parameters of a strict tool cannot be enforced exactly.
     """
     asked: dict[str, Any] = json.loads(text)
-    calls = [_call(tag, write_schema) for tag in asked["tags"]]
-    names = " | ".join(f"call_{index}" for index in range(len(calls)))
-    more = f"({_pieces(asked['between'])} call){{0,{_MAX_CALLS - 1}}}" if asked["several"] else ""
-    start = f"{_pieces(asked['opens'])} call {more} {_pieces(asked['closes'])}"
+    writer = _Writer(write_schema, eos_token_ids)
+    start = writer.symbols(asked["answer"])
     if asked["instead"]:
         kind, other = asked["instead"]
         if kind != "schema":
             raise InvalidRequestError(f"{kind} does not go with tools.", param=kind)
         start = f"{start} | {write_schema(other, kind)}"
-    rules = [f"start: {start}"]
-    rules += [f"call: {names}", *(f"call_{index}: {body}" for index, body in enumerate(calls))]
-    return "\n".join(rules)
+    return "\n".join([f"start: {start}", *writer.rules])
 
 
-def _call(tag: dict[str, Any], write_schema: WriteSchema) -> str:
-    try:
-        schema = write_schema(json.dumps(tag["schema"]), "tools")
-    except InvalidRequestError:
-        if tag["strict"]:
-            raise
-        schema = write_schema('{"type": "object"}', "tools")
-    return f"{_pieces(tag['begin'])} {schema} {_pieces(tag['end'])}"
+class _Writer:
+    def __init__(self, write_schema: WriteSchema, eos_token_ids: Collection[int]) -> None:
+        self._write_schema = write_schema
+        self._eos_token_ids = eos_token_ids
+        self.rules = Rules()
 
+    def symbols(self, node: Any) -> str:
+        """A node as symbols of a rule."""
+        match node:
+            case str():
+                return json.dumps(node) if node else ""
+            case int():
+                return f"<[{node}]>"
+            case list():
+                return " ".join(filter(None, map(self.symbols, node)))
+            case {"regex": regex}:
+                return f"/{regex}/"
+            case {"any": nodes}:
+                return self.rules.named(" | ".join(self.symbols(one) or '""' for one in nodes))
+            case {"many": repeated, "most": most}:
+                return f"{self.rules.named(self.symbols(repeated))}{{0,{most}}}"
+            case {"schema": schema, "strict": strict}:
+                return self.schema(schema, strict=strict)
+            case {"members": _}:
+                return members(node, self)
+            case {"between": nodes, "tokens": tokens}:
+                others = sorted({*tokens, *self._eos_token_ids})
+                free = self.rules.named(f"<[^{','.join(map(str, others))}]>*")
+                return f"{free} ({self.symbols({'any': nodes})} {free})*" if nodes else free
+            case {"amid": _}:
+                return amid(node, self)
+        raise ValueError(f"no node: {node!r:.80}")
 
-def _pieces(pieces: list[Piece]) -> str:
-    return " ".join(map(_piece, pieces))
+    def schema(self, schema: Any, *, strict: bool) -> str:
+        """JSON by a schema, or any object where that cannot be enforced and is not ``strict``."""
+        try:
+            return self._write_schema(json.dumps(schema), "tools")
+        except InvalidRequestError:
+            if strict:
+                raise
+            return self._write_schema('{"type": "object"}', "tools")
 
+    def json(self, schema: Any) -> str:
+        """JSON by a schema.
 
-def _piece(piece: Piece) -> str:
-    if isinstance(piece, int):
-        return f"<[{piece}]>"
-    return f"/{piece['regex']}/" if isinstance(piece, dict) else json.dumps(piece)
+        Raises:
+            InvalidRequestError: it cannot be enforced.
+        """
+        return self._write_schema(json.dumps(schema), "tools")

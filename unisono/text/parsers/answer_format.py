@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +23,6 @@ class Pair:
 
     opens: str
     closes: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallSpelling:
-    """The letters of a call whose arguments are JSON; marks among them are named as ever."""
-
-    before_name: str
-    before_arguments: str
-    end: str
-    opens: str = ""
-    """Before all calls."""
-    between: str = ""
-    closes: str = ""
-    numbered: str = ""
-    """Behind the name a number, and before the arguments this instead."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +40,8 @@ class AnswerFormat(ABC):
     own_thinking: ClassVar[Pair | None] = None
     """Marks of reasoning that belong to the format."""
     own_speaking: ClassVar[Pair | None] = None
-    spelling: ClassVar[CallSpelling | None] = None
-    """The way to write calls, where the model is to be held to one; None: it cannot be."""
+    spellings: ClassVar[tuple[CallSpelling, ...]] = ()
+    """Ways to write calls, where the model is to be held to them."""
 
     @classmethod
     @abstractmethod
@@ -72,6 +59,20 @@ class AnswerFormat(ABC):
     @abstractmethod
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         """Reads a whole answer."""
+
+    def calls_alone(self, grammar: CallGrammar, has_sign: Callable[[str], bool]) -> Node | None:
+        """A grammar of answers that call tools and say nothing else; None where there is none.
+
+        Args:
+            has_sign: tells whether the model has the sign of a way to write calls.
+        """
+        signed = [one for one in self.spellings if one.sign and has_sign(one.sign)]
+        own = signed or [one for one in self.spellings if not one.sign] or self.spellings
+        return {"any": [grammar.calls(spelling) for spelling in own]} if own else None
+
+    def calls_amid(self, grammar: CallGrammar) -> Node | None:
+        """A grammar of answers that may call tools, and say anything; None where there is none."""
+        return None
 
     def new_id(self, name: str, index: int) -> str:
         """An id for a call that the model gives none."""

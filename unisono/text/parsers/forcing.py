@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.parsers.answer_format import AnswerFormat
+from unisono.text.parsers.call_grammar import CallGrammar
+from unisono.text.parsers.called_tools import called_tools
 from unisono.text.parsers.marks import Marks
 
 
@@ -19,6 +22,7 @@ def forced_calls(
     names: Collection[str],
     several: bool,
     instead: Constraint | None = None,
+    has_sign: Callable[[str], bool] = lambda sign: False,
 ) -> Constraint:
     """A constraint under which an answer calls tools, and says nothing else.
 
@@ -26,32 +30,56 @@ def forced_calls(
         names: of the tools that may be called.
         several: more than one call is allowed.
         instead: the answer may be of this language, and call nothing.
+        has_sign: tells which ways to write calls are the model's own.
 
     Raises:
         InvalidRequestError: the format has no spelling that an answer can be held to.
     """
-    if (spelling := format.spelling) is None:
+    asked = [tool for tool in called_tools(tools, is_forced=True) if tool.name in names]
+    node = format.calls_alone(CallGrammar(marks, asked, several=several), has_sign)
+    if node is None:
         raise InvalidRequestError(
             f"Calls in the format {format.name} cannot be forced.",
             param="tool_choice",
             hint="Send tool_choice 'auto'.",
         )
+    other = instead and [instead.kind, instead.text]
+    return Constraint.of("tool_calls", {"answer": node, "instead": other})
 
-    def tag(function: Mapping[str, Any]) -> dict[str, Any]:
-        begin = marks.pieces(f"{spelling.before_name}{function['name']}{spelling.before_arguments}")
-        number = [":", {"regex": "[0-9]"}, *marks.pieces(spelling.numbered)]
-        return {
-            "begin": [*begin, *number] if spelling.numbered else begin,
-            "schema": function.get("parameters") or {"type": "object"},
-            "strict": bool(function.get("strict")),
-            "end": marks.pieces(spelling.end),
-        }
 
-    functions = [tool.get("function", tool) for tool in tools]
-    asked = {
-        "tags": [tag(function) for function in functions if function["name"] in names],
-        **{name: marks.pieces(getattr(spelling, name)) for name in ("opens", "between", "closes")},
-        "several": several,
-        "instead": instead and [instead.kind, instead.text],
-    }
-    return Constraint.of("tool_calls", asked)
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A constraint on the calls of an answer that may be any text.
+
+    Args:
+        is_strict: a tool's schema has to be enforced; else the guard may be left out.
+    """
+
+    constraint: Constraint
+    is_strict: bool
+
+
+def guarded_calls(
+    format: AnswerFormat, marks: Marks, tools: Sequence[Mapping[str, Any]], *, several: bool
+) -> Guard | None:
+    """A constraint under which an answer says what it likes, and what it calls are tools that there
+    are, with arguments that are JSON, and of a strict tool by its schema.
+
+    Returns:
+        None where the format has no spelling that an answer can be held to.
+
+    Raises:
+        InvalidRequestError: the same, and a tool is strict.
+    """
+    asked = called_tools(tools, is_forced=False)
+    is_strict = any(tool.is_strict for tool in asked)
+    node = format.calls_amid(CallGrammar(marks, asked, several=several))
+    if node is not None:
+        return Guard(Constraint.of("tool_calls", {"answer": node, "instead": None}), is_strict)
+    if is_strict:
+        raise InvalidRequestError(
+            f"Calls in the format {format.name} cannot be held to a schema.",
+            param="tools",
+            hint="Leave out strict.",
+        )
+    return None

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unisono.text.parsers.answer_format import AnswerFormat
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.calls_amid import amid
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
 from unisono.text.parsers.trimmed import Trimmed
@@ -28,6 +30,9 @@ class MarkedFormat(AnswerFormat):
     """Marks that say nothing, wherever they stand."""
     bare: ClassVar[str] = ""
     """Letters by which what follows reasoning, if any, may begin that is a call without a mark."""
+
+    joins: ClassVar[str] = ""
+    """Letters by which calls may go on behind one, without a mark."""
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -49,6 +54,21 @@ class MarkedFormat(AnswerFormat):
         pairs = [pair for pair in (self.thinking, self.speaking) if pair]
         around = (*(mark for pair in pairs for mark in (pair.opens, pair.closes)), *self.silent)
         return (*around, *self.opens, *self.closes, *self.marks) if with_calls else around
+
+    def calls_amid(self, grammar: CallGrammar) -> Node | None:
+        if not self.spellings:
+            return None
+        bare, marked = (
+            [
+                call
+                for one in self.spellings
+                if one.is_bare is is_bare
+                for call in grammar.calls_each(one)
+            ]
+            for is_bare in (True, False)
+        )
+        others = [mark for mark in self.names(with_calls=False) if mark not in self.opens]
+        return amid(grammar, self.opens, marked, bare=bare, others=others, joins=self.joins)
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         mark = ""

@@ -63,6 +63,12 @@ class Marks:
         cut = re.split("([\ud800-\udfff])", self.written(text))
         return [ids.get(piece, piece) for piece in cut if piece]
 
+    @property
+    def letters(self) -> dict[int, str]:
+        """The letters of each mark that is a token, by its id."""
+        named = {self._written[text]: text for text in self._longest_first}
+        return {token_id: named[letter] for token_id, letter in self.by_token.items()}
+
     def spell(self, text: str) -> str:
         """The text for people: a mark that marks nothing there is its letters, and nothing where
         it is a special token."""

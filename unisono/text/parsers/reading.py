@@ -8,10 +8,11 @@ from typing import Any
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
+from unisono.core.sampling import SamplingParams
 from unisono.text.parsers.answer_format import Schemas
 from unisono.text.parsers.answer_parser import AnswerParser
 from unisono.text.parsers.finding import find_format
-from unisono.text.parsers.forcing import forced_calls
+from unisono.text.parsers.forcing import Guard, forced_calls, guarded_calls
 from unisono.text.parsers.marks import Marks
 from unisono.text.tokenizer import Tokenizer
 
@@ -30,6 +31,8 @@ class AnswerReader:
     def __init__(self, tokenizer: Tokenizer, format_name: str = "auto") -> None:
         self._tokenizer = tokenizer
         self.format = find_format(tokenizer, format_name)
+        self._template = "".join(tokenizer.chat_templates.values())
+        self._marks: dict[tuple[str, ...], Marks] = {}
 
     def parser(
         self,
@@ -50,7 +53,7 @@ class AnswerReader:
         format = self.format if separates_reasoning else replace(self.format, thinking=None)
         return AnswerParser(
             format,
-            Marks(self._tokenizer, format.names(with_calls=bool(schemas))),
+            self._marks_of(format.names(with_calls=bool(schemas))),
             schemas or {},
             is_thinking=separates_reasoning and self._is_thinking(prompt_token_ids, continues),
         )
@@ -64,10 +67,45 @@ class AnswerReader:
         instead: Constraint | None = None,
     ) -> Constraint:
         """A constraint under which an answer calls some of ``tools``; see :func:`forced_calls`."""
-        marks = Marks(self._tokenizer, self.format.names(with_calls=True))
         return forced_calls(
-            self.format, marks, tools, names=names, several=several, instead=instead
+            self.format,
+            self._call_marks,
+            tools,
+            names=names,
+            several=several,
+            instead=instead,
+            has_sign=self._has_sign,
         )
+
+    def guarded_calls(
+        self, tools: Sequence[Mapping[str, Any]], *, several: bool = True
+    ) -> Guard | None:
+        """A constraint under which an answer may call ``tools``; see :func:`guarded_calls`."""
+        return guarded_calls(self.format, self._call_marks, tools, several=several)
+
+    def guard_behind(
+        self, guard: Guard, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> Constraint | None:
+        """The guard for an answer that may reason before; None where it gives way to parameters
+        that do not go with it."""
+        if (params.ignore_eos or params.min_tokens) and not guard.is_strict:
+            return None
+        try:
+            return self.behind_reasoning(guard.constraint, prompt_token_ids)
+        except InvalidRequestError:
+            return guard.constraint  # reasoning is text like any other
+
+    def _has_sign(self, sign: str) -> bool:
+        return sign in self._template or self._call_marks.is_token(sign)
+
+    @property
+    def _call_marks(self) -> Marks:
+        return self._marks_of(self.format.names(with_calls=True))
+
+    def _marks_of(self, names: tuple[str, ...]) -> Marks:
+        if names not in self._marks:
+            self._marks[names] = Marks(self._tokenizer, names)
+        return self._marks[names]
 
     def behind_reasoning(
         self, constraint: Constraint, prompt_token_ids: Sequence[int], *, continues: bool = False
@@ -103,22 +141,3 @@ class AnswerReader:
         if continues:
             return text.rfind(thinking.opens) > text.rfind(thinking.closes)
         return text.rstrip().endswith(thinking.opens.rstrip())
-
-
-def tool_schemas(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:
-    """The JSON schema of each tool's parameters, by the tool's name.
-
-    Raises:
-        InvalidRequestError: a tool has no name, or the name of another.
-    """
-    schemas: dict[str, Mapping[str, Any]] = {}
-    for tool in tools or ():
-        function = tool.get("function", tool)
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if not isinstance(name, str) or not name:
-            raise InvalidRequestError("A tool has no name.", param="tools")
-        if name in schemas:
-            raise InvalidRequestError(f"Two tools have the name {name!r:.80}.", param="tools")
-        parameters = function.get("parameters")
-        schemas[name] = parameters if isinstance(parameters, Mapping) else {}
-    return schemas

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling
 
 _FENCE = "```json"
 
@@ -23,12 +23,23 @@ class DeepSeek(MarkedFormat):
     opens = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
     closes = ("<｜tool▁calls▁end｜>", "<｜tool▁call▁end｜>")
     marks = ("<｜tool▁sep｜>",)
-    spelling = CallSpelling(
-        "<｜tool▁call▁begin｜>",
-        "<｜tool▁sep｜>",
-        "<｜tool▁call▁end｜>",
-        opens="<｜tool▁calls▁begin｜>",
-        closes="<｜tool▁calls▁end｜>",
+    spellings = (
+        CallSpelling(
+            before_name="<｜tool▁call▁begin｜>",
+            before_arguments="<｜tool▁sep｜>",
+            end="<｜tool▁call▁end｜>",
+            opens="<｜tool▁calls▁begin｜>",
+            closes="<｜tool▁calls▁end｜>",
+        ),
+        CallSpelling(
+            before_name="<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+            before_arguments=f"\n{_FENCE}\n",
+            end="\n```<｜tool▁call▁end｜>",
+            opens="<｜tool▁calls▁begin｜>",
+            between=(SPACE,),
+            closes="<｜tool▁calls▁end｜>",
+            sign=_FENCE,
+        ),
     )
 
     @classmethod

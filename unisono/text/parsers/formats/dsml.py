@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 from unisono.text.parsers.formats.tagged import Tagged
+from unisono.text.parsers.spelling import CallSpelling, Members, Value
+
+
+def _spelling(section: str) -> CallSpelling:
+    end = "</｜DSML｜parameter>\n"
+    return CallSpelling(
+        before_name='<｜DSML｜invoke name="',
+        before_arguments='">\n',
+        members=Members(
+            key='<｜DSML｜parameter name="',
+            text=Value('" string="true">', end),
+            json=Value('" string="false">', end),
+            tells=True,
+        ),
+        end="</｜DSML｜invoke>\n",
+        opens=f"<｜DSML｜{section}>\n",
+        closes=f"</｜DSML｜{section}>",
+    )
 
 
 class DeepSeekV32(Tagged):
@@ -15,6 +33,7 @@ class DeepSeekV32(Tagged):
     marks = ("｜DSML｜",)
     function = ("<｜DSML｜invoke ", "</｜DSML｜invoke>")
     parameter = ("<｜DSML｜parameter ", "</｜DSML｜parameter>")
+    spellings = (_spelling("function_calls"),)
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -25,3 +44,4 @@ class DeepSeekV4(DeepSeekV32):
     name = "deepseek-v4"
     opens = ("<｜DSML｜tool_calls>",)
     closes = ("</｜DSML｜tool_calls>",)
+    spellings = (_spelling("tool_calls"),)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unisono.text.parsers.answer_format import AnswerFormat
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.call_writer import CallWriter
+from unisono.text.parsers.calls_amid import amid
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling
 from unisono.text.parsers.trimmed import Trimmed
 
 
@@ -20,6 +23,7 @@ class Functionary31(MarkedFormat):
     name = "functionary-v3.1"
     opens = ("<function=",)
     closes = ("</function>",)
+    spellings = (CallSpelling(before_name="<function=", before_arguments=">", end="</function>"),)
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         name, _ = yield from scanner.name(">")
@@ -35,6 +39,7 @@ class Functionary32(AnswerFormat):
     """``all\\n``, content, then ``>>>f\\n{...}`` for each call; the prompt ends with ``>>>``."""
 
     name = "functionary-v3.2"
+    spellings = (CallSpelling(before_name="", before_arguments="\n", between=">>>"),)
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -42,6 +47,14 @@ class Functionary32(AnswerFormat):
 
     def names(self, *, with_calls: bool) -> tuple[str, ...]:
         return (">>>",)
+
+    def calls_amid(self, grammar: CallGrammar) -> Node | None:
+        (spelling,) = self.spellings
+        calls = CallGrammar(grammar.marks, grammar.tools, several=False).calls_each(spelling)
+        further = amid(
+            grammar, (">>>",), [[f">>>{name}", *rest] for name, *rest in calls], bare=(), others=()
+        )
+        return {"any": [["all\n", further], grammar.calls(spelling)]}
 
     def answer(self, scanner: Scanner, parts: PartWriter) -> Reading[None]:
         is_header = yield from parts.attempt(scanner, self._header(scanner, parts.calls))

@@ -10,6 +10,17 @@ from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.python_call import literal
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Members, Value
+
+
+def _spelling(begin: str, end: str, quote: str) -> CallSpelling:
+    """Texts inside of lists and objects are written as in JSON, which is read as well."""
+    return CallSpelling(
+        before_name=f"{begin}call:",
+        before_arguments="{",
+        members=Members(text=Value(f":{quote}", quote), json=Value(":", ""), between=","),
+        end=f"}}{end}",
+    )
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,9 @@ class Gemma4(MarkedFormat):
     closes = ("<tool_call|>",)
     quote: ClassVar[str] = '<|"|>'
     marks = (quote,)
+    spellings: ClassVar[tuple[CallSpelling, ...]] = (
+        _spelling("<|tool_call>", "<tool_call|>", '<|"|>'),
+    )
     own_thinking: ClassVar[Pair | None] = Pair("<|channel>thought\n", "<channel|>")
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
@@ -28,6 +42,7 @@ class Gemma4(MarkedFormat):
         name, _ = yield from scanner.name("{")
         writer.begin(name)
         quote = scanner.marks.written(self.quote)
+        quotes = (self.quote,) if '"' in quote else (self.quote, '"')
         while True:
             letter = yield from scanner.peek()
             if letter == "}":
@@ -40,7 +55,7 @@ class Gemma4(MarkedFormat):
             if not end:
                 return
             scanner.take(1)
-            value, end = yield from literal(scanner, (self.quote,), ",}")
+            value, end = yield from literal(scanner, quotes, ",}")
             if not end:
                 return
             writer.literal(key.replace(quote, "").strip(), value, quote)
@@ -56,4 +71,5 @@ class FunctionGemma(Gemma4):
     closes = ("<end_function_call>",)
     quote = "<escape>"
     marks = (quote,)
+    spellings = (_spelling("<start_function_call>", "<end_function_call>", "<escape>"),)
     own_thinking = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.formats.json_lists import JsonLists
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, json_calls
 
 
 class General(JsonLists):
@@ -24,7 +24,19 @@ class General(JsonLists):
     opens = tuple(around)
     closes = tuple(dict.fromkeys(around.values()))
     bare = "[{`"
-    spelling = CallSpelling('{"name": "', '", "arguments": ', "}", "[", ", ", "]")
+    spellings = (
+        json_calls("[", "]", is_bare=True),
+        json_calls(is_bare=True, is_single=True),
+        json_calls(("```json", SPACE, "["), ("]", SPACE, "```"), is_bare=True),
+        *(
+            json_calls((mark, SPACE), (SPACE, end), sign=mark, is_single=True)
+            for mark, end in around.items()
+        ),
+        *(
+            json_calls((mark, SPACE, "["), ("]", SPACE, end), sign=mark)
+            for mark, end in around.items()
+        ),
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:

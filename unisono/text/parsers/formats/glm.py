@@ -8,6 +8,27 @@ from typing import ClassVar
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling, Members, Value
+
+
+def _value(suffix: str) -> Value:
+    return Value(
+        (f"</arg_key{suffix}>", SPACE, f"<arg_value{suffix}>"), (f"</arg_value{suffix}>", SPACE)
+    )
+
+
+def keyed_calls(suffix: str = "", separator: str = "") -> CallSpelling:
+    """Args:
+    suffix: in each mark.
+    separator: a mark behind the name.
+    """
+    return CallSpelling(
+        before_name=f"<tool_call{suffix}>",
+        before_arguments=(separator, SPACE),
+        members=Members(key=f"<arg_key{suffix}>", json=_value(suffix), text=_value(suffix)),
+        end=f"</tool_call{suffix}>",
+        between=(SPACE,),
+    )
 
 
 @dataclass(frozen=True)
@@ -20,6 +41,7 @@ class Glm(MarkedFormat):
     marks: ClassVar[tuple[str, ...]] = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
     separator: ClassVar[tuple[str, ...]] = ()
     """A mark behind the name."""
+    spellings: ClassVar[tuple[CallSpelling, ...]] = (keyed_calls(),)
 
     @classmethod
     def fits(cls, template: str) -> bool:

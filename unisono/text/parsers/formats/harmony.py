@@ -9,10 +9,12 @@ import re
 from dataclasses import dataclass
 
 from unisono.text.parsers.answer_format import Pair
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.messages_format import MESSAGE, START, MessagesFormat
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Maybe
 
 _CHANNEL, _CONSTRAIN = "<|channel|>", "<|constrain|>"
 _ANALYSIS = re.compile(r"<\|channel\|>\s*analysis")
@@ -28,11 +30,27 @@ class Harmony(MessagesFormat):
     name = "harmony"
     header_marks = (START, MESSAGE, _CHANNEL, _CONSTRAIN)
     ends = ("<|end|>", "<|call|>", "<|return|>", START, _CHANNEL)
+    plain_headers = (f"{_CHANNEL}final{MESSAGE}", f"{_CHANNEL}commentary{MESSAGE}")
+    spellings = (
+        CallSpelling(
+            before_name=f"{_CHANNEL}commentary to=functions.",
+            before_arguments=f" {_CONSTRAIN}json{MESSAGE}",
+            is_single=True,
+        ),
+        CallSpelling(
+            before_name=" to=functions.",
+            before_arguments=(f"{_CHANNEL}commentary ", Maybe(_CONSTRAIN), f"json{MESSAGE}"),
+            is_single=True,
+        ),
+    )
     own_thinking = Pair(f"{_CHANNEL}analysis{MESSAGE}", "<|end|>")
 
     @classmethod
     def fits(cls, template: str) -> bool:
         return _CHANNEL in template and MESSAGE in template
+
+    def called(self, grammar: CallGrammar) -> Node:
+        return {"any": [grammar.calls(spelling) for spelling in self.spellings]}
 
     def message(self, scanner: Scanner, parts: PartWriter, header: str) -> Reading[str]:
         recipient = _RECIPIENT.search(header)

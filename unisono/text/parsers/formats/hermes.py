@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,13 @@ class Hermes(MarkedFormat):
     name = "hermes"
     opens = ("<tool_call>",)
     closes = ("</tool_call>",)
-    spelling = CallSpelling(
-        '<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", between="\n"
+    spellings = (
+        CallSpelling(
+            before_name=("<tool_call>", SPACE, '{"name": "'),
+            before_arguments='", "arguments": ',
+            end=("}", SPACE, "</tool_call>"),
+            between=(SPACE,),
+        ),
     )
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:

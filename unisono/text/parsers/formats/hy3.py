@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from unisono.text.parsers.answer_format import Pair
 from unisono.text.parsers.call_writer import CallWriter
-from unisono.text.parsers.formats.glm import Glm
+from unisono.text.parsers.formats.glm import Glm, keyed_calls
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling
+
+
+def _sections(suffix: str, separator: str) -> tuple[CallSpelling, ...]:
+    call = keyed_calls(suffix, separator)
+    opens, closes = f"<tool_calls{suffix}>", f"</tool_calls{suffix}>"
+    return replace(call, opens=(opens, SPACE), closes=(SPACE, closes)), replace(
+        call, sign=separator
+    )
 
 
 class Hy3(Glm):
@@ -20,6 +30,7 @@ class Hy3(Glm):
     marks: ClassVar[tuple[str, ...]] = (*Glm.marks, "<tool_sep>")
     separator: ClassVar[tuple[str, ...]] = ("<tool_sep>",)
     own_thinking = Pair("<think>", "</think>")
+    spellings: ClassVar[tuple[CallSpelling, ...]] = _sections("", "<tool_sep>")
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -51,3 +62,4 @@ class Hy3OpenSource(Hy3):
     marks = tuple(map(_with_suffix, Hy3.marks))
     separator = tuple(map(_with_suffix, Hy3.separator))
     own_thinking = Pair("<think:opensource>", "</think:opensource>")
+    spellings = _sections(suffix, separator[0])

@@ -9,6 +9,17 @@ from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling, Maybe, json_calls
+
+_NAMED = ("name", "arguments")
+
+
+def _list(opens: str, end: str, keys: tuple[str, str] = _NAMED) -> CallSpelling:
+    return json_calls((opens, SPACE, "["), ("]", SPACE, Maybe(end)), keys=keys, sign=opens)
+
+
+def _one(opens: str, end: str, keys: tuple[str, str] = _NAMED) -> CallSpelling:
+    return json_calls((opens, SPACE), (SPACE, Maybe(end)), keys=keys, sign=opens, is_single=True)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,24 @@ class JsonLists(MarkedFormat):
     """The mark that closes calls, by the one that opens them."""
     opens = tuple(around)
     closes = tuple(dict.fromkeys(around.values()))
+    spellings: ClassVar[tuple[CallSpelling, ...]] = (
+        _list("<tool_calls>", "</tool_calls>"),
+        _list("<TOOLCALL>", "</TOOLCALL>"),
+        _list("<|START_ACTION|>", "<|END_ACTION|>", keys=("tool_name", "parameters")),
+        CallSpelling(
+            before_name='{"',
+            before_arguments='": ',
+            end="}",
+            opens="<|tools_prefix|>[",
+            between=", ",
+            closes=("]", Maybe("<|tools_suffix|>")),
+            sign="<|tools_prefix|>",
+        ),
+        _list("<|tool_call|>", "<|/tool_call|>"),
+        _one("<|function_call|>", "<|message_sep|>"),
+        _one("function call<|role_sep|>", "<|message_sep|>"),
+        _one("<|action_start|><|plugin|>", "<|action_end|>", keys=("name", "parameters")),
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -50,6 +79,14 @@ class CommandRPlus(JsonLists):
     around: ClassVar[dict[str, str]] = {"Action:\n```json": "```", "Action: ```json": "```"}
     opens = tuple(around)
     closes = ()
+    spellings = (
+        json_calls(
+            ("Action:\n```json", SPACE, "[", SPACE),
+            (SPACE, "]", SPACE, "```"),
+            keys=("tool_name", "parameters"),
+            between=",\n",
+        ),
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -63,6 +100,7 @@ class Functools(JsonLists):
     around: ClassVar[dict[str, str]] = {"functools": "</functools>"}
     opens = tuple(around)
     closes = ()
+    spellings = (json_calls("functools[", "]"),)
 
     @classmethod
     def fits(cls, template: str) -> bool:

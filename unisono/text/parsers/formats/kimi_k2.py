@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Pattern
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class KimiK2(MarkedFormat):
     opens = ("<|tool_calls_section_begin|>", "<|tool_call_begin|>")
     closes = ("<|tool_calls_section_end|>", "<|tool_call_end|>")
     marks = ("<|tool_call_argument_begin|>",)
-    spelling = CallSpelling(
-        "<|tool_call_begin|>functions.",
-        "",
-        "<|tool_call_end|>",
-        opens="<|tool_calls_section_begin|>",
-        closes="<|tool_calls_section_end|>",
-        numbered="<|tool_call_argument_begin|>",
+    spellings = (
+        CallSpelling(
+            before_name="<|tool_call_begin|>functions.",
+            before_arguments=(":", Pattern("[0-9]{1,2}"), "<|tool_call_argument_begin|>"),
+            end="<|tool_call_end|>",
+            opens="<|tool_calls_section_begin|>",
+            closes="<|tool_calls_section_end|>",
+        ),
     )
 
     @classmethod

@@ -11,6 +11,7 @@ from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Members, Pattern, Value
 
 _SEPARATOR = "<|sep|>"
 _CALL, _ARGUMENT, _JSON = "<|open|>call ", "<|open|>argument ", "<|open|>json "
@@ -29,6 +30,24 @@ class KimiK3(MarkedFormat):
     closes = ("<|close|>tools<|sep|>",)
     silent = ("<|close|>message<|sep|>", "<|end_of_msg|>")
     marks = (_CALL, _ARGUMENT, _JSON, _CALL_END, _ARGUMENT_END, _JSON_END, _SEPARATOR)
+    spellings = (
+        CallSpelling(
+            before_name='<|open|>call tool="',
+            before_arguments=('" index="', Pattern("[0-9]{1,2}"), '"<|sep|>'),
+            members=Members(
+                key='<|open|>argument key="',
+                text=Value('" type="string"<|sep|>', _ARGUMENT_END),
+                json=Value(
+                    ('" type="', Pattern("number|boolean|object|array|null"), '"<|sep|>'),
+                    _ARGUMENT_END,
+                ),
+                tells=True,
+            ),
+            end=_CALL_END,
+            opens="<|open|>tools<|sep|>",
+            closes="<|close|>tools<|sep|>",
+        ),
+    )
     own_thinking = Pair("<|open|>think<|sep|>", "<|close|>think<|sep|>")
     own_speaking = Pair("<|open|>response<|sep|>", "<|close|>response<|sep|>")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unisono.text.parsers.formats.tagged import Tagged
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Members, Value
 
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 
@@ -16,6 +17,19 @@ class MiniCpm5(Tagged):
     closes = ("</function>",)
     function = ('<function name="', "</function>")
     parameter = ("<param ", "</param>")
+    spellings = (
+        CallSpelling(
+            before_name='<function name="',
+            before_arguments='">',
+            members=Members(
+                key='<param name="',
+                text=Value(f'">{_CDATA}', f"{_CDATA_END}</param>", _CDATA_END),
+                json=Value('">', "</param>"),
+            ),
+            end="</function>",
+            between="\n",
+        ),
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:

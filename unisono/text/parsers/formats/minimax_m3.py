@@ -11,11 +11,13 @@ from unisono.text.parsers.answer_format import Pair
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Key, Members, Value
 from unisono.text.parsers.values import property_schema, schema_types, value_as_json
 
 _TOKEN = "]<]minimax[>["
 _INVOKE, _CALL_END = f'{_TOKEN}<invoke name="', f"{_TOKEN}</tool_call>"
 _MAX_DEPTH = 64
+_VALUE = Value(">", (f"{_TOKEN}</", Key(), ">"), _TOKEN)
 
 
 @dataclass
@@ -53,6 +55,16 @@ class MiniMaxM3(MarkedFormat):
     opens = (f"{_TOKEN}<tool_call>",)
     closes = (_CALL_END,)
     marks = (_TOKEN,)
+    spellings = (
+        CallSpelling(
+            before_name=_INVOKE,
+            before_arguments='">',
+            members=Members(key=f"{_TOKEN}<", json=_VALUE, text=_VALUE),
+            end=f"{_TOKEN}</invoke>\n",
+            opens=f"{_TOKEN}<tool_call>\n",
+            closes=_CALL_END,
+        ),
+    )
     own_thinking = Pair("<mm:think>", "</mm:think>")
 
     @classmethod

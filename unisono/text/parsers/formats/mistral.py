@@ -6,12 +6,12 @@ import secrets
 from dataclasses import dataclass
 from string import ascii_letters, digits
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_call import read_calls
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling, json_calls
 
 _ID_LENGTH = 9
 
@@ -24,7 +24,10 @@ class Mistral(MarkedFormat):
     name = "mistral"
     opens = ("[TOOL_CALLS]",)
     marks = ("[ARGS]", "[CALL_ID]")
-    spelling = CallSpelling("[TOOL_CALLS]", "[ARGS]", "")
+    spellings = (
+        CallSpelling(before_name="[TOOL_CALLS]", before_arguments="[ARGS]", sign="[ARGS]"),
+        json_calls(("[TOOL_CALLS]", SPACE, "["), "]"),
+    )
 
     def calls(self, scanner: Scanner, writer: CallWriter, opened: str) -> Reading[None]:
         if (yield from scanner.peek()) in ("[", "{"):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unisono.text.parsers.answer_format import Pair
-from unisono.text.parsers.formats.tagged import Tagged
+from unisono.text.parsers.call_grammar import CallGrammar, Node
+from unisono.text.parsers.formats.tagged import Tagged, members_alike
 from unisono.text.parsers.messages_format import MESSAGE, START, MessagesFormat
 from unisono.text.parsers.part_writer import PartWriter
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Value
 
 _TO_SELF = re.compile(r"\bto=self\b")
 
@@ -21,6 +23,16 @@ class _Atem(Tagged):
     closes = ("</atem:function_calls>",)
     function = ("<atem:invoke ", "</atem:invoke>")
     parameter = ("<atem:parameter ", "</atem:parameter>")
+    spellings = (
+        CallSpelling(
+            before_name='<atem:invoke name="',
+            before_arguments='">\n',
+            members=members_alike('<atem:parameter name="', Value('">', "</atem:parameter>\n")),
+            end="</atem:invoke>\n",
+            opens="<atem:function_calls>\n",
+            closes="</atem:function_calls>",
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -32,12 +44,24 @@ class Muse(MessagesFormat):
     name = "muse"
     ends = ("<|eom|>", "<|eot|>", START)
     own_thinking = Pair(f" to=self{MESSAGE}", "<|eom|>")
+    plain_headers = (f" to=user{MESSAGE}",)
     calls: ClassVar[Tagged] = _Atem()
     marks = calls.names(with_calls=True)
 
     @classmethod
     def fits(cls, template: str) -> bool:
         return "<atem:function_calls>" in template
+
+    def called(self, grammar: CallGrammar) -> Node:
+        """The name of a tool is in the header and in the call."""
+        (spelling,) = self.calls.spellings
+        own = [CallGrammar(grammar.marks, [tool], several=False) for tool in grammar.tools]
+        return {
+            "any": [
+                [" to=", one.tools[0].name, *one.letters(MESSAGE), one.calls(spelling)]
+                for one in own
+            ]
+        }
 
     def message(self, scanner: Scanner, parts: PartWriter, header: str) -> Reading[str]:
         parts.is_thinking = self.thinking is not None and bool(_TO_SELF.search(header))

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from unisono.text.parsers.answer_format import CallSpelling
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.python_call import read_any_calls
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling, Members, Spelled, Value, json_calls
+
+
+def _python(
+    opens: Spelled, closes: Spelled, *, between: str = ", ", is_bare: bool = False, sign: str = ""
+) -> CallSpelling:
+    """Values are written as JSON, which is read as well."""
+    return CallSpelling(
+        before_name="",
+        before_arguments="(",
+        members=Members(json=Value("=", ""), between=", "),
+        end=")",
+        opens=opens,
+        between=between,
+        closes=closes,
+        is_bare=is_bare,
+        sign=sign,
+    )
 
 
 @dataclass(frozen=True)
@@ -18,6 +36,9 @@ class Lfm2(MarkedFormat):
     name = "lfm2"
     opens = ("<|tool_call_start|>",)
     closes = ("<|tool_call_end|>",)
+    spellings: ClassVar[tuple[CallSpelling, ...]] = (
+        _python("<|tool_call_start|>[", "]<|tool_call_end|>"),
+    )
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -35,6 +56,7 @@ class Olmo3(Lfm2):
     name = "olmo3"
     opens = ("<function_calls>",)
     closes = ("</function_calls>",)
+    spellings = (_python(("<function_calls>", SPACE), (SPACE, "</function_calls>"), between="\n"),)
 
     @classmethod
     def fits(cls, template: str) -> bool:
@@ -47,8 +69,14 @@ class Llama(MarkedFormat):
     name = "llama"
     opens = ("<|python_tag|>", "<|python_start|>")
     closes = ("<|python_end|>", "<|eom_id|>")
-    spelling = CallSpelling('{"name": "', '", "parameters": ', "}", between="; ")
+    spellings = (
+        json_calls(keys=("name", "parameters"), between="; ", is_bare=True),
+        _python("[", "]", is_bare=True, sign="[func_name1("),
+        json_calls("<|python_tag|>", keys=("name", "parameters"), between="; "),
+        _python("<|python_start|>[", "]<|python_end|>", sign="<|python_start|>"),
+    )
     bare = "{["
+    joins = ";,"
 
     @classmethod
     def fits(cls, template: str) -> bool:

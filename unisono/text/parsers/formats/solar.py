@@ -9,6 +9,7 @@ from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.json_scanning import json_value
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import Reading, Scanner
+from unisono.text.parsers.spelling import CallSpelling, Pattern
 
 _BEGIN, _NAME = "<|tool_call:begin|>", "<|tool_call:name|>"
 _ARGUMENTS, _END = "<|tool_call:args|>", "<|tool_call:end|>"
@@ -23,6 +24,15 @@ class Solar(MarkedFormat):
     opens = ("<|tool_calls|>", _BEGIN)
     closes = ("<|calls|>", _END)
     marks = (_NAME, _ARGUMENTS)
+    spellings = (
+        CallSpelling(
+            before_name=(_BEGIN, Pattern("[A-Za-z0-9_-]{1,24}"), _NAME),
+            before_arguments=_ARGUMENTS,
+            end=_END,
+            opens="<|tool_calls|>",
+            closes="<|calls|>",
+        ),
+    )
     silent = ("<|begin|>assistant",)
     own_thinking = Pair("<|think|>", "<|end|>")
     own_speaking = Pair("<|content|>", "<|end|>")

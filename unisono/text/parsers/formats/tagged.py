@@ -13,6 +13,7 @@ from typing import ClassVar
 from unisono.text.parsers.call_writer import CallWriter
 from unisono.text.parsers.marked_format import MarkedFormat
 from unisono.text.parsers.scanner import NotACallError, Reading, Scanner
+from unisono.text.parsers.spelling import SPACE, CallSpelling, Maybe, Members, Value
 
 _ATTRIBUTE = re.compile(r'\bname="([^"]*)"')
 _SAYS_TEXT = re.compile(r'\bstring="(true|false)"')
@@ -25,6 +26,7 @@ class Tagged(MarkedFormat):
     function: ClassVar[tuple[str, str]]
     """The beginning of a call's tag, up to its name, and the tag that ends the call."""
     parameter: ClassVar[tuple[str, str]]
+    spellings: ClassVar[tuple[CallSpelling, ...]]
     ends_line: ClassVar[bool] = False
     """A value stands between two line ends that are not part of it."""
 
@@ -76,6 +78,11 @@ def _name(tag: str) -> str:
     return found.group(1) if found else tag.strip().strip('"')
 
 
+def members_alike(key: str, value: Value) -> Members:
+    """A text stands between the same letters as another value."""
+    return Members(key=key, json=value, text=value)
+
+
 class Qwen3Coder(Tagged):
     name = "qwen3-coder"
     opens = ("<tool_call>", "<function=")
@@ -83,6 +90,23 @@ class Qwen3Coder(Tagged):
     function = ("<function=", "</function>")
     parameter = ("<parameter=", "</parameter>")
     ends_line = True
+    spellings = (
+        CallSpelling(
+            before_name=("<tool_call>", SPACE, "<function="),
+            before_arguments=">\n",
+            members=members_alike("<parameter=", Value(">\n", "\n</parameter>\n", "</parameter>")),
+            end="</function>\n</tool_call>",
+            between="\n",
+        ),
+        CallSpelling(
+            before_name="<function=",
+            before_arguments=">\n",
+            members=members_alike("<parameter=", Value(">\n", "\n</parameter>\n", "</parameter>")),
+            end=("</function>", SPACE, Maybe("</tool_call>")),
+            between="\n",
+            sign="<function=",
+        ),
+    )
 
 
 class SeedOss(Tagged):
@@ -91,6 +115,15 @@ class SeedOss(Tagged):
     closes = ("</seed:tool_call>",)
     function = ("<function=", "</function>")
     parameter = ("<parameter=", "</parameter>")
+    spellings = (
+        CallSpelling(
+            before_name="<seed:tool_call>\n<function=",
+            before_arguments=">\n",
+            members=members_alike("<parameter=", Value(">", "</parameter>\n")),
+            end="</function>\n</seed:tool_call>",
+            between="\n",
+        ),
+    )
 
 
 class MiniMaxM2(Tagged):
@@ -99,3 +132,13 @@ class MiniMaxM2(Tagged):
     closes = ("</minimax:tool_call>",)
     function = ("<invoke ", "</invoke>")
     parameter = ("<parameter ", "</parameter>")
+    spellings = (
+        CallSpelling(
+            before_name='<invoke name="',
+            before_arguments='">\n',
+            members=members_alike('<parameter name="', Value('">', "</parameter>\n")),
+            end="</invoke>\n",
+            opens="<minimax:tool_call>\n",
+            closes="</minimax:tool_call>",
+        ),
+    )
