@@ -29,12 +29,15 @@ from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
 from unisono.server.openai.prompts import PromptEncoder
+from unisono.server.pooling import pooled_routes
+from unisono.server.pooling.body_schema import MOST_TEXTS
 from unisono.server.responses import response_routes
 from unisono.server.responses.conversations import Conversations
 from unisono.server.responses.opening import open_store
 from unisono.server.service import Service
 from unisono.server.settings import ServerSettings
 from unisono.text.parsers.reading import AnswerReader
+from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("unisono.server")
@@ -58,6 +61,10 @@ def create_app(
     def max_model_len() -> int:
         return engine.facts.max_model_len
 
+    def longest_list() -> int:
+        pools = settings.role.task != "generate"
+        return max(max_model_len(), MOST_TEXTS if pools else 0)
+
     app.state.service = Service(
         settings=settings,
         engine=engine,
@@ -66,9 +73,10 @@ def create_app(
         reader=AnswerReader(tokenizer, settings.tool_format),
         constraints=ConstraintChecks(tokenizer),
         metrics=metrics,
-        bodies=BodyReader(settings.limits, max_model_len),
+        bodies=BodyReader(settings.limits, longest_list),
         unknown_fields=UnknownFields(strict=settings.strict),
         responses=Conversations(open_store(settings), settings.limits.body_bytes),
+        pooled=PooledInputs(tokenizer, settings.role, max_model_len),
         gate=gate,
     )
     app.include_router(generate_routes.router)
@@ -78,6 +86,7 @@ def create_app(
     app.include_router(response_routes.router)
     app.include_router(ollama_generate_routes.router)
     app.include_router(ollama_model_routes.router)
+    app.include_router(pooled_routes.router)
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)
     app.add_exception_handler(HTTPException, _routing_error)

@@ -82,7 +82,7 @@ class Metrics:
             self._next_token.observe(seconds / num_tokens)
 
     def finished(self, reason: str, seconds: float) -> None:
-        """``reason``: ``stop``, ``length``, ``disconnect`` or ``error``."""
+        """``reason``: ``stop``, ``length``, ``pooled``, ``disconnect`` or ``error``."""
         self._finished.labels(reason).inc()
         self._answer.observe(seconds)
 

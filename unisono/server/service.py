@@ -28,6 +28,7 @@ from unisono.server.openai.validation import Model, validate
 from unisono.server.responses.conversations import Conversations
 from unisono.server.settings import ServerSettings
 from unisono.text.parsers.reading import AnswerReader
+from unisono.text.pooled_inputs import PooledInputs
 from unisono.text.tokenizer import Tokenizer
 
 
@@ -43,6 +44,7 @@ class Service:
     bodies: BodyReader
     unknown_fields: UnknownFields
     responses: Conversations
+    pooled: PooledInputs
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 

@@ -32,6 +32,8 @@ class Limits:
         prompts: prompts in one completions request.
         n: answers to one prompt.
         answers: prompts times answers of one request.
+        inputs: texts that one request lets be embedded or scored.
+        vector_bytes: of their vectors, as numbers of four bytes.
         max_tokens: tokens of one answer; ``None`` leaves it to the model's context.
         logprob_entries: log-probabilities of prompt tokens in one request.
         in_flight: HTTP requests being answered at the same time.
@@ -50,6 +52,8 @@ class Limits:
     prompts: int = 256
     n: int = 32
     answers: int = 512
+    inputs: int = 2048
+    vector_bytes: int = 32 * 2**20
     max_tokens: int | None = None
     logprob_entries: int = 1 << 20
     in_flight: int = 2048

@@ -27,6 +27,7 @@ EOS = 258
 class EchoInfo:
     max_model_len: int = CONTEXT
     vocab_size: int = VOCAB
+    hidden_size: int = 64
     device: str = "none"
     note: str = ""
 

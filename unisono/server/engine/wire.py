@@ -93,6 +93,8 @@ class EngineFacts:
 
     max_model_len: int
     vocab_size: int
+    hidden_size: int = 0
+    """Numbers of a vector."""
     note: str = ""
     """Advice about the device's set-up."""
 

@@ -18,6 +18,7 @@ ROUTES = (
     *("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/messages"),
     *("/v1/responses", "/api/chat", "/api/generate", "/api/tags", "/api/show", "/api/ps"),
     *("/api/version", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+    *("/v1/embeddings", "/v1/score", "/v1/rerank", "/v2/rerank"),
     *("/tokenize", "/detokenize", "/health", "/metrics", "/openapi.json", "/docs", "/version"),
 )
 _OF_V1 = tuple(path.removeprefix("/v1") for path in ROUTES if path.startswith("/v1"))

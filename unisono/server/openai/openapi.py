@@ -23,6 +23,7 @@ from unisono.server.openai.request_schema import (
     TokenizeRequest,
 )
 from unisono.server.openai.response_schema import ErrorResponse
+from unisono.server.pooling.body_schema import EmbeddingRequest, RerankRequest, ScoreRequest
 from unisono.server.responses.response_body import ResponsesRequest
 
 _BODIES: tuple[type[BaseModel], ...] = (
@@ -35,6 +36,9 @@ _BODIES: tuple[type[BaseModel], ...] = (
     CompletionRequest,
     DetokenizeRequest,
     TokenizeRequest,
+    EmbeddingRequest,
+    ScoreRequest,
+    RerankRequest,
 )
 _OPERATORS_BODIES: tuple[type[BaseModel], ...] = (LoadAdapterRequest, UnloadAdapterRequest)
 _REFERENCE = "#/components/schemas/{model}"

@@ -76,7 +76,7 @@ class PromptEncoder:
                     text, add_special_tokens=add_special_tokens, max_tokens=self._most(is_cut)
                 )
 
-        return await self._in_thread(encode, len(text))
+        return await self.in_thread(encode, len(text))
 
     def _most(self, is_cut: bool) -> int:
         return self._context() * (_MOST_CUT if is_cut else 1)
@@ -100,7 +100,7 @@ class PromptEncoder:
         )
 
     async def decode(self, token_ids: list[int]) -> str:
-        return await self._in_thread(
+        return await self.in_thread(
             lambda: self._tokenizer.decode(token_ids, skip_special_tokens=False), len(token_ids)
         )
 
@@ -132,7 +132,7 @@ class PromptEncoder:
                 )
 
         try:
-            return await self._in_thread(encode, sum(map(num_characters, messages)))
+            return await self.in_thread(encode, sum(map(num_characters, messages)))
         except InvalidRequestError as error:
             if error.param in ("tools", "documents"):
                 raise bad_request(str(error), param=error.param, code="not_supported") from error
@@ -227,7 +227,7 @@ class PromptEncoder:
             with self._length_errors("prompt", is_cut=False):
                 return infill.prompt(given, suffix, begins=begins, max_tokens=self._context())
 
-        token_ids = await self._in_thread(encode, len(given) + len(suffix))
+        token_ids = await self.in_thread(encode, len(given) + len(suffix))
         if len(token_ids) > self._context():
             raise self._too_long("prompt", len(token_ids))
         return Prompt(tuple(token_ids), given)
@@ -237,7 +237,8 @@ class PromptEncoder:
         """Prompts for what is between two texts, where the model has marks for them."""
         return Infill.of(self._tokenizer)
 
-    async def _in_thread(self, work: Callable[[], T], size: int) -> T:
+    async def in_thread(self, work: Callable[[], T], size: int) -> T:
+        """``work`` away from the event loop; ``size`` is the number of characters or bytes."""
         threads = self._long if size > _LONG_CHARACTERS else self._short
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 

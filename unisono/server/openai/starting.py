@@ -39,6 +39,7 @@ async def start_chat(request: Request, body: ChatRequest, *, kind: str) -> Start
         ApiError, UnisonoError: what is wrong with the body, or why it cannot be answered now.
     """
     service: Service = request.app.state.service
+    service.settings.role.check("generate")
     params = chat_params(body, service.settings.limits)
     reading = ChatReading(body, service.reader)
     service.check_room(params.n, request.state.tenant)
@@ -72,6 +73,7 @@ async def start_completion(
 ) -> StartedCompletion:
     """Args and errors as of :func:`start_chat`."""
     service: Service = request.app.state.service
+    service.settings.role.check("generate")
     params = completion_params(body, service.settings.limits)
     service.check_room(params.n, request.state.tenant)
     await service.constraints.check(asked_constraint(body))

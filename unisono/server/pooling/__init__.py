@@ -1,0 +1,1 @@
+"""Embeddings, scores and rerankings: bodies, work and responses."""
