@@ -17,6 +17,7 @@ from unisono.cli.chat import chat
 from unisono.cli.check import check
 from unisono.cli.devices import devices
 from unisono.cli.doctor import doctor
+from unisono.cli.embed import embed
 from unisono.cli.errors import clear_errors
 from unisono.cli.quantize import quantize
 from unisono.cli.run import run
@@ -44,7 +45,7 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
-for _verb in (run, chat, serve, bench, quantize, devices, check, doctor, specs):
+for _verb in (run, chat, serve, embed, bench, quantize, devices, check, doctor, specs):
     app.command()(clear_errors()(_verb))
 
 

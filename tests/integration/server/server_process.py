@@ -128,7 +128,11 @@ import sys
 from pathlib import Path
 from unisono.core import EngineConfig
 from unisono.server import Limits, ServerSettings, serve
+from unisono.hub.model_role import read_role
 options = eval(sys.argv[2])
+if task := options.pop("task", None):
+    options["role"] = read_role(Path(sys.argv[1]), task)
+    options["engine"] = {"task": options["role"].task, **options.get("engine", {})}
 limits = Limits(**options.pop("limits", {}))
 options["adapters"] = tuple((n, Path(p)) for n, p in options.get("adapters", ()))
 if "adapters_dir" in options:
@@ -142,7 +146,8 @@ serve(ServerSettings(
 
 
 def start_server(folder: Path, log: Path, **options: object) -> RunningServer:
-    """Starts a server with ``options`` of ``ServerSettings``; returns when it is ready."""
+    """Starts a server with ``options`` of ``ServerSettings``, and a ``task``; returns when it is
+    ready."""
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(folder), repr(options)],

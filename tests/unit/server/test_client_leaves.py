@@ -134,7 +134,7 @@ async def test_while_its_prompt_is_tokenized(
         begun = True
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(app.state.service.encoder, "_in_thread", wait)
+    monkeypatch.setattr(app.state.service.encoder, "in_thread", wait)
     fields = {"messages": [{"role": "user", "content": "a"}], "prompt": "x" * 5000}
     if kind == "completions":
         del fields["messages"]

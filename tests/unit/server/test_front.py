@@ -69,7 +69,7 @@ async def test_all_forms_of_a_path_are_answered(client: httpx.AsyncClient) -> No
         assert response.status_code == 200, path
     for path in ("/models/", "/v1/models/echo", "/models/echo/"):
         assert (await client.get(path)).status_code == 200, path
-    response = await client.post("/v1/embeddings", content=BODY)
+    response = await client.post("/v1/edits", content=BODY)
     assert response.status_code == 404
     assert "/v1/chat/completions" in response.json()["error"]["message"]
 

@@ -16,6 +16,7 @@ from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams, T
 from unisono.core.codec import ProtocolError
 from unisono.core.constraint import Constraint
 from unisono.core.frames import FrameBuffer, encode_frame
+from unisono.core.pooling import Pooling
 from unisono.server.engine.wire import (
     FROM_ENGINE,
     TO_ENGINE,
@@ -58,6 +59,7 @@ REQUEST = Request(
     priority=-3,
     tenant="t",
     resumed_token_ids=(9,),
+    pooling=Pooling(kind="tokens", normalize=True, dimensions=5, token_ids=(4, 6)),
     cache_salt="s",
     adapter="a",
 )
