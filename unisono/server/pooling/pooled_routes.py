@@ -32,7 +32,7 @@ async def create_embeddings(request: Request) -> Response:
     """A vector for each text."""
     service: Service = request.app.state.service
     body = await service.read(request, EmbeddingRequest)
-    head = service.head("embd")
+    head = service.head("embd", body.model)
     found = await embed(
         request,
         body,
@@ -67,7 +67,7 @@ async def create_scores(request: Request) -> Response:
     """A score for each pair of texts."""
     service: Service = request.app.state.service
     body = await service.read(request, ScoreRequest)
-    head = service.head("score")
+    head = service.head("score", body.model)
     found = await score(
         request,
         body,
@@ -100,7 +100,7 @@ async def rerank(request: Request) -> Response:
     """The documents in the order in which they answer a query."""
     service: Service = request.app.state.service
     body = await service.read(request, RerankRequest)
-    head = service.head("rerank")
+    head = service.head("rerank", body.model)
     texts = [document.text for document in body.documents]
     found = await score(
         request,

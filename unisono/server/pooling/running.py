@@ -42,6 +42,7 @@ class PooledRun:
     priority: int = 0
     tenant: str = ""
     cache_salt: str = ""
+    adapter: str = ""
     _open: deque[Answers] = field(default_factory=deque)
 
     async def numbers(self, token_ids: Sequence[Sequence[int]], how: Pooling) -> list[bytes]:
@@ -77,6 +78,7 @@ class PooledRun:
             priority=self.priority,
             tenant=self.tenant,
             cache_salt=self.cache_salt,
+            adapter=self.adapter,
         )
 
     async def _collect(self, found: dict[str, bytes]) -> None:

@@ -156,6 +156,7 @@ async def _run(
         priority=body.priority or 0,
         tenant=request.state.tenant,
         cache_salt=body.cache_salt or "",
+        adapter=service.adapter(body.model),
     )
     request.state.visit.hold(run)
     return await run.numbers(token_ids, how)
