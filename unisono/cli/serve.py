@@ -63,6 +63,12 @@ _SERVER_OPTIONS: dict[str, Any] = {
         " kept in memory, until the server ends.",
         "--store",
     ),
+    "batch_dir": option(
+        Path,
+        "A folder, made if it is not there, for /v1/files and /v1/batches; without it there are"
+        " none.",
+        "--batch-dir",
+    ),
     "strict": option(
         bool, "Refuse requests with unknown fields, instead of ignoring these.", "--strict"
     ),

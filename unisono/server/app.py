@@ -16,6 +16,8 @@ from unisono import __version__
 from unisono.core import errors
 from unisono.server.anthropic import message_routes
 from unisono.server.api_error import ApiError, bad_request, error_response, log_failure
+from unisono.server.batches import batch_routes, file_routes
+from unisono.server.batches.batches import open_batches
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.front import ROUTES, Front
@@ -78,7 +80,11 @@ def create_app(
         responses=Conversations(open_store(settings), settings.limits.body_bytes),
         pooled=PooledInputs(tokenizer, settings.role, max_model_len),
         gate=gate,
+        batches=open_batches(app, settings, batch_routes.ENDPOINTS),
     )
+    has_batches = settings.batch_dir is not None
+    app.include_router(file_routes.router, include_in_schema=has_batches)
+    app.include_router(batch_routes.router, include_in_schema=has_batches)
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
     app.include_router(adapter_routes.router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ import uvicorn
 
 from unisono.core.errors import CheckpointError, ConfigError, EngineDeadError
 from unisono.server.app import create_app
+from unisono.server.batches.batches import lock_folder
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.descriptors import connection_room
 from unisono.server.http.guard import Gate
@@ -49,6 +51,8 @@ def serve(settings: ServerSettings) -> None:
     if not (settings.api_keys or is_loopback(settings.host)):
         _log.warning("No API key: everyone who reaches %s is let in.", settings.host)
     open_store(settings).close()
+    if settings.batch_dir is not None:
+        os.close(lock_folder(settings.batch_dir))
     with bind(settings) as sock:
         if _run(_serve(settings, sock)) == signal.SIGINT:
             raise KeyboardInterrupt
@@ -124,6 +128,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         assert sockets
+        if self._service.batches is not None:
+            self._service.batches.runner.begin()
         sockets[0].listen(_BACKLOG)
         print(ready_line(self._settings, sockets[0].getsockname()[1]), flush=True)  # noqa: T201
         if note := self._engine.facts.note:

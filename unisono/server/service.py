@@ -16,6 +16,7 @@ from starlette.requests import Request as HttpRequest
 from unisono.core import errors
 from unisono.core.sampling import SamplingParams
 from unisono.server.api_error import ApiError, bad_request
+from unisono.server.batches.batches import Batches
 from unisono.server.engine.supervisor import EngineSupervisor
 from unisono.server.http.body_reader import BodyReader
 from unisono.server.http.guard import Gate
@@ -45,6 +46,7 @@ class Service:
     unknown_fields: UnknownFields
     responses: Conversations
     pooled: PooledInputs
+    batches: Batches | None = None
     gate: Gate = field(default_factory=Gate)
     created_s: int = field(default_factory=lambda: int(time.time()))
 
@@ -66,6 +68,8 @@ class Service:
         self.encoder.close()
         self.constraints.close()
         self.responses.close()
+        if self.batches is not None:
+            self.batches.close()
 
     def check_model(self, name: str | None) -> None:
         """Without a name the model that is served is meant.

@@ -39,6 +39,9 @@ class Limits:
         in_flight: HTTP requests being answered at the same time.
         connections: open connections, where the process may have so many descriptors.
         stored_responses, stored_bytes: responses that are kept for later turns, of all tenants.
+        file_bytes, files_bytes: of an uploaded file, and of all that are kept.
+        files: files, and batches, of one tenant.
+        batch_lines: requests of one batch.
         header_timeout_s: for a client to send its headers.
         body_timeout_s: for a client to send its body.
         write_timeout_s: for a client to read what was written to it.
@@ -60,6 +63,10 @@ class Limits:
     connections: int = 4096
     stored_responses: int = 10_000
     stored_bytes: int = 256 * 2**20
+    file_bytes: int = 100 * 2**20
+    files_bytes: int = 4 * 2**30
+    files: int = 1000
+    batch_lines: int = 50_000
     header_timeout_s: float = 15.0
     body_timeout_s: float = 60.0
     write_timeout_s: float = 60.0
@@ -87,6 +94,7 @@ class ServerSettings:
         role: what the model is for, as its folder or the operator says.
         sampling_defaults: what holds for requests that do not say otherwise.
         store: file in which responses are kept; without one they are kept in memory.
+        batch_dir: folder of uploaded files and batches; without one there are none.
         strict: refuse requests with fields that nobody knows, instead of ignoring these.
         cors_origins: origins of web pages that may use the server, beside those of this machine;
             ``*`` lets all.
@@ -118,6 +126,7 @@ class ServerSettings:
     tool_format: str = "auto"
     insecure: bool = False
     store: Path | None = None
+    batch_dir: Path | None = None
     strict: bool = False
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()

@@ -96,7 +96,7 @@ class BodyReader:
             num_bytes += len(chunk)
             if num_bytes > self._limits.body_bytes:
                 await discard_body(request.state.visit)
-                raise body_too_large(self._limits)
+                raise body_too_large(self._limits.body_bytes)
             if not account.take(len(chunk)):
                 await discard_body(request.state.visit)
                 raise _no_room()

@@ -16,6 +16,7 @@ from unisono.server.http.web_origins import WebOrigins
 
 ROUTES = (
     *("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/messages"),
+    *("/v1/files", "/v1/batches"),
     *("/v1/responses", "/api/chat", "/api/generate", "/api/tags", "/api/show", "/api/ps"),
     *("/api/version", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
     *("/v1/embeddings", "/v1/score", "/v1/rerank", "/v2/rerank"),

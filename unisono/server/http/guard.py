@@ -27,6 +27,8 @@ from unisono.server.settings import Limits
 
 _PUBLIC_PATHS = frozenset({"/health"})
 _READING_METHODS = frozenset({"GET"})
+_UPLOADS = "/v1/files"
+"""The route whose bodies are files, with a limit of their own."""
 _RETRY_AFTER_S = 5
 _TENANT_LENGTH = 16
 _log = logging.getLogger("unisono.server")
@@ -145,7 +147,7 @@ class Guard:
         scope["state"]["tenant"] = tenant or ""
         if scope["method"] not in _READING_METHODS:
             self._check_room()
-            self._check_length(headers.get(b"content-length", b"0"))
+            self._check_length(scope["path"], headers.get(b"content-length", b"0"))
         return None
 
     def _check_headers(self, scope: Scope) -> None:
@@ -172,9 +174,11 @@ class Guard:
                 retry_after_s=_RETRY_AFTER_S,
             )
 
-    def _check_length(self, content_length: bytes) -> None:
-        if not content_length.isdigit() or int(content_length[:20]) > self.limits.body_bytes:
-            raise body_too_large(self.limits)
+    def _check_length(self, path: str, content_length: bytes) -> None:
+        limits = self.limits
+        most = limits.file_bytes if path == _UPLOADS else limits.body_bytes
+        if not content_length.isdigit() or int(content_length[:20]) > most:
+            raise body_too_large(most)
 
 
 def _unauthorized(has_key: bool) -> ApiError:

@@ -39,8 +39,8 @@ async def discard_body(visit: Visit) -> None:
         await asyncio.wait_for(drain(), _DISCARD_S)
 
 
-def body_too_large(limits: Limits) -> ApiError:
-    message = f"The body is larger than the {limits.body_bytes} bytes allowed."
+def body_too_large(most_bytes: int) -> ApiError:
+    message = f"The body is larger than the {most_bytes} bytes allowed."
     return ApiError(413, message, code="body_too_large", close=True)
 
 
@@ -82,7 +82,7 @@ def _inflated(body: bytes | bytearray, bits: int, limits: Limits) -> bytearray:
         member = zlib.decompressobj(bits)
         inflated += member.decompress(body, limits.body_bytes - len(inflated) + 1)
         if len(inflated) > limits.body_bytes:
-            raise body_too_large(limits)
+            raise body_too_large(limits.body_bytes)
         if not member.eof:
             raise zlib.error("incomplete")
         body = member.unused_data

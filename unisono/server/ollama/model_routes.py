@@ -29,9 +29,6 @@ from unisono.server.service import Service
 router = APIRouter()
 Json = dict[str, Any]
 _NEVER = datetime(2100, 1, 1, tzinfo=timezone.utc).isoformat()
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: OLLAMA_ERRORS[status] for status in (400, 401, 403, 413, 415, 429, 431, 503)
-}
 
 
 @router.get("/api/version", responses={401: OLLAMA_ERRORS[401]})
@@ -108,14 +105,14 @@ async def refuse_embeddings(request: Request) -> None:
 
 for _path in ("/api/embed", "/api/embeddings"):
     _route = answers_in(error_shape)(refuse_embeddings)
-    router.add_api_route(_path, _route, methods=["POST"], responses=_ERRORS, name=_path)
+    router.add_api_route(_path, _route, methods=["POST"], name=_path, include_in_schema=False)
 
 for _path, _method in (
     *(("/api/pull", "POST"), ("/api/push", "POST"), ("/api/create", "POST")),
     *(("/api/copy", "POST"), ("/api/delete", "DELETE")),
 ):
     _route = answers_in(error_shape)(refuse)
-    router.add_api_route(_path, _route, methods=[_method], responses=_ERRORS, name=_path)
+    router.add_api_route(_path, _route, methods=[_method], name=_path, include_in_schema=False)
 
 
 async def _facts(service: Service) -> ModelFacts:

@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from unisono.server.anthropic.message_body import MessagesRequest
+from unisono.server.batches.batch_schema import BatchRequest
 from unisono.server.ollama.ollama_body import OllamaChat, OllamaGenerate, OllamaShow
 from unisono.server.openai.adapter_schema import LoadAdapterRequest, UnloadAdapterRequest
 from unisono.server.openai.request_schema import (
@@ -29,6 +30,7 @@ from unisono.server.responses.response_body import ResponsesRequest
 _BODIES: tuple[type[BaseModel], ...] = (
     MessagesRequest,
     ResponsesRequest,
+    BatchRequest,
     OllamaChat,
     OllamaGenerate,
     OllamaShow,
@@ -97,7 +99,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     for model in (*_BODIES, *_OPERATORS_BODIES):
         schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))
-        if model in _BODIES:
+        if "model" in schema["properties"] and model in _BODIES:
             schema["properties"]["model"] = {"type": "string"}
         schemas[model.__name__] = schema
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
