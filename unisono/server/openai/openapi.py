@@ -30,7 +30,6 @@ from unisono.server.responses.response_body import ResponsesRequest
 _BODIES: tuple[type[BaseModel], ...] = (
     MessagesRequest,
     ResponsesRequest,
-    BatchRequest,
     OllamaChat,
     OllamaGenerate,
     OllamaShow,
@@ -42,7 +41,12 @@ _BODIES: tuple[type[BaseModel], ...] = (
     ScoreRequest,
     RerankRequest,
 )
-_OPERATORS_BODIES: tuple[type[BaseModel], ...] = (LoadAdapterRequest, UnloadAdapterRequest)
+_OTHER_BODIES: tuple[type[BaseModel], ...] = (
+    LoadAdapterRequest,
+    UnloadAdapterRequest,
+    BatchRequest,
+)
+"""Bodies that ask no model."""
 _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "The request is wrong; the message names the field.",
@@ -96,10 +100,10 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (*_BODIES, *_OPERATORS_BODIES):
+    for model in (*_BODIES, *_OTHER_BODIES):
         schema = model.model_json_schema(ref_template=_REFERENCE)
         schemas.update(schema.pop("$defs", {}))
-        if "model" in schema["properties"] and model in _BODIES:
+        if model in _BODIES:
             schema["properties"]["model"] = {"type": "string"}
         schemas[model.__name__] = schema
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
