@@ -76,7 +76,7 @@ async def list_batches(
 
 @router.get("/v1/batches/{batch_id}", response_model=BatchObject, responses=FILE_ERRORS)
 async def get_batch(request: Request, batch_id: str) -> Json:
-    """How far a batch is."""
+    """A batch, and how far it is."""
     service: Service = request.app.state.service
     return _batch(given(service.batches), request.state.tenant, batch_id)
 

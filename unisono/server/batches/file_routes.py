@@ -59,7 +59,7 @@ async def list_files(
 
 @router.get("/v1/files/{file_id}", response_model=FileObject, responses=FILE_ERRORS)
 async def get_file(request: Request, file_id: str) -> Json:
-    """What a file is called, and how large it is."""
+    """The name and the size of a file."""
     service: Service = request.app.state.service
     found = given(service.batches).files.get(request.state.tenant, file_id)
     if found is None:
