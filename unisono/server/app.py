@@ -24,6 +24,7 @@ from unisono.server.http.front import ROUTES, Front
 from unisono.server.http.guard import Gate, Guard, KeyRing
 from unisono.server.http.web_origins import WebOrigins
 from unisono.server.metrics import Metrics
+from unisono.server.ollama import embed_routes as ollama_embed_routes
 from unisono.server.ollama import generate_routes as ollama_generate_routes
 from unisono.server.ollama import model_routes as ollama_model_routes
 from unisono.server.openai import adapter_routes, generate_routes, info_routes
@@ -92,6 +93,7 @@ def create_app(
     app.include_router(response_routes.router)
     app.include_router(ollama_generate_routes.router)
     app.include_router(ollama_model_routes.router)
+    app.include_router(ollama_embed_routes.router)
     app.include_router(pooled_routes.router)
     for kind in (ApiError, errors.UnisonoError):
         app.add_exception_handler(kind, _known_error)

@@ -19,6 +19,7 @@ from unisono.core import EngineConfig
 from unisono.hub.model_role import read_role
 from unisono.server.app import create_app
 from unisono.server.engine.wire import EngineFacts
+from unisono.server.ollama.ollama_response import Embeddings
 from unisono.server.settings import Limits, ServerSettings
 from unisono.text import Tokenizer
 
@@ -252,3 +253,26 @@ async def test_a_reranker_does_not_embed(reranker: Served) -> None:
         response = await client.post(EMBED, json={"input": "x"})
     assert response.status_code == 400
     assert "scores pairs of texts" in response.text
+
+
+async def test_ollama_s_embeddings(embedder: Served, reranker: Served) -> None:
+    expected = [vector.tolist() for vector in embedder.llm.embed(TEXTS)]
+    found = await post(embedder, "/api/embed", model="tiny:latest", input=TEXTS)
+    Embeddings.model_validate(found)
+    assert found["embeddings"] == [pytest.approx(vector, abs=1e-6) for vector in expected]
+    assert (found["model"], found["prompt_eval_count"]) == ("tiny:latest", 28)
+    one = await post(embedder, "/api/embeddings", prompt=TEXTS[0])
+    assert one["embedding"] == pytest.approx(expected[0], abs=1e-6)
+    await post(embedder, "/api/embed", input="long " * 1000)
+    shown = await post(embedder, "/api/show", model="tiny")
+    assert shown["capabilities"] == ["embedding"]
+    for served, fields in (
+        (embedder, {"input": "long " * 1000, "truncate": False}),
+        (embedder, {"input": []}),
+        (embedder, {"input": "a", "dimensions": 10**6}),
+        (reranker, {"input": "a"}),
+    ):
+        async with served.client() as client:
+            answer = await client.post("/api/embed", json=fields)
+        assert answer.status_code == 400
+        assert list(answer.json()) == ["error"]

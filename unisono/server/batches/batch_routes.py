@@ -17,6 +17,7 @@ from unisono.server.batches.listing import page
 from unisono.server.openai import generate_routes
 from unisono.server.openai.openapi import ERRORS, describe_body
 from unisono.server.openai.validation import read_body
+from unisono.server.pooling import pooled_routes
 from unisono.server.responses import response_routes
 from unisono.server.service import Service
 
@@ -26,6 +27,7 @@ ENDPOINTS: dict[str, Route] = {
     "/v1/chat/completions": generate_routes.create_chat_completion,
     "/v1/completions": generate_routes.create_completion,
     "/v1/responses": response_routes.create_response,
+    "/v1/embeddings": pooled_routes.create_embeddings,
 }
 """Routes that a batch may ask."""
 

@@ -98,15 +98,6 @@ async def refuse(request: Request) -> None:
     )
 
 
-async def refuse_embeddings(request: Request) -> None:
-    """Refused: no embeddings by this API."""
-    raise ApiError(400, "Embeddings are not supported by this API yet.", code="not_supported")
-
-
-for _path in ("/api/embed", "/api/embeddings"):
-    _route = answers_in(error_shape)(refuse_embeddings)
-    router.add_api_route(_path, _route, methods=["POST"], name=_path, include_in_schema=False)
-
 for _path, _method in (
     *(("/api/pull", "POST"), ("/api/push", "POST"), ("/api/create", "POST")),
     *(("/api/copy", "POST"), ("/api/delete", "DELETE")),
@@ -124,6 +115,8 @@ def _file(facts: ModelFacts) -> Json:
 
 
 def _capabilities(service: Service) -> list[str]:
+    if service.settings.role.task != "generate":
+        return ["embedding"]
     found = ["completion"]
     if service.tokenizer.template_reads("tools"):
         found.append("tools")

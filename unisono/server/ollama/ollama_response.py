@@ -62,6 +62,18 @@ class GenerateLine(Line):
     thinking: str = ""
 
 
+class Embeddings(Exact):
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int
+    load_duration: int
+    prompt_eval_count: int
+
+
+class Embedding(Exact):
+    embedding: list[float]
+
+
 class ModelDetails(Exact):
     parent_model: str
     format: str

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from unisono.server.anthropic.message_body import MessagesRequest
 from unisono.server.batches.batch_schema import BatchRequest
+from unisono.server.ollama.embed_body import OllamaEmbed, OllamaEmbeddings
 from unisono.server.ollama.ollama_body import OllamaChat, OllamaGenerate, OllamaShow
 from unisono.server.openai.adapter_schema import LoadAdapterRequest, UnloadAdapterRequest
 from unisono.server.openai.request_schema import (
@@ -33,6 +34,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     OllamaChat,
     OllamaGenerate,
     OllamaShow,
+    OllamaEmbed,
+    OllamaEmbeddings,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,

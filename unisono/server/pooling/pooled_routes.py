@@ -36,7 +36,7 @@ async def create_embeddings(request: Request) -> Response:
     found = await embed(
         request,
         body,
-        _one_by_one(body.input),
+        one_by_one(body.input),
         name=head["id"],
         dimensions=body.dimensions,
         prompt_name=body.prompt_name,
@@ -47,7 +47,7 @@ async def create_embeddings(request: Request) -> Response:
         as_text = body.encoding_format == "base64"
         data = ",".join(
             f'{{"object":"embedding","index":{index},"embedding":'
-            f"{_base64(vector) if as_text else _digits(vector)}}}"
+            f"{_base64(vector) if as_text else digits(vector)}}}"
             for index, vector in enumerate(found.vectors)
         )
         fields = to_json({**head, "object": "list", "usage": _usage(found.num_tokens)})
@@ -122,7 +122,7 @@ async def rerank(request: Request) -> Response:
     return _json({"id": head["id"], "model": head["model"], "results": results, "usage": usage})
 
 
-def _one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+def one_by_one(given: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
     """The four forms of ``input`` as one."""
     if isinstance(given, str) or isinstance(given[0], int):
         return [given]
@@ -141,7 +141,8 @@ def _base64(vector: bytes) -> str:
     return f'"{base64.b64encode(vector).decode()}"'
 
 
-def _digits(vector: bytes) -> str:
+def digits(vector: bytes) -> str:
+    """The numbers as JSON."""
     numbers = read_numbers(vector)
     return "[" + ("%.9g," * len(numbers) % tuple(numbers))[:-1] + "]"
 
