@@ -364,13 +364,20 @@ class LLM(OfflinePooling):
     def _constraint(self, prompt: EncodedPrompt, params: SamplingParams) -> Constraint | None:
         """The constraint on an answer, compiled."""
         constraint, is_needed = prompt.calls or params.constraint, True
-        if constraint is not None and prompt.make_parser is not None:
-            constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
-        elif constraint is None and prompt.guard is not None:
-            constraint = self.reader.guard_behind(prompt.guard, prompt.token_ids, params)
-            is_needed = prompt.guard.is_strict
-        if constraint is None:
-            return None
+        if prompt.make_parser is not None:
+            if constraint is not None:
+                constraint = self.reader.behind_reasoning(constraint, prompt.token_ids)
+            elif prompt.guard is not None:
+                constraint = self.reader.guard_behind(prompt.guard, prompt.token_ids, params)
+                is_needed = prompt.guard.is_strict
+        if constraint is not None:
+            constraint = self._compiled(constraint, is_needed=is_needed)
+        if prompt.make_parser is None:
+            return constraint
+        budget = params.thinking_token_budget
+        return self.reader.budgeted(constraint, prompt.token_ids, budget)
+
+    def _compiled(self, constraint: Constraint, *, is_needed: bool) -> Constraint | None:
         try:
             self._compiler.matcher(constraint)
         except InvalidRequestError:

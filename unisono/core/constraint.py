@@ -11,9 +11,31 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unisono.core.errors import InvalidRequestError
-from unisono.core.sampling_limits import MAX_CHOICES, MAX_CONSTRAINT_LENGTH, TOKEN_ID
+from unisono.core.sampling_limits import LIMITS, MAX_CHOICES, MAX_CONSTRAINT_LENGTH, TOKEN_ID
 
-ConstraintKind = Literal["schema", "regex", "grammar", "choice", "structural_tag", "tool_calls"]
+ConstraintKind = Literal[
+    "schema", "regex", "grammar", "choice", "structural_tag", "tool_calls", "anything"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningBudget:
+    """A bound on the tokens of an answer's reasoning.
+
+    Raises:
+        InvalidRequestError: no number of tokens.
+    """
+
+    num_tokens: int
+    closing_token_id: int
+    """The token that ends reasoning, and is forced where the budget is spent."""
+    opening_token_id: int | None = None
+    """The token that begins it."""
+    is_open: bool = False
+    """The prompt has begun it."""
+
+    def __post_init__(self) -> None:
+        LIMITS["thinking_token_budget"].check("thinking_token_budget", self.num_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +52,15 @@ class Constraint:
     kind: ConstraintKind
     text: str
     """A JSON Schema or a list of choices as JSON text; a regular expression; a grammar in Lark's
-    or GBNF's notation; a structural tag, or the spelling of tool calls, as JSON text."""
+    or GBNF's notation; a structural tag, or tool calls, as JSON text; for ``anything`` no more
+    than a word."""
     after_token_id: int | None = None
     """Nothing is constrained before the answer has this token, such as the one that ends its
     reasoning."""
     opening_token_id: int | None = None
     """With ``after_token_id``: only an answer that begins with this token is free up to the other;
     any other is constrained from its first token on."""
+    budget: ReasoningBudget | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not 0 < len(self.text) <= MAX_CONSTRAINT_LENGTH:
@@ -45,6 +69,11 @@ class Constraint:
         for name in ("after_token_id", "opening_token_id"):
             if (token_id := getattr(self, name)) is not None:
                 TOKEN_ID.check(name, token_id)
+
+    @property
+    def says_end(self) -> bool:
+        """True where it says where the answer ends."""
+        return self.kind != "anything"
 
     @classmethod
     def of(cls, kind: ConstraintKind, value: Any) -> Constraint:

@@ -58,6 +58,8 @@ class SamplingParams:
         seed: the same seed gives the same answer; ``None`` draws one.
         logprobs: give the log-probability of each token and of the k likeliest.
         prompt_logprobs: the same for the tokens of the prompt.
+        thinking_token_budget: most tokens of reasoning in the answer to a chat; its end is forced
+            there, or at a clean place shortly before.
         constraint: the answer is a text of this language. ``schema``, ``regex``, ``grammar``,
             ``choice`` and ``structural_tag`` make one: JSON by a JSON Schema, a match of a
             regular expression, a text of a grammar, one of some texts, or text that is free
@@ -87,6 +89,7 @@ class SamplingParams:
     seed: int | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    thinking_token_budget: int | None = None
     constraint: Constraint | None = None
     schema: InitVar[Mapping[str, Any] | bool | str | None] = None
     regex: InitVar[str | None] = None
@@ -154,7 +157,7 @@ class SamplingParams:
             )
         for kind, value in given.items():
             object.__setattr__(self, "constraint", Constraint.of(kind, value))
-        if self.constraint is None:
+        if self.constraint is None or not self.constraint.says_end:
             return
         for name in ("ignore_eos", "min_tokens"):
             if getattr(self, name):

@@ -66,6 +66,7 @@ LIMITS = {
     "seed": Limit(-(1 << 63), (1 << 63) - 1, whole=True, optional=True),
     "logprobs": _LOGPROBS,
     "prompt_logprobs": _LOGPROBS,
+    "thinking_token_budget": Limit(0, _MAX_COUNT, whole=True, optional=True),
 }
 """Limits of the parameters that are a number."""
 

@@ -49,12 +49,15 @@ class MessagesRequest(Body):
     output_format: Json | None = None
 
 
-def to_chat(body: MessagesRequest, *, counts: bool, has_switch: bool) -> Json:
+def to_chat(
+    body: MessagesRequest, *, counts: bool, has_switch: bool, takes_budget: bool = False
+) -> Json:
     """The body of a chat.
 
     Args:
         counts: tokens are to be counted, and nothing is generated.
         has_switch: the model's template can switch reasoning on and off.
+        takes_budget: the model's reasoning can be given a budget.
 
     Raises:
         ApiError: a part that is no text, or a field of another kind than documented.
@@ -70,6 +73,8 @@ def to_chat(body: MessagesRequest, *, counts: bool, has_switch: bool) -> Json:
         chat.update(_tool_choice(body.tool_choice or {}))
     if body.thinking and has_switch:
         chat["enable_thinking"] = body.thinking.get("type") != "disabled"
+    if takes_budget and not counts and (body.thinking or {}).get("type") == "enabled":
+        chat["thinking_token_budget"] = (body.thinking or {}).get("budget_tokens")
     if asked := body.output_format or (body.output_config or {}).get("format"):
         chat["response_format"] = _response_format(asked)
     if body.messages and body.messages[-1].get("role") == "assistant":

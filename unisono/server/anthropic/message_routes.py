@@ -66,7 +66,8 @@ async def _read(request: Request, service: Service, *, counts: bool) -> ChatRequ
 
     def read(value: dict[str, Any]) -> ChatRequest:
         given = read_body(value, MessagesRequest, service.unknown_fields)
-        chat = to_chat(given, counts=counts, has_switch=has_switch)
+        takes_budget = service.reader.takes_budget
+        chat = to_chat(given, counts=counts, has_switch=has_switch, takes_budget=takes_budget)
         return validate(chat, ChatRequest, service.unknown_fields, most_messages=most)
 
     body = await service.bodies.read(request, read)

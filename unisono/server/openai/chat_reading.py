@@ -59,6 +59,16 @@ class ChatReading:
         Raises:
             InvalidRequestError: nothing says where that is.
         """
+        return self._reader.budgeted(
+            self._unbudgeted(prompt_token_ids, params),
+            prompt_token_ids,
+            params.thinking_token_budget,
+            continues=self._continues,
+        )
+
+    def _unbudgeted(
+        self, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> Constraint | None:
         if self.asked is None:
             return None
         if self._guard is not None:

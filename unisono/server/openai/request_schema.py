@@ -33,6 +33,7 @@ from unisono.server.openai.message_schema import (
     Tools,
     form_of,
 )
+from unisono.server.openai.reasoning_fields import ReasoningFields
 
 _MAX_TOP_LOGPROBS = 20
 
@@ -171,7 +172,7 @@ class TemplateFields(Body):
     documents: Documents | None = None
 
 
-class ChatRequest(SamplingFields, TemplateFields):
+class ChatRequest(SamplingFields, TemplateFields, ReasoningFields):
     """Body of ``POST /v1/chat/completions``."""
 
     messages: Messages

@@ -47,6 +47,7 @@ def chat_params(body: ChatRequest, limits: Limits) -> SamplingParams:
         **_common(body, limits),
         max_tokens=_checked_max_tokens(max_tokens, body.prompt_logprobs is not None, limits),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        thinking_token_budget=body.thinking_token_budget,
     )
 
 

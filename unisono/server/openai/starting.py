@@ -17,6 +17,7 @@ from unisono.server.openai.chat_reading import ChatReading
 from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.generation import Generation, make_requests
 from unisono.server.openai.prompts import Prompt
+from unisono.server.openai.reasoning_options import with_plain_reasoning
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.openai.sampling_options import chat_params, completion_params, has_limit
 from unisono.server.service import Service
@@ -40,6 +41,7 @@ async def start_chat(request: Request, body: ChatRequest, *, kind: str) -> Start
     """
     service: Service = request.app.state.service
     service.settings.role.check("generate")
+    body = with_plain_reasoning(body, service.reader, service.tokenizer)
     params = chat_params(body, service.settings.limits)
     reading = ChatReading(body, service.reader)
     service.check_room(params.n, request.state.tenant)

@@ -20,6 +20,7 @@ from unisono.text.grammar.grammar_text import grammar_text
 from unisono.text.grammar.matcher import JsonEnds, Matcher
 from unisono.text.grammar.numbers import DigitMasks
 from unisono.text.grammar.refusals import refusal
+from unisono.text.grammar.thought import Thought
 from unisono.text.grammar.vocabulary import Vocabulary
 
 _MAX_KEPT = 64
@@ -56,7 +57,12 @@ class GrammarCompiler:
         Raises:
             InvalidRequestError: the constraint cannot be enforced, or takes too much.
         """
-        language = replace(constraint, after_token_id=None, opening_token_id=None)
+        language = replace(constraint, after_token_id=None, opening_token_id=None, budget=None)
+        budget, tokens = constraint.budget, self._loaded().json_ends.digits.tokens
+        thought = Thought(budget, tokens) if budget else None
+        mask_bytes = 4 * -(-self._size // 32)
+        if constraint.kind == "anything":
+            return Matcher(None, mask_bytes, thought=thought)
         with self._lock:
             compiled = self._kept.get(language)
             if compiled is not None:
@@ -69,10 +75,11 @@ class GrammarCompiler:
                     self._kept.popitem(last=False)
         return Matcher(
             compiled.deep_copy(),
-            4 * -(-self._size // 32),
+            mask_bytes,
             self._loaded().json_ends if constraint.kind == "schema" else None,
             after_token_id=constraint.after_token_id,
             opening_token_id=constraint.opening_token_id,
+            thought=thought,
         )
 
     def _compile(self, constraint: Constraint) -> LLMatcher:

@@ -52,6 +52,8 @@ def grammar_text(constraint: Constraint, eos_token_ids: Collection[int] = ()) ->
             rules = _lark(constraint.text)
         case "structural_tag":
             rules = structural_tag(constraint.text, _schema)
+        case "anything":
+            rules = "start: /(?s:.*)/"
         case "tool_calls":
             rules = tool_calls(constraint.text, _schema, eos_token_ids)
     return f"{_OPTIONS}\n{rules}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unisono.core.constraint import Constraint
+from unisono.core.constraint import Constraint, ReasoningBudget
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.text.parsers.answer_format import Schemas
@@ -90,10 +90,46 @@ class AnswerReader:
         that do not go with it."""
         if (params.ignore_eos or params.min_tokens) and not guard.is_strict:
             return None
+        if not any(spelling.is_bare for spelling in self.format.spellings):
+            return guard.constraint  # reasoning is text like any other
         try:
             return self.behind_reasoning(guard.constraint, prompt_token_ids)
         except InvalidRequestError:
-            return guard.constraint  # reasoning is text like any other
+            return guard.constraint
+
+    @property
+    def takes_budget(self) -> bool:
+        """True where reasoning, if there is any, can be given a budget."""
+        thinking = self.format.thinking
+        tokens = (thinking.opens, thinking.closes) if thinking else ()
+        return all(self._tokenizer.token_id(mark) is not None for mark in tokens)
+
+    def budgeted(
+        self,
+        constraint: Constraint | None,
+        prompt_token_ids: Sequence[int],
+        num_tokens: int | None,
+        *,
+        continues: bool = False,
+    ) -> Constraint | None:
+        """The constraint, and that reasoning has so many tokens at most.
+
+        Raises:
+            InvalidRequestError: no tokens say where reasoning begins and ends.
+        """
+        if num_tokens is None or (thinking := self.format.thinking) is None:
+            return constraint
+        opens, closes = map(self._tokenizer.token_id, (thinking.opens, thinking.closes))
+        is_thinking = self._is_thinking(prompt_token_ids, continues)
+        if closes is None or (opens is None and not is_thinking):
+            raise InvalidRequestError(
+                "This model's reasoning begins or ends with no token of its own, so it cannot be "
+                "given a budget.",
+                param="thinking_token_budget",
+                hint="Send reasoning_effort, where the model's chat template reads it.",
+            )
+        budget = ReasoningBudget(num_tokens, closes, opens, is_open=is_thinking)
+        return replace(constraint or Constraint("anything", "anything"), budget=budget)
 
     def _has_sign(self, sign: str) -> bool:
         return sign in self._template or self._call_marks.is_token(sign)
