@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from unisono.core import EngineConfig, Request, RequestOutput, SamplingParams, TokenLogprob, errors
 from unisono.core.codec import ProtocolError
-from unisono.core.constraint import Constraint
+from unisono.core.constraint import Constraint, ReasoningBudget
 from unisono.core.frames import FrameBuffer, encode_frame
 from unisono.core.pooling import Pooling
 from unisono.server.engine.wire import (
@@ -54,6 +54,7 @@ REQUEST = Request(
         n=2,
         seed=8,
         prompt_logprobs=1,
+        thinking_token_budget=7,
     ),
     seed=(1 << 63) - 1,
     priority=-3,
@@ -108,7 +109,10 @@ def test_every_field_of_a_request_crosses() -> None:
             if field.default is not MISSING and field.name != "constraint":
                 assert getattr(record, field.name) != field.default, field.name
     assert over_the_wire(Add.of([REQUEST])).whole_requests() == [REQUEST]
-    constraint = Constraint("schema", "{}", after_token_id=5)  # and what does not go with it
+    budget = ReasoningBudget(3, 5, 4, is_open=True)
+    constraint = Constraint(
+        "schema", "{}", after_token_id=5, budget=budget
+    )  # and what does not go with it
     params = replace(REQUEST.params, constraint=constraint, min_tokens=0, ignore_eos=False)
     constrained = replace(REQUEST, params=params)
     assert over_the_wire(Add.of([constrained])).whole_requests() == [constrained]

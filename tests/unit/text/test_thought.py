@@ -1,4 +1,4 @@
-"""Reasoning under a budget: its end is forced, at a clean place, whatever constraint comes behind."""
+"""Reasoning under a budget: its end is forced, at a clean place, whatever comes behind."""
 
 from __future__ import annotations
 

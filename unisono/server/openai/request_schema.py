@@ -33,7 +33,7 @@ from unisono.server.openai.message_schema import (
     Tools,
     form_of,
 )
-from unisono.server.openai.reasoning_fields import ReasoningFields
+from unisono.server.openai.reasoning.fields import ReasoningFields
 
 _MAX_TOP_LOGPROBS = 20
 

@@ -17,7 +17,7 @@ from unisono.server.openai.chat_reading import ChatReading
 from unisono.server.openai.constraint_fields import asked_constraint
 from unisono.server.openai.generation import Generation, make_requests
 from unisono.server.openai.prompts import Prompt
-from unisono.server.openai.reasoning_options import with_plain_reasoning
+from unisono.server.openai.reasoning.options import with_plain_reasoning
 from unisono.server.openai.request_schema import ChatRequest, CompletionRequest, SamplingFields
 from unisono.server.openai.sampling_options import chat_params, completion_params, has_limit
 from unisono.server.service import Service

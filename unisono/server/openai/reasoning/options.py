@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unisono.server.api_error import bad_request
-from unisono.server.openai.reasoning_fields import plain_reasoning
+from unisono.server.openai.reasoning.fields import plain_reasoning
 from unisono.server.openai.request_schema import ChatRequest
 from unisono.text.parsers.reading import AnswerReader
 from unisono.text.tokenizer import Tokenizer

@@ -1,0 +1,1 @@
+"""Fields of reasoning in bodies of chats."""
