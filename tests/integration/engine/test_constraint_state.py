@@ -13,14 +13,11 @@ import pytest
 from tests import checkpoints
 from tests.engines import engine as engine_of
 from tests.engines import request, run
+from tests.lettered import LETTERS, compiler, text
 from unisono.core import SamplingParams
 from unisono.core.errors import InvalidRequestError
 from unisono.engine import Engine
-from unisono.text.grammar.compiler import GrammarCompiler
-from unisono.text.grammar.vocabulary import Vocabulary
 
-EOS = 2
-LETTERS = b'{}[]",:0123456789abcdefghijklmnopqrstuvwxyz -.'
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -47,25 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save(model, tmp_path_factory.mktemp("qwen3"))
 
 
-def vocabulary() -> Vocabulary:
-    """A few words of letters; the other ids say nothing."""
-    words = [bytes([letter]) for letter in LETTERS] + [b'": ', b'", "', b"ree", b"12"]
-    return Vocabulary((b"", b"", b"<end>", *words), (EOS,))
-
-
 def make(folder: Path, **options: Any) -> Engine:
-    def compiler(size: int, eos_token_ids: frozenset[int]) -> GrammarCompiler:
-        return GrammarCompiler(vocabulary, size, eos_token_ids)
-
     return engine_of(folder, compiler, **options)
 
 
 def requests(**fields: Any) -> list[Any]:
     return [request(i, prompt, PARAMS, seed=i, **fields) for i, prompt in enumerate(PROMPTS)]
-
-
-def text(token_ids: list[int]) -> str:
-    return b"".join(vocabulary().tokens[i] for i in token_ids if i != EOS).decode()
 
 
 @pytest.fixture(scope="module")
