@@ -115,7 +115,7 @@ async def test_a_batch(tmp_path: Path, tokenizer: Tokenizer, settings: Settings)
         assert {each.purpose for each in files} == {"batch", "batch_output"}
         with pytest.raises(openai.BadRequestError, match="at its end"):
             await client.batches.cancel(batch.id)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.rglob("*.data"))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.rglob("*"))
 
 
 async def test_other_endpoints(tmp_path: Path, tokenizer: Tokenizer, settings: Settings) -> None:
