@@ -25,6 +25,7 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
+from unisono.hub.model_role import read_role
 from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta
 from unisono.text.parts import Content, Reasoning, ToolCall
@@ -64,6 +65,7 @@ def start_model(
     is given."""
     began = time.perf_counter()
     folder = resolve_model(name, revision=revision)
+    read_role(folder, engine.task).check("generate")
     with _notice(f"loading {name or _DEMO} ...") as add, without_collector():
         from unisono.llm import LLM
 

@@ -17,7 +17,7 @@ _DOES = {
 }
 _ROUTES = {
     "generate": "Ask it for chats or completions; --task embed lets it embed.",
-    "embed": "Ask it for embeddings, or for scores and rerankings by their likeness.",
+    "embed": "Ask it for embeddings (unisono embed), or for scores and rerankings by likeness.",
     "rerank": "Ask it for scores and rerankings.",
 }
 
