@@ -16,7 +16,7 @@ _DOES = {
     "rerank": "scores pairs of texts",
 }
 _ROUTES = {
-    "generate": "Ask it for chats or completions; --task embed lets it embed.",
+    "generate": "Ask it for chats or completions; --task embed, or rerank, has it do that instead.",
     "embed": "Ask it for embeddings (unisono embed), or for scores and rerankings by likeness.",
     "rerank": "Ask it for scores and rerankings.",
 }
