@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from unisono.core import Batch, BatchRow
 from unisono.engine import Engine
+from unisono.engine.drafting.ngram import NgramDrafter
 from unisono.engine.drafting.speculation import Speculation
 
 MOST = 5
@@ -22,6 +23,7 @@ class Oracle(Speculation):
         self, answers: Mapping[str, Sequence[int]], vocab_size: int, seed: int = 0
     ) -> None:
         self.most = MOST
+        self.drafter = NgramDrafter()
         self.answers = answers
         self.vocab_size = vocab_size
         self.random = random.Random(seed)

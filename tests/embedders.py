@@ -48,6 +48,15 @@ def write_embedder(
     model = checkpoints.oracle("qwen3", **shape)
     model.model.save_pretrained(folder)
     edit_json(folder / "config.json", architectures=["Qwen3ForCausalLM"])
+    write_layout(folder, mode=mode, normalize=normalize)
+    return model
+
+
+def write_layout(folder: Path, *, mode: str = "lasttoken", normalize: bool = True) -> None:
+    """Write what sentence-transformers keeps beside a model; a configuration, if none is there."""
+    if not (folder / "config.json").exists():
+        config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+        (folder / "config.json").write_text(json.dumps(config))
     modules = ["", "1_Pooling", *(["2_Normalize"] if normalize else [])]
     kinds = ["Transformer", "Pooling", "Normalize"]
     listed = [
@@ -64,7 +73,11 @@ def write_embedder(
     )
     prompts = {"prompts": {"query": QUERY_PROMPT, "document": ""}, "default_prompt_name": None}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
-    return model
+    limits = {"max_seq_length": 256, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(limits))
+    (folder / "2_LogitScore").mkdir(exist_ok=True)
+    scored = {"true_token_id": 5, "false_token_id": 6}
+    (folder / "2_LogitScore" / "config.json").write_text(json.dumps(scored))
 
 
 def write_reranker(folder: Path, *, num_classes: int = 0, model_type: str = "qwen3") -> Any:

@@ -26,5 +26,6 @@ def pointed_at(served: Served, code: str) -> str:
     return (
         code.replace("http://127.0.0.1:8000", served.url)
         .replace('"KEY"', f'"{KEY}"')
+        .replace("Bearer KEY", f"Bearer {KEY}")
         .replace("unisono-demo", served.model)
     )

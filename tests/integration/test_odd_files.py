@@ -12,6 +12,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tokenizers import pre_tokenizers, trainers
 import unisono.hardware.specs
 from tests import checkpoints
 from tests.byte_tokenizer import write_byte_tokenizer
+from tests.embedders import write_layout
 from tests.engines import engine
 from tests.families import CASES
 from tests.gguf_files import write_gguf
@@ -34,6 +36,7 @@ from unisono.core.errors import InsufficientMemoryError, ModelError, SpecError, 
 from unisono.hardware.cards.status import Card
 from unisono.hardware.specs.parsing import parse_spec
 from unisono.hub import read_sampling_defaults, resolve_model
+from unisono.hub.model_role import read_role
 from unisono.text import Tokenizer
 from unisono.text.vocabulary.building import build_tokenizer
 from unisono.text.vocabulary.spelling import read_spelling
@@ -269,6 +272,28 @@ def test_an_index(models: Callable[[str], Path], tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "a.safetensors")
     path = folder / "model.safetensors.index.json"
     survives(path, lambda: engine(folder), cases_of(GOOD[path.name]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "modules.json", "1_Pooling/config.json", "2_LogitScore/config.json"),
+        *("config_sentence_transformers.json", "sentence_bert_config.json"),
+    ],
+)
+def test_what_a_model_is_for(name: str, tmp_path: Path) -> None:
+    write_layout(tmp_path)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    if name == "2_LogitScore/config.json":
+        modules = [modules[0], {"type": "x.LogitScore", "path": "2_LogitScore"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    value = json.loads((tmp_path / name).read_text())
+    if name == "config.json":
+        value |= {"architectures": ["QForSequenceClassification"], "id2label": {"0": "x"}}
+        value |= {"is_causal": True, "sentence_transformers": {"activation_fn": "x.Sigmoid"}}
+    for task in ("auto", "embed", "rerank"):
+        if (task, name) != ("rerank", "1_Pooling/config.json"):
+            survives(tmp_path / name, partial(read_role, tmp_path, task), cases_of(value))
 
 
 def test_an_adapter(tmp_path: Path) -> None:

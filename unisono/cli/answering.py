@@ -10,11 +10,11 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,9 +25,10 @@ from unisono.core.config import EngineConfig
 from unisono.core.errors import InvalidRequestError
 from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import NEUTRAL, SamplingDefaults
+from unisono.hub.model_role import read_role
 from unisono.hub.resolving import resolve_model
 from unisono.text.answer import Answer, AnswerDelta
-from unisono.text.parts import Content, Reasoning
+from unisono.text.parts import Content, Reasoning, ToolCall
 
 if TYPE_CHECKING:
     from unisono.llm import LLM, EncodedPrompt
@@ -64,6 +65,7 @@ def start_model(
     is given."""
     began = time.perf_counter()
     folder = resolve_model(name, revision=revision)
+    read_role(folder, engine.task).check("generate")
     with _notice(f"loading {name or _DEMO} ...") as add, without_collector():
         from unisono.llm import LLM
 
@@ -95,11 +97,16 @@ class TimedAnswer:
         """Continue ``text`` as it stands: what follows is text behind it, with its first space."""
         return self._stream(self.loaded.llm.encode(text))
 
-    def to_chat(self, messages: list[dict[str, str]]) -> Generator[AnswerDelta, None, None]:
+    def to_chat(
+        self,
+        messages: list[dict[str, str]],
+        tools: list[dict[str, Any]] | None = None,
+        tool_choice: str = "auto",
+    ) -> Generator[AnswerDelta, None, None]:
         """Answer the last of ``messages``."""
         llm = self.loaded.llm
         try:
-            prompt = llm.encode_chat(messages)
+            prompt = llm.encode_chat(messages, tools, tool_choice=tool_choice)
         except InvalidRequestError as error:
             hint = f"{error.hint} `unisono run --raw` continues a prompt without a chat template."
             raise InvalidRequestError(error.message, hint=hint.strip()) from error
@@ -133,6 +140,21 @@ class TimedAnswer:
         return (len(self.whole.token_ids) - 1) / after_first if after_first > 0 else 0.0
 
 
+def print_calls(calls: Sequence[ToolCall]) -> None:
+    """Calls of functions, each as JSON in a line of its own."""
+    for call in calls:
+        show(f"{json.dumps(_plain(call), ensure_ascii=False)}\n")
+
+
+def _plain(call: ToolCall) -> dict[str, Any]:
+    """A call; arguments that break off stay the text that they are."""
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        arguments = call.arguments
+    return {"name": call.name, "arguments": arguments}
+
+
 def print_json(answer: TimedAnswer) -> None:
     """One JSON object on standard output."""
     info = answer.loaded.llm.engine.info
@@ -144,6 +166,11 @@ def print_json(answer: TimedAnswer) -> None:
         "kv_memory": info.kv_bytes,
         "note": info.note,
         "text": answer.whole.text,
+        **(
+            {"tool_calls": [_plain(call) for call in calls]}
+            if (calls := answer.whole.tool_calls)
+            else {}
+        ),
         **({"reasoning": reasoning} if (reasoning := answer.whole.reasoning) else {}),
         "token_ids": answer.whole.token_ids,
         "finish_reason": answer.whole.finish_reason,

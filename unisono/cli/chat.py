@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from unisono.cli.constraint_options import LANGUAGE, Language
 from unisono.cli.option_groups import takes
 from unisono.cli.options import (
     ENGINE,
@@ -19,12 +20,13 @@ from unisono.core.sampling import SamplingParams
 from unisono.core.sampling_defaults import SamplingDefaults
 
 
-@takes(engine=ENGINE, params=SAMPLING)
+@takes(engine=ENGINE, params=SAMPLING, language=LANGUAGE)
 def chat(
     model: ModelArgument = None,
     *,
     engine: EngineConfig,
     params: SamplingParams,
+    language: Language,
     system: SystemOption = None,
     revision: RevisionOption = None,
     generation_config: GenerationConfigOption = "auto",
@@ -42,6 +44,7 @@ def chat(
     from unisono.cli.prompt_text import whole_text
 
     system = None if system is None else whole_text(system, "The system message")
+    params = language.added_to(params)
     loaded = start_model(
         model, engine, revision=revision, generation_config=generation_config, adapter=adapter
     )

@@ -153,6 +153,9 @@ _SAMPLING_OPTIONS: dict[str, Any] = {
         "Choose among this many of the likeliest tokens; 0 means all. By default what the"
         " model recommends.",
     ),
+    "thinking_token_budget": option(
+        int | None, "Most tokens of reasoning, for models that reason.", show_default=False
+    ),
     "seed": option(
         int | None,
         "Number from which random draws follow: the same one gives the same draws, on every"

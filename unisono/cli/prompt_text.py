@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import stat
@@ -36,29 +35,6 @@ def read_prompt(word: str | None) -> str | None:
         return word
     text = _required(_read_text())
     return text if word is None else f"{word}\n\n{text}"
-
-
-def read_schema(word: str) -> str:
-    """The JSON Schema that a word of the command line is, or that is in the file it names.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    text = word
-    if not word.lstrip().startswith(("{", "true", "false")):
-        try:
-            with open(word, "rb") as file:
-                text = file.read(_MAX_BYTES).decode("utf-8")
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                "--schema is neither JSON nor a file that can be read.",
-                hint='JSON on the command line needs quotes: --schema \'{"type": "object"}\'.',
-            ) from error
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError("--schema is no JSON.", hint="A JSON Schema is an object.") from error
-    return text
 
 
 def whole_text(word: str, what: str) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from unisono.cli.constraint_options import (
+    LANGUAGE,
+    Language,
+    ToolChoiceOption,
+    ToolsOption,
+    read_tools,
+)
 from unisono.cli.option_groups import takes
 from unisono.cli.options import (
     ENGINE,
@@ -29,7 +35,7 @@ EXAMPLE_MESSAGE = (
 )
 
 
-@takes(engine=ENGINE, params=SAMPLING)
+@takes(engine=ENGINE, params=SAMPLING, language=LANGUAGE)
 def run(
     model: ModelArgument = None,
     prompt: Annotated[
@@ -44,12 +50,9 @@ def run(
     engine: EngineConfig,
     params: SamplingParams,
     system: SystemOption = None,
-    schema: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|JSON", help="The answer is JSON that this JSON Schema holds valid."
-        ),
-    ] = None,
+    language: Language,
+    tools: ToolsOption = None,
+    tool_choice: ToolChoiceOption = "auto",
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as it stands: no chat template.")
     ] = False,
@@ -70,17 +73,20 @@ def run(
       cat letter.txt | unisono run Qwen/Qwen3-0.6B "Summarise this:"
       cat letter.txt | unisono run Qwen/Qwen3-0.6B --json
       unisono run "It works, thanks!" --schema '{"enum": ["praise", "complaint"]}'
+      unisono run "It works, thanks!" --choice praise --choice complaint
+      unisono run Qwen/Qwen3-0.6B "Is it raining in Oslo?" --tools tools.json
     """
     from unisono.cli.answering import (
         PartPrinter,
         TimedAnswer,
+        print_calls,
         print_json,
         print_note,
         print_statistics,
         show,
         start_model,
     )
-    from unisono.cli.prompt_text import read_prompt, read_schema, whole_text
+    from unisono.cli.prompt_text import read_prompt, whole_text
 
     model, text = sort_words(model, prompt)
     if raw and system is not None:
@@ -89,8 +95,12 @@ def run(
             hint="Leave out one of the two.",
         )
     system = None if system is None else whole_text(system, "The system message")
-    if schema is not None:
-        params = replace(params, schema=read_schema(schema))
+    if raw and tools is not None:
+        raise ConfigError(
+            "--tools need the chat template that --raw switches off.",
+            hint="Leave out one of the two.",
+        )
+    params, functions = language.added_to(params), read_tools(tools)
     given = read_prompt(text)
     text = EXAMPLE_MESSAGE if given is None else given
     loaded = start_model(
@@ -99,7 +109,7 @@ def run(
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": text})
     answer = TimedAnswer(loaded, loaded.fill(params, SamplingDefaults(temperature=0.0)))
-    deltas = answer.to_prompt(text) if raw else answer.to_chat(messages)
+    deltas = answer.to_prompt(text) if raw else answer.to_chat(messages, functions, tool_choice)
     printer = PartPrinter()
     for number, delta in enumerate(deltas):
         if given is None and number == 0:
@@ -107,6 +117,8 @@ def run(
         if not as_json:
             printer.show(delta)
     printer.end_reasoning()
+    if not as_json:
+        print_calls(answer.whole.tool_calls)
     if as_json:
         print_json(answer)
         return

@@ -16,8 +16,8 @@ _DOES = {
     "rerank": "scores pairs of texts",
 }
 _ROUTES = {
-    "generate": "Ask it for chats or completions; --task embed lets it embed.",
-    "embed": "Ask it for embeddings, or for scores and rerankings by their likeness.",
+    "generate": "Ask it for chats or completions; --task embed, or rerank, has it do that instead.",
+    "embed": "Ask it for embeddings (unisono embed), or for scores and rerankings by likeness.",
     "rerank": "Ask it for scores and rerankings.",
 }
 

@@ -68,7 +68,7 @@ def build_engine(
     hardware.use_threads(choose_threads(config.threads))
     if config.tensor_parallel == 1:
         part = Part.load(folder, config, hardware, progress=progress)
-        return _assemble(config, part, part.runner(ModelRunner), make_compiler)
+        return _assemble(folder, config, part, part.runner(ModelRunner), make_compiler)
     ranks = Ranks(folder, config, hardware)
     try:
         shard = Shard(rank=0, size=ranks.size, sharing=ranks.sharing)
@@ -76,13 +76,14 @@ def build_engine(
         part = part.connect(ranks.meet())
         ranks.wait_until_ready()
         runner = part.runner(partial(LeadingRunner, ranks=ranks))
-        return _assemble(config, part, runner, make_compiler, ranks.sockets)
+        return _assemble(folder, config, part, runner, make_compiler, ranks.sockets)
     except BaseException:
         ranks.close()
         raise
 
 
 def _assemble(
+    folder: Path,
     config: EngineConfig,
     part: Part,
     runner: ModelRunner,
@@ -104,7 +105,7 @@ def _assemble(
             rope_length=loaded.model.rope_length,
         ),
         clock,
-        make_speculation(config, loaded.eos_token_ids),
+        make_speculation(folder, config, part.hardware, loaded, memory),
     )
     info = EngineInfo(
         model_type=loaded.model_type,

@@ -280,12 +280,16 @@ class KVCache:
             for i, position in enumerate(range(first, first + num_accepted) if spares else ()):
                 at = position // self.block_size
                 table[at], spares[i] = spares[i], table[at]
-        for table in held.tables:
-            held.spares.append(table[_ceil_div(first + num_accepted, self.block_size) :])
-            del table[len(table) - len(held.spares[-1]) :]
         for block in (block for spares in held.spares for block in spares):
             self.pool.release(block)
         held.spares = []
+        self.trim(sequence, first + num_accepted)
+
+    def trim(self, sequence: Sequence, num_tokens: int) -> None:
+        """Give back the blocks behind those of the first ``num_tokens`` tokens."""
+        for table in self._held[sequence.id].tables:
+            while len(table) > _ceil_div(num_tokens, self.block_size):
+                self.pool.release(table.pop())
 
     def tables(self, sequence: Sequence) -> list[list[int]]:
         """Block ids by group; the null block where a window has passed. Not a copy."""

@@ -223,15 +223,20 @@ class Scheduler:
             if row.num_logits and len(row.token_ids) == 1
         }
         rows = [step.rows[request_id] for request_id in decoded]
+        costs = not self.speculation.drafter.is_free
+        if costs:  # it writes behind what is known, where there is room
+            for request_id, count in decoded.items():
+                sequence = self._running[request_id]
+                self.kv.reserve(sequence, len(sequence.token_ids) + max(0, count))
         drafts = self.speculation.draft(rows, list(decoded.values()), most)
         for row, drafted in zip(rows, drafts, strict=True):
+            sequence = self._running[row.request_id]
             if drafted:
-                sequence = self._running[row.request_id]
                 count, spare_blocks = self.kv.lend(sequence, len(drafted))
                 if count:
                     step.rows[row.request_id] = row.drafted(drafted[:count], spare_blocks)
-                else:
-                    self.kv.settle(sequence, row.end, 0)
+            if costs or drafted:
+                self.kv.trim(sequence, step.rows[row.request_id].end)
 
     def _most_drafts(self, sequence: Sequence) -> int:
         """Drafts behind which the answer has room for a token, and positions do not turn

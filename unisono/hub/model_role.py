@@ -51,12 +51,15 @@ def read_role(model: Path, task: str = "auto") -> ModelRole:
 
 
 def _found(config: dict[str, Any], modules: dict[str, str]) -> str:
-    names = [name for name in config.get("architectures") or [] if isinstance(name, str)]
-    if "LogitScore" in modules or any(name.endswith(_CLASSIFIES) for name in names):
+    if "LogitScore" in modules or _is_a(config, _CLASSIFIES):
         return "rerank"
-    if modules or any(name.endswith("Model") for name in names):
-        return "embed"
-    return "generate"
+    return "embed" if modules or _is_a(config, "Model") else "generate"
+
+
+def _is_a(config: dict[str, Any], ending: str) -> bool:
+    """True where the name of an architecture ends so."""
+    names = config.get("architectures")
+    return isinstance(names, list) and any(str(name).endswith(ending) for name in names)
 
 
 def _of_gguf(model: Path, task: str) -> ModelRole:
@@ -91,6 +94,13 @@ def _modules(folder: Path) -> dict[str, str]:
         ) from error
 
 
+def _module_config(folder: Path, path: str) -> dict[str, Any]:
+    """The configuration of a module, which is in a folder right below the model's."""
+    if not path or "/" in path or "\0" in path or path.startswith("."):
+        raise CheckpointError("modules.json has a module in no folder of its own.")
+    return read_json_object(folder / path / "config.json", _MAX_BYTES)
+
+
 def _embedder(folder: Path, config: dict[str, Any], modules: dict[str, str]) -> ModelRole:
     if config.get("is_causal") is False or config.get("use_bidirectional_attention"):
         raise UnsupportedModelError(
@@ -108,21 +118,20 @@ def _embedder(folder: Path, config: dict[str, Any], modules: dict[str, str]) -> 
 
 
 def _pooling_kind(folder: Path, path: str) -> PoolingKind:
-    if not path or "/" in path or path.startswith("."):
-        raise CheckpointError("modules.json has the pooling in no folder of its own.")
+    values = _module_config(folder, path)
     name = f"{path}/config.json"
-    values = read_json_object(folder / path / "config.json", _MAX_BYTES)
     given = values.get("pooling_mode")
     prefix = "pooling_mode_"
     modes = [key.removeprefix(prefix) for key, on in values.items() if key[:13] == prefix and on]
     if given is not None:
         modes = given if isinstance(given, list) else [given]
-    if len(modes) != 1 or modes[0] not in _MODES:
+    kinds = [_MODES.get(str(mode)) for mode in modes]
+    if len(kinds) != 1 or kinds[0] is None:
         how = ", ".join(map(str, modes)) or "nothing"
         raise UnsupportedModelError(f"{name} pools {how:.80}.", hint=_ONLY)
     if values.get("include_prompt") is False:
         raise UnsupportedModelError(f"{name} leaves the prompt out of what is pooled.")
-    return _MODES[modes[0]]
+    return kinds[0]
 
 
 def _with_texts(folder: Path) -> ModelRole:
@@ -131,7 +140,7 @@ def _with_texts(folder: Path) -> ModelRole:
     prompts, default = values.get("prompts") or {}, values.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(p, str) for p in prompts.values()):
         raise CheckpointError("config_sentence_transformers.json: prompts are no texts by name.")
-    if default is not None and default not in prompts:
+    if default is not None and (not isinstance(default, str) or default not in prompts):
         raise CheckpointError("config_sentence_transformers.json has no prompt of the default.")
     values = read_json_object(folder / "sentence_bert_config.json", _MAX_BYTES)
     length = values.get("max_seq_length")
@@ -147,17 +156,19 @@ def _with_texts(folder: Path) -> ModelRole:
 
 def _reranker(folder: Path, config: dict[str, Any], modules: dict[str, str]) -> ModelRole:
     role = ModelRole(task="rerank", max_tokens=_with_texts(folder).max_tokens)
-    if any(str(n).endswith(_CLASSIFIES) for n in config.get("architectures") or []):
-        count = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+    if _is_a(config, _CLASSIFIES):
+        labels = config.get("id2label")
+        count = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
         if count != 1:
             raise UnsupportedModelError(
-                f"The model has {count} classes; a reranker has one, whose number is the score."
+                f"The model has {count!r:.20} classes; a reranker has one, whose number is the"
+                " score."
             )
         form: Any = "qwen3" if config.get("model_type") == "qwen3" else "plain"
         return replace(role, has_classes=True, is_logistic=_is_logistic(config), pair_form=form)
     if "LogitScore" not in modules:
         return role
-    values = read_json_object(folder / modules["LogitScore"] / "config.json", _MAX_BYTES)
+    values = _module_config(folder, modules["LogitScore"])
     yes, no = values.get("true_token_id"), values.get("false_token_id")
     if type(yes) is not int or type(no) is not int or config.get("model_type") != "qwen3":
         raise UnsupportedModelError(

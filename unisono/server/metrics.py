@@ -28,6 +28,8 @@ _COUNTERS = {
     "prefix_hit_tokens": ("unisono_prefix_hit_tokens", "Prompt tokens found in the cache."),
     "prompt_tokens": ("unisono_prompt_tokens", "Prompt tokens of admitted requests."),
     "generated_tokens": ("unisono_generated_tokens", "Tokens that were generated."),
+    "accepted_tokens": ("unisono_accepted_tokens", "Generated tokens that had been drafted."),
+    "rejected_tokens": ("unisono_rejected_tokens", "Drafted tokens that did not come."),
     "steps": ("unisono_engine_steps", "Steps of the engine."),
 }
 

@@ -33,6 +33,10 @@ class AnswerDelta:
     """The answer ended here and not in the engine, which still has the request, to be aborted."""
     num_cached_tokens: int = 0
     num_reasoning_tokens: int = 0
+    num_accepted: int = 0
+    """Tokens that had been drafted."""
+    num_rejected: int = 0
+    """Drafted tokens that did not come."""
 
     @property
     def text(self) -> str:
@@ -157,6 +161,8 @@ class AnswerStream:
             is_cut=read.is_cut,
             num_cached_tokens=output.num_cached_tokens,
             num_reasoning_tokens=read.num_reasoning,
+            num_accepted=output.num_accepted,
+            num_rejected=output.num_rejected,
         )
 
     def _plain(self, token_ids: Sequence[int], is_last: bool) -> _Read:

@@ -15,13 +15,17 @@ from gguf import GGUFWriter
 from transformers import PreTrainedModel
 
 from tests.checkpoints import oracle, save
+from tests.engines import engine
 from tests.gguf_files import write_gguf
 from tests.packing_hardware import PackingHardware
 from tests.passes import logits, logits_of_parts
+from tests.pooled import hidden_states, pooled
 from unisono.core.errors import CheckpointError, ConfigError, UnsupportedModelError
+from unisono.core.pooling import Pooling, PoolingKind
 from unisono.hardware.devices.cpu import CpuHardware
 from unisono.hardware.weights.block_weight import BlockWeight
 from unisono.hub import resolve_model
+from unisono.hub.model_role import read_role
 from unisono.models import LoadedModel, load_model
 from unisono.models.layers import Linear
 from unisono.models.parallel import Shard
@@ -361,3 +365,33 @@ def test_a_file_without_a_model(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.close()
     refused(tmp_path / "model.gguf", CheckpointError, "no embedding")
+
+
+@pytest.mark.parametrize(("pooling_type", "kind"), [(1, "mean"), (3, "last")])
+def test_a_model_that_embeds(tmp_path: Path, pooling_type: int, kind: PoolingKind) -> None:
+    """Its header says how it pools, and no head is loaded."""
+    model = oracle("qwen3", tie_word_embeddings=True)
+
+    def extend(writer: GGUFWriter) -> None:
+        writer.add_uint32("qwen3.pooling_type", pooling_type)
+
+    path = write_gguf(model, tmp_path / "model.gguf", "F32", extend=extend)
+    role = read_role(path)
+    assert (role.task, role.pooling) == ("embed", Pooling(kind=kind, normalize=True))
+    hidden = hidden_states(model, PROMPT)
+    expected = hidden[-1] if kind == "last" else hidden.mean(0)
+    found = pooled(engine(path, task="embed"), [PROMPT], role.pooling)[0]
+    assert torch.allclose(found, torch.nn.functional.normalize(expected, dim=0), atol=1e-4)
+
+
+def test_a_model_that_pools_in_a_way_that_is_not_known(tmp_path: Path) -> None:
+    model = oracle("qwen3", tie_word_embeddings=True)
+    path = write_gguf(
+        model,
+        tmp_path / "model.gguf",
+        "F32",
+        extend=lambda writer: writer.add_uint32("qwen3.pooling_type", 2),
+    )
+    with pytest.raises(UnsupportedModelError, match="pools as 2"):
+        read_role(path)
+    assert read_role(path, "generate").task == "generate"

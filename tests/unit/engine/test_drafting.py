@@ -12,7 +12,6 @@ import pytest
 from unisono.core import Batch, BatchRow, EngineConfig, SamplingParams
 from unisono.core.errors import ConfigError
 from unisono.engine.drafting.acceptance import Acceptance
-from unisono.engine.drafting.building import make_speculation
 from unisono.engine.drafting.costs import Costs
 from unisono.engine.drafting.ngram import NgramDrafter
 from unisono.engine.drafting.speculation import Speculation
@@ -183,10 +182,3 @@ def test_nothing_is_drafted_beyond_the_room_nor_from_a_stop_on() -> None:
 def test_bad_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         EngineConfig(**options)
-
-
-def test_drafters_by_name() -> None:
-    assert make_speculation(EngineConfig(), frozenset()) is None
-    found = make_speculation(EngineConfig(speculate="ngram", speculate_tokens=3), frozenset())
-    assert found is not None
-    assert found.most == 3

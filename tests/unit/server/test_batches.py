@@ -18,6 +18,7 @@ from server_fakes import KEY, LocalHost
 from tests.waiting import PATIENCE_S
 from unisono.core.errors import ConfigError, EngineDeadError
 from unisono.server.app import create_app
+from unisono.server.batches.batch_runner import BatchRunner
 from unisono.server.settings import Limits, ServerSettings
 from unisono.text import Tokenizer
 
@@ -115,7 +116,7 @@ async def test_a_batch(tmp_path: Path, tokenizer: Tokenizer, settings: Settings)
         assert {each.purpose for each in files} == {"batch", "batch_output"}
         with pytest.raises(openai.BadRequestError, match="at its end"):
             await client.batches.cancel(batch.id)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.rglob("*.data"))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.rglob("*"))
 
 
 async def test_other_endpoints(tmp_path: Path, tokenizer: Tokenizer, settings: Settings) -> None:
@@ -167,6 +168,21 @@ async def test_a_batch_is_cancelled(
             assert (await client.batches.cancel(each.id)).status == "cancelling"
         for each in (batch, waiting):
             assert (await ended(client, each.id)).status == "cancelled"
+
+
+async def test_a_request_that_kills_the_engine_is_given_up(
+    tmp_path: Path, tokenizer: Tokenizer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(runner: BatchRunner, batch: Any, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(BatchRunner, "_pause", at_once)
+    host = LocalHost()
+    host.failure = EngineDeadError("Gone.")
+    async with running(tmp_path, tokenizer, settings, host) as (client, _):
+        batch = await ended(client, (await start(client, jsonl(line("a", "Hello")))).id)
+        found = await results(client, batch.error_file_id)
+        assert found["a"]["response"]["body"]["error"]["code"] == "engine_died"
 
 
 async def test_keys_have_files_of_their_own(

@@ -12,6 +12,7 @@ import pytest
 from echo_client import CALL, THOUGHT, client_of, echo_client, named_events, thinking_tokenizer
 from server_fakes import KEY, LocalHost
 
+from unisono.core import RequestOutput
 from unisono.server.app import create_app
 from unisono.server.responses.response_schema import ItemList, ResponseObject
 from unisono.server.settings import ServerSettings
@@ -157,6 +158,48 @@ async def test_a_second_turn_goes_on(
     assert (await client.get(f"{path}/input_items?after=x")).status_code == 400
 
 
+async def test_items_are_referred_to(
+    client: httpx.AsyncClient, host: LocalHost, tokenizer: Tokenizer
+) -> None:
+    first = await whole(client, THOUGHT + "One.")
+    given = [
+        *({"type": "item_reference", "id": item["id"]} for item in first["output"]),
+        {"role": "user", "content": "Two."},
+    ]
+    second = await whole(client, given, max_output_tokens=1)
+    assert said_by(tokenizer, host) == "One.Two."
+    listed = (await client.get(f"/v1/responses/{second['id']}/input_items?order=asc")).json()
+    assert listed["data"][:2] == first["output"]
+
+
+async def test_a_failure_in_a_stream_is_its_last_event(
+    client: httpx.AsyncClient, host: LocalHost
+) -> None:
+    host.engine.step = failing_at(host, 4)  # type: ignore[method-assign]
+    events = await streamed(client, "Hello there")
+    kinds = [event["type"] for event in events]
+    assert kinds[-2:] == ["response.output_item.done", "response.failed"]
+    response = events[-1]["response"]
+    assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
+    assert response["output"][0]["status"] == "incomplete"
+    assert (await client.get(f"/v1/responses/{response['id']}")).status_code == 404
+
+
+def failing_at(host: LocalHost, num_steps: int) -> Callable[[], list[RequestOutput]]:
+    """Steps of an engine that fails on every request, after a few."""
+    step = host.engine.step
+
+    def run() -> list[RequestOutput]:
+        outputs = step()
+        if host.num_steps >= num_steps:
+            for output in outputs:
+                output.finish_reason, output.error = "error", "secret"
+                host.engine.abort(output.request_id)
+        return outputs
+
+    return run
+
+
 async def test_what_is_deleted_or_was_never_stored_is_gone(client: httpx.AsyncClient) -> None:
     kept = await whole(client, "a", max_output_tokens=1)
     path = f"/v1/responses/{kept['id']}"
@@ -224,7 +267,8 @@ async def test_an_engine_that_fails_is_told(client: httpx.AsyncClient, host: Loc
         ({"input": []}, "input"),
         ({"input": [5]}, "input[0]"),
         ({"input": [{"type": "web_search_call"}]}, "input[0].type"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
+        ({"input": [{"id": "msg_" + "0" * 24 + "_0"}]}, "input[0].id"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
             "input[0].content[0]",

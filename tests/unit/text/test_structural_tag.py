@@ -10,6 +10,8 @@ from tests import byte_grammar
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.compiler import GrammarCompiler
+from unisono.text.grammar.matcher import ConstraintFailedError
+from unisono.text.grammar.vocabulary import Vocabulary
 
 SCHEMA = {
     "type": "object",
@@ -44,6 +46,33 @@ def test_it_is_allowed(compiler: GrammarCompiler, text: str) -> None:
 )
 def test_it_is_not(compiler: GrammarCompiler, text: str) -> None:
     assert not takes(compiler, text)
+
+
+def test_special_tokens_in_tags() -> None:
+    """A name in a tag is the token; its letters, spelled by other tokens, are text."""
+    call, end, close = 256, 257, 258
+    tokens = (*(bytes([byte]) for byte in range(256)), b"<|call|>", b"<|end|>", b"<|eos|>")
+    vocabulary = Vocabulary(tokens, (call, end, close))
+    compiler = GrammarCompiler(lambda: vocabulary, 259, [close])
+    structure = {"begin": "<|call|>f:", "schema": {"enum": ["x"]}, "end": "<|end|>"}
+    constraint = Constraint.of(
+        "structural_tag", {"structures": [structure], "triggers": ["<|call|>"]}
+    )
+
+    def takes(*pieces: str | int) -> bool:
+        matcher = compiler.matcher(constraint)
+        ids = [i for one in pieces for i in ([one] if isinstance(one, int) else one.encode())]
+        try:
+            matcher.advance(ids)
+        except ConstraintFailedError:
+            return False
+        return matcher.may_end
+
+    assert takes("So <|call|> ", call, 'f:"x"', end, " and ", call, 'f:"x"', end)
+    assert not takes(call, 'f:"y"')
+    assert not takes(call, 'f:"x"<|end|>')
+    assert not takes("So ", end)
+    assert not takes(call)
 
 
 @pytest.mark.parametrize(

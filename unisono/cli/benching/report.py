@@ -84,9 +84,19 @@ def _headings(result: dict[str, Any]) -> list[str]:
         f"this device now: reads {roofs['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, multiplies"
         f" {roofs['products_per_s'] / 1e12:.3g} TFLOP/s ({roofs['products_of']})",
         *([f"note: {engine['note']}"] if engine["note"] else []),
+        *_drafts(result["batches"]),
         *_fallbacks(result["fallbacks"]),
         *([f"no prediction: {result['prediction_note']}"] if result["prediction_note"] else []),
     ]
+
+
+def _drafts(batches: list[dict[str, Any]]) -> list[str]:
+    shares = [
+        f"{batch['drafts_accepted_share']:.0%} in batch {batch['batch']}"
+        for batch in batches
+        if "drafts_accepted_share" in batch
+    ]
+    return [f"drafts accepted: {', '.join(shares)}"] if shares else []
 
 
 def _fallbacks(counts: dict[str, int]) -> list[str]:

@@ -54,6 +54,10 @@ class Run:
     """Until every request has its first token."""
     decode_s: float = 0.0
     decode_steps: int = 0
+    decode_tokens: int = 0
+    accepted_tokens: int = 0
+    """Drafted tokens that came, in all steps, and those that did not."""
+    rejected_tokens: int = 0
     overhead_share: float | None = None
     """Scheduling, sampling and Python, as a share of the decode steps."""
     predicted_prefill_s: float | None = None
@@ -155,6 +159,7 @@ def _run_batch(
     decode_began = 0.0
     predict = engine.runner.hardware.predicted_seconds
     predicted_began, predicted_prefill_s = predict(), None
+    num_tokens, before = 0, engine.stats()
     while engine.has_work:
         outputs = engine.step()
         now = time.perf_counter()
@@ -169,15 +174,21 @@ def _run_batch(
             predicted_prefill_s = _passed(predicted_began, predict())
             predicted_began = predict()
             engine.timings.reset()
-        elif not any(output.finish_reason for output in outputs):
+            continue
+        num_tokens += sum(len(output.token_ids) for output in outputs)
+        if not any(output.finish_reason for output in outputs):
             timings = engine.timings
             decode = {
                 "decode_s": now - decode_began,
                 "decode_steps": timings.steps,
+                "decode_tokens": num_tokens,
                 "overhead_share": timings.overhead_s / timings.total_s,
                 "predicted_decode_s": _passed(predicted_began, predict()),
             }
+    after = engine.stats()
     return Run(
+        accepted_tokens=after.accepted_tokens - before.accepted_tokens,
+        rejected_tokens=after.rejected_tokens - before.rejected_tokens,
         first_token_s=median(first_token_s.values()),
         prefill_s=max(first_token_s.values()),
         predicted_prefill_s=predicted_prefill_s,
@@ -214,12 +225,18 @@ def _summary(
         shares = [run.overhead_share for run in runs if run.overhead_share is not None]
         summary |= {
             "time_per_token_s": step_s,
-            "decode_tokens_per_s": batch / step_s,
+            "decode_tokens_per_s": median(run.decode_tokens / run.decode_s for run in runs),
             "step_bytes": step_bytes,
             "memory_roof_share": step_bytes / step_s / roof,
             "overhead_share": median(shares),
         }
-    return summary | _predicted(batch, runs[0], workload)
+    return summary | _drafts(runs) | _predicted(batch, runs[0], workload)
+
+
+def _drafts(runs: list[Run]) -> dict[str, Any]:
+    accepted = sum(run.accepted_tokens for run in runs)
+    drafted = accepted + sum(run.rejected_tokens for run in runs)
+    return {"drafts_accepted_share": accepted / drafted} if drafted else {}
 
 
 def _predicted(batch: int, run: Run, workload: Workload) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from unisono.core.batch import BatchRow
 
 _LENGTHS = (4, 2)
 """Tokens that have to be the same; the longest is looked for first."""
-_BASE = 1 << 32
-"""Above every token id."""
 
 
 class NgramDrafter:
@@ -42,7 +40,7 @@ class History:
     """The places of the n-grams of a text that grows, and the place that it goes on like."""
 
     def __init__(self) -> None:
-        self._places: list[dict[int, int]] = [{} for _ in _LENGTHS]
+        self._places: list[dict[tuple[int, ...], int]] = [{} for _ in _LENGTHS]
         self._num_read = 0
         self._like: int | None = None
         """The token here is the guess for the one that comes next."""
@@ -63,9 +61,7 @@ class History:
         for length, places in zip(_LENGTHS, self._places, strict=True):
             if end < length:
                 continue
-            key = 0
-            for token_id in token_ids[end - length : end]:
-                key = key * _BASE + token_id
+            key = tuple(token_ids[end - length : end])
             if found is None:
                 found = places.get(key)
             places[key] = end

@@ -15,8 +15,10 @@ from unisono.engine.drafting.acceptance import Acceptance
 from unisono.engine.drafting.costs import Costs
 from unisono.engine.drafting.drafter import Drafter
 
-_LEAST_GAIN = 1.03
+_LEAST_GAIN = 1.05
 """Times as many tokens a second as without drafts that have to be expected."""
+_LEAST_CHANCE = 0.1
+"""Chance below which no guess is worth a look."""
 _PATIENCE = (16, 512)
 """Steps without drafts before a drafter that is not free is tried again: at first, and at most."""
 
@@ -58,40 +60,48 @@ class Speculation:
 
     def draft(self, rows: Sequence[BatchRow], room: Sequence[int], total: int) -> list[list[int]]:
         """Tokens for each row, at most so many as it has room for, and ``total`` for all."""
-        times = self._costs.times(len(rows), self.most)
         states = [self._learned(row) for row in rows]
-        if self._costs.is_due(len(rows)):
-            wanted = [0] * len(rows)
+        if self.drafter.is_free:
+            found = self.drafter.draft(rows, [self.most] * len(rows))
+            usable = [min(len(one), most) for one, most in zip(found, room, strict=True)]
+            wanted = self._wanted(states, usable)
         else:
-            wanted = [
-                min(most, self._num_wanted(state, times))
-                for state, most in zip(states, room, strict=True)
-            ]
-        asked = [self.most] * len(rows) if self.drafter.is_free else wanted
-        found = self.drafter.draft(rows, asked) if any(asked) else [[] for _ in rows]
+            wanted = self._wanted(states, room)
+            found = self.drafter.draft(rows, wanted) if any(wanted) else [[] for _ in rows]
         drafts = []
         for row, state, guessed, most in zip(rows, states, found, wanted, strict=True):
             state.num_known, state.guessed = len(row.all_token_ids), guessed
-            drafts.append(self._cut(row, guessed[: max(0, min(most, total))]))
+            drafts.append(self._cut(row, guessed[: min(most, total)]) if most and total else [])
             total -= len(drafts[-1])
         return drafts
+
+    def _wanted(self, states: Sequence[_Draft], room: Sequence[int]) -> list[int]:
+        if not any(room) or self._costs.is_due(len(states)):
+            return [0] * len(states)
+        times = self._costs.times(len(states), self.most)
+        return [
+            self._num_wanted(state, times, most) if most > 0 else 0
+            for state, most in zip(states, room, strict=True)
+        ]
 
     def _learned(self, row: BatchRow) -> _Draft:
         state = self._drafts.get(row.request_id)
         if state is None:
             state = self._drafts[row.request_id] = _Draft()
-        came = row.all_token_ids[state.num_known :] if state.guessed else ()
-        state.acceptance.learn(state.guessed, came)
-        if state.guessed:
-            is_true = state.guessed[0] == next(iter(came), None)
+        came = row.all_token_ids[state.num_known :]
+        if state.guessed and came:
+            state.acceptance.learn(state.guessed, came)
             least, most = _PATIENCE
+            is_true = state.guessed[0] == came[0]
             state.patience = least if is_true else min(most, 2 * state.patience)
         return state
 
-    def _num_wanted(self, state: _Draft, times: Sequence[float]) -> int:
+    def _num_wanted(self, state: _Draft, times: Sequence[float], most: int) -> int:
         """The number of drafts with which most tokens come for the time that the step takes."""
         best, gain, expected = 0, _LEAST_GAIN, 1.0
-        for count, chance in enumerate(islice(state.acceptance.chances(), self.most), start=1):
+        for count, chance in enumerate(islice(state.acceptance.chances(), most), start=1):
+            if chance < _LEAST_CHANCE:
+                break
             expected += chance
             if expected / times[count] > gain:
                 best, gain = count, expected / times[count]

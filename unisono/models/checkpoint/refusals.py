@@ -31,7 +31,8 @@ def check_complete(missing: Collection[str], names: CheckpointNames) -> None:
         raise CheckpointError(
             f"The checkpoint has no {names.stored('lm_head.weight')}, which predicts tokens.",
             hint="It is of the base of a model, or of one that classifies: take the one that"
-            ' generates text. If its head is the embedding, "tie_word_embeddings" in config.json'
+            " generates text, or let this one embed (--task embed). If its"
+            ' head is the embedding, "tie_word_embeddings" in config.json'
             " must be true.",
         )
     if missing:

@@ -35,6 +35,9 @@ from unisono.server.batches.running_tasks import RunningTasks
 
 Json = dict[str, Any]
 _BUSY = (429, 503)
+_DEADLY = ("engine_died", "helper_failed")
+_MOST_DEATHS = 3
+"""A request is not asked again after so many processes have died over it, or beside it."""
 _LATER = 1
 """Priority of a batch's requests: behind those that someone waits for."""
 _log = logging.getLogger("unisono.server")
@@ -179,17 +182,23 @@ class BatchRunner:
         """The line of a result; a request that is refused for now is asked again."""
         path = batch["endpoint"]
         body = json.dumps({"priority": _LATER, **line["body"]}).encode()
+        num_deaths = 0
         while time.time() < batch["expires_at"]:
             answer = await ask(self._app, self._routes[path], path, body, tenant)
-            if answer.status not in _BUSY:
+            num_deaths += answer.code in _DEADLY
+            if answer.status not in _BUSY or num_deaths == _MOST_DEATHS:
                 response = {"status_code": answer.status, "request_id": answer.request_id}
                 return result_of(line["custom_id"], {**response, "body": answer.body})
             if batch["status"] == "cancelling":
                 return None
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stops[batch["id"]].wait(), answer.retry_after_s or 1)
+            await self._pause(batch, answer.retry_after_s or 1)
         expired = {"code": "batch_expired", "message": "The batch's time was over."}
         return result_of(line["custom_id"], None, expired)
+
+    async def _pause(self, batch: Json, seconds: float) -> None:
+        """Waits, but not for a batch that is to be cancelled."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stops[batch["id"]].wait(), seconds)
 
     async def _finish(self, tenant: str, batch: Json) -> None:
         """Results become files. Done again after a restart, it comes to the same."""

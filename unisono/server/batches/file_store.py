@@ -60,7 +60,7 @@ class FileStore:
         """
         name = name or new_id("file-")
         path = self._records.path(tenant, name, _DATA)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._records.make_folder(tenant)
         if source.exists():
             os.replace(source, path)
             self._num_bytes += path.stat().st_size

@@ -27,7 +27,9 @@ class InnerAnswer(NamedTuple):
     status: int
     request_id: str
     body: Any
-    retry_after_s: int | None
+    retry_after_s: int | None = None
+    code: str | None = None
+    """Code of the error, if it is one."""
 
 
 async def ask(app: FastAPI, route: Route, path: str, body: bytes, tenant: str) -> InnerAnswer:
@@ -44,11 +46,12 @@ async def ask(app: FastAPI, route: Route, path: str, body: bytes, tenant: str) -
     name = secrets.token_hex(16)
     try:
         response = await route(request)
-        return InnerAnswer(response.status_code, name, json.loads(bytes(response.body)), None)
+        return InnerAnswer(response.status_code, name, json.loads(bytes(response.body)))
     except Exception as error:
         log_failure(_log, error)
         found = api_error(error)
-        return InnerAnswer(found.status, name, json.loads(found.body()), found.retry_after_s)
+        said = json.loads(found.body())
+        return InnerAnswer(found.status, name, said, found.retry_after_s, found.code)
     finally:
         visit.close()
 

@@ -47,11 +47,18 @@ class Records:
 
     def save(self, tenant: str, record: Json) -> None:
         path = self.path(tenant, record["id"])
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = path.with_suffix(".new")
+        self.make_folder(tenant)
         with self._lock:
-            scratch.write_bytes(json.dumps(record).encode())
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(json.dumps(record).encode())
             os.replace(scratch, path)
+
+    def make_folder(self, tenant: str) -> None:
+        folder = self._folder(tenant)
+        for each in (folder.parent, folder):
+            each.mkdir(exist_ok=True, mode=0o700)
 
     def delete(self, tenant: str, name: str) -> bool:
         if self.get(tenant, name) is None:

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
 
 from unisono import __version__
 from unisono.server.api_error import ApiError
@@ -29,6 +30,12 @@ from unisono.server.service import Service
 router = APIRouter()
 Json = dict[str, Any]
 _NEVER = datetime(2100, 1, 1, tzinfo=timezone.utc).isoformat()
+
+
+@router.get("/", include_in_schema=False)
+async def greet() -> PlainTextResponse:
+    """Clients ask here whether there is a server."""
+    return PlainTextResponse("unisono is running")
 
 
 @router.get("/api/version", responses={401: OLLAMA_ERRORS[401]})

@@ -29,6 +29,8 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    accepted_tokens: int = 0
+    rejected_tokens: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """OpenAI's ``usage`` object."""
@@ -37,7 +39,11 @@ class Usage:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
-            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+            "completion_tokens_details": {
+                "reasoning_tokens": self.reasoning_tokens,
+                "accepted_prediction_tokens": self.accepted_tokens,
+                "rejected_prediction_tokens": self.rejected_tokens,
+            },
         }
 
 
@@ -203,3 +209,5 @@ class Generation:
         answer.last_token_s = now_s
         self.usage.completion_tokens += num_tokens
         self.usage.reasoning_tokens += delta.num_reasoning_tokens
+        self.usage.accepted_tokens += delta.num_accepted
+        self.usage.rejected_tokens += delta.num_rejected

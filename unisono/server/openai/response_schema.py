@@ -33,6 +33,9 @@ class PromptTokensDetails(Exact):
 
 class CompletionTokensDetails(Exact):
     reasoning_tokens: int
+    accepted_prediction_tokens: int
+    """Tokens of the answer that had been drafted."""
+    rejected_prediction_tokens: int
 
 
 class UsageObject(Exact):

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from unisono.core.errors import InvalidRequestError
 from unisono.core.pooling import Pooling, read_numbers
 from unisono.server.api_error import bad_request
 from unisono.server.pooling.body_schema import PooledBody
@@ -81,12 +82,16 @@ async def score(
     service: Service = request.app.state.service
     pooled = service.pooled
     pooled.role.check("rerank", "embed")
-    _check(request, body, [*first, *second])
+    _check(request, body, [*first, *second], param=None)
     cut = body.cut(pooled.context)
 
     def encode() -> ScoreJob:
         pairs = paired(first, second)
-        return score_job(pooled, *pairs, instruction=instruction, cut=cut, is_search=is_search)
+        try:
+            return score_job(pooled, *pairs, instruction=instruction, cut=cut, is_search=is_search)
+        except InvalidRequestError as error:
+            error.param = None if error.param == "input" else error.param  # no field of this body
+            raise
 
     job = await _in_thread(service, encode, [*first, *second])
     pooled_bytes = await _run(request, body, name, job.token_ids, job.pooling)
@@ -103,6 +108,8 @@ def _check(
     body: PooledBody,
     inputs: Sequence[str | Sequence[int]],
     dimensions: int | None = None,
+    *,
+    param: str | None = "input",
 ) -> None:
     """Refuses before any work is done."""
     service: Service = request.app.state.service
@@ -110,7 +117,7 @@ def _check(
     if len(inputs) > limits.inputs:
         raise bad_request(
             f"At most {limits.inputs} texts in one request on this server, not {len(inputs)}.",
-            param="input",
+            param=param,
         )
     size = facts.hidden_size
     if dimensions is not None and dimensions > size:
@@ -122,7 +129,7 @@ def _check(
         raise bad_request(
             "So many numbers are too much for one request: send fewer texts, or ask for fewer"
             " dimensions.",
-            param="input",
+            param=param,
         )
     most = body.truncate_prompt_tokens
     if most == 0 or (most or 0) > service.pooled.context:

@@ -15,6 +15,7 @@ from typing import Any
 from unisono.core.errors import ContextLengthError
 from unisono.server.api_error import ApiError, bad_request
 from unisono.server.openai.streaming import to_json
+from unisono.server.responses.input_items import REFERENCE, response_of
 from unisono.server.responses.response_store import ResponseStore
 
 Json = dict[str, Any]
@@ -56,6 +57,28 @@ class Conversations:
             turns.append([*record["input"], *record["response"]["output"]])
             name = record["before"]
         return [item for turn in reversed(turns) for item in turn]
+
+    async def resolved(self, tenant: str, items: Sequence[Json]) -> list[Json]:
+        """The items, those of stored responses in place of references to them.
+
+        Raises:
+            ApiError: such an item is not stored.
+        """
+        return [
+            await self._referred(tenant, item["id"], index) if item["type"] == REFERENCE else item
+            for index, item in enumerate(items)
+        ]
+
+    async def _referred(self, tenant: str, name: str, index: int) -> Json:
+        response = response_of(name)
+        found = None if response is None else await self._store.get(tenant, response)
+        record = {"response": {"output": []}} if found is None else await _loaded(found)
+        for item in record["response"]["output"]:
+            if item["id"] == name:
+                return item
+        place = f"input[{index}].id"
+        message = f"{place}: There is no such item of a stored response. Send the item itself."
+        raise bad_request(message, param=place, code="item_not_found")
 
     async def keep(self, tenant: str, response: Json, items: Sequence[Json]) -> bool:
         """Stores a turn; returns whether it could."""

@@ -6,6 +6,7 @@ Knows items and messages; nothing of what is stored.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from typing import Any
@@ -22,10 +23,24 @@ _PREFIXES = {
     "function_call_output": "fco",
 }
 """Kind of item -> how its id begins."""
+_OUTPUT_ID = re.compile(r"(?:msg|rs|fc)_([0-9a-f]{24})_[0-9]{1,6}")
+REFERENCE = "item_reference"
+"""Kind of an item that stands for one of a stored response."""
 
 
 def new_id(kind: str) -> str:
     return f"{_PREFIXES[kind]}_{secrets.token_hex(12)}"
+
+
+def output_id(kind: str, response_id: str, index: int) -> str:
+    """The id of an item that a response has: it says of which, so that it can be found again."""
+    return f"{_PREFIXES[kind]}_{response_id.partition('_')[2]}_{index}"
+
+
+def response_of(item_id: str) -> str | None:
+    """The response that an item belongs to, if its id is one of :func:`output_id`."""
+    found = _OUTPUT_ID.fullmatch(item_id)
+    return None if found is None else f"resp_{found[1]}"
 
 
 def items_of(given: str | list[Any] | None) -> list[Json]:
@@ -46,6 +61,8 @@ def _item(given: Any, place: str) -> Json:
     if not isinstance(given, dict):
         raise bad_request(f"{place}: Input should be an object.", param=place)
     kind = given.get("type") or ("message" if "role" in given else None)
+    if kind == REFERENCE or (kind is None and isinstance(given.get("id"), str)):
+        return {"type": REFERENCE, "id": str(given.get("id"))}
     if kind not in _PREFIXES:
         known = ", ".join(map(repr, _PREFIXES))
         message = f"{place}.type: this server reads items of type {known}, and no others."

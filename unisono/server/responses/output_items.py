@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from unisono.server.responses.input_items import new_id
+from unisono.server.responses.input_items import output_id
 from unisono.text.parts import Content, Part, Reasoning, ToolCall
 
 Json = dict[str, Any]
@@ -24,9 +24,11 @@ _DELTAS = {
 @dataclass
 class OutputItems:
     """Args:
+    response_id: of the response that they are of.
     shows_logprobs: texts have log-probabilities of their tokens.
     """
 
+    response_id: str
     shows_logprobs: bool = False
     items: list[Json] = field(default_factory=list)
     """Complete ones, and the one that is open."""
@@ -74,7 +76,9 @@ class OutputItems:
 
     def _open(self, part: Part) -> list[Json]:
         self._kind, self._said, self._logprobs = type(part), [], []
-        self.items.append(_empty(part))
+        kind, fields = _empty(part)
+        name = output_id(kind, self.response_id, len(self.items))
+        self.items.append({"id": name, "type": kind, "status": "in_progress", **fields})
         events = [self._item_event("added")]
         if not isinstance(part, ToolCall):
             empty = self._part(self.items[-1]["type"], "")
@@ -98,13 +102,13 @@ class OutputItems:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
-def _empty(part: Part) -> Json:
+def _empty(part: Part) -> tuple[str, Json]:
+    """Kind and fields of an item that is about to say this part."""
     match part:
         case Content():
-            kind, fields = "message", {"role": "assistant", "content": []}
+            return "message", {"role": "assistant", "content": []}
         case Reasoning():
-            kind, fields = "reasoning", {"summary": [], "content": []}
+            return "reasoning", {"summary": [], "content": []}
         case ToolCall():
-            kind = "function_call"
             fields = {"call_id": part.id, "name": part.name, "arguments": ""}
-    return {"id": new_id(kind), "type": kind, "status": "in_progress", **fields}
+            return "function_call", fields

@@ -23,7 +23,7 @@ SAME = (
     *("stop", "stop_token_ids", "presence_penalty", "frequency_penalty", "repetition_penalty"),
     *("logit_bias", "allowed_token_ids", "min_tokens", "ignore_eos", "skip_special_tokens"),
     *("include_stop_str_in_output", "cache_salt", "priority", "chat_template_kwargs"),
-    "enable_thinking",
+    *("enable_thinking", "thinking_token_budget"),
 )
 """Fields that a chat has too, and that are checked there."""
 _INCLUDABLE = frozenset(
@@ -91,6 +91,7 @@ class ResponsesRequest(Body):
     priority: Any = None
     chat_template_kwargs: Any = None
     enable_thinking: Any = None
+    thinking_token_budget: Any = None
     background: Any = None
     background_options: Any = None
     conversation: Any = None

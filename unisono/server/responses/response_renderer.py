@@ -40,7 +40,7 @@ class ResponseRenderer(Renderer):
     _number: int = 0
 
     def __post_init__(self) -> None:
-        self._output = OutputItems(self.shows_logprobs)
+        self._output = OutputItems(self.response["id"], self.shows_logprobs)
 
     def whole(self, answers: list[Answer]) -> Json:
         return self.response

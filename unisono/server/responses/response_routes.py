@@ -152,7 +152,9 @@ async def _read(
         return body, items_of(body.input)
 
     body, items = await service.bodies.read(request, read)
-    before = await service.responses.before(request.state.tenant, body.previous_response_id)
+    tenant = request.state.tenant
+    items = await service.responses.resolved(tenant, items)
+    before = await service.responses.before(tenant, body.previous_response_id)
     most = service.settings.limits.messages
 
     def make() -> ChatRequest:

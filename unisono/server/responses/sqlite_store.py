@@ -22,6 +22,8 @@ from unisono.server.responses.response_store import StoreLimits
 
 _APPLICATION_ID = 0x756E6973
 _VERSION = 1
+_WAIT_S = 0.2
+"""For another server that is about to leave the file."""
 _SCHEMA = f"""
 CREATE TABLE responses (
     tenant TEXT NOT NULL, id TEXT NOT NULL, used INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -47,7 +49,9 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="responses")
         try:
             _make_private(path)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(
+                path, check_same_thread=False, isolation_level=None, timeout=_WAIT_S
+            )
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise _unusable(path, error) from error

@@ -83,7 +83,7 @@ class GrammarCompiler:
         )
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        text = grammar_text(constraint, self._eos_token_ids)
+        text = grammar_text(constraint, self._eos_token_ids, self._loaded().special)
         compiled = LLMatcher(self._loaded().tokenizer, text, log_level=0, limits=_LIMITS)
         trial = compiled.deep_copy()
         if not trial.is_error():
@@ -99,7 +99,7 @@ class GrammarCompiler:
                 tokenizer = _tokenizer(vocabulary, self._eos_token_ids)
                 closing = Closing(vocabulary.tokens, self._eos_token_ids)
                 ends = JsonEnds(DigitMasks(vocabulary.tokens), closing)
-                self._model = _Model(tokenizer, ends)
+                self._model = _Model(tokenizer, ends, vocabulary.special_names)
             return self._model
 
 
@@ -108,6 +108,7 @@ class _Model(NamedTuple):
 
     tokenizer: LLTokenizer
     json_ends: JsonEnds
+    special: dict[str, int]
 
 
 class _Tokens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from llguidance import regex_to_lark
@@ -14,7 +14,7 @@ from unisono.core.errors import InvalidRequestError
 from unisono.text.grammar.ecma_pattern import PatternError, rust_pattern
 from unisono.text.grammar.json_schema import exact_schema
 from unisono.text.grammar.structural_tag import structural_tag
-from unisono.text.grammar.tool_calls import tool_calls
+from unisono.text.grammar.tool_calls import NodeWriter, tool_calls
 
 _ESCAPES = 'nrbtf\\"'
 """Escapes in JSON strings. Without ``\\u`` a text is written in one way, so that a key that is
@@ -34,9 +34,14 @@ _OPTIONS = '%llguidance {"no_forcing": true}'
 its tokenizer would take is not known here."""
 
 
-def grammar_text(constraint: Constraint, eos_token_ids: Collection[int] = ()) -> str:
+def grammar_text(
+    constraint: Constraint,
+    eos_token_ids: Collection[int] = (),
+    special: Mapping[str, int] | None = None,
+) -> str:
     """Args:
         eos_token_ids: tokens that end an answer.
+        special: tokens that are no text, by name.
 
     Raises:
         InvalidRequestError: what is given is no such constraint, or cannot be enforced.
@@ -51,7 +56,9 @@ def grammar_text(constraint: Constraint, eos_token_ids: Collection[int] = ()) ->
         case "grammar":
             rules = _lark(constraint.text)
         case "structural_tag":
-            rules = structural_tag(constraint.text, _schema)
+            answer = structural_tag(constraint.text, special or {})
+            writer = NodeWriter(_schema, eos_token_ids, param="structural_tag")
+            rules = writer.whole(writer.symbols(answer))
         case "anything":
             rules = "start: /(?s:.*)/"
         case "tool_calls":

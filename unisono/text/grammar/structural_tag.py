@@ -5,36 +5,55 @@ Schema holds. The form is that of SGLang and vLLM: ``structures`` and ``triggers
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
 
 _MAX_STRUCTURES = 256
+Node = Any
 
 
-def structural_tag(text: str, schema_symbol: Callable[[str, str], str]) -> str:
-    """Rules of a grammar.
+def structural_tag(text: str, special: Mapping[str, int]) -> Node:
+    """A node of :mod:`tool_calls`.
 
     Args:
-        schema_symbol: a schema, and the parameter it comes from, as a symbol of a rule.
+        special: tokens that are no text, by name: where a name stands in a begin, an end or a
+            trigger, the token is meant.
 
     Raises:
-        InvalidRequestError: it is of another form, or a schema cannot be enforced.
+        InvalidRequestError: it is of another form.
     """
     structures, triggers = _read(text)
-    rules = ["TEXT: /(?s:.*)/", "text: TEXT"]
-    names = []
-    for number, structure in enumerate(structures):
+    cut = _Cut(special)
+    led: list[Node] = []
+    for structure in structures:
         begin, end = structure["begin"], structure.get("end", "")
         trigger = next((one for one in triggers if begin.startswith(one)), None)
         if trigger is None:
             raise _wrong("a begin that starts with none of the triggers")
-        rest = [_quoted(begin[len(trigger) :]), schema_symbol(_schema(structure), "structural_tag")]
-        rules.append(f"head_{number}[lazy]: TEXT {json.dumps(trigger)}")
-        rules.append(f"tag_{number}: head_{number} {' '.join(rest)} {_quoted(end)}")
-        names.append(f"tag_{number}")
-    return "\n".join([f"start: ({' | '.join(names)})* text", *rules])
+        first = cut.pieces(trigger)
+        lead = first if isinstance(first[0], str) else ["", *first]
+        schema = {"schema": structure.get("schema", True), "strict": True}
+        led.append([*lead, *cut.pieces(begin[len(trigger) :]), schema, *cut.pieces(end)])
+    never = [trigger for trigger in triggers if cut.is_text(trigger)]
+    return {"amid": led, "never": never, "bare": [], "joins": "", "names": []}
+
+
+class _Cut:
+    """Cuts texts at the names of tokens, of which the longest counts."""
+
+    def __init__(self, special: Mapping[str, int]) -> None:
+        self._special = special
+        names = sorted(special, key=len, reverse=True)
+        self._names = re.compile(f"({'|'.join(map(re.escape, names)) or '(?!)'})")
+
+    def pieces(self, text: str) -> list[str | int]:
+        return [self._special.get(piece, piece) for piece in self._names.split(text) if piece]
+
+    def is_text(self, text: str) -> bool:
+        return self._names.search(text) is None
 
 
 def _read(text: str) -> tuple[list[Any], list[str]]:
@@ -57,14 +76,6 @@ def _read(text: str) -> tuple[list[Any], list[str]]:
         if not isinstance(one.get("end", ""), str):
             raise _wrong("an end that is no text")
     return structures, triggers
-
-
-def _schema(structure: Mapping[str, Any]) -> str:
-    return json.dumps(structure.get("schema", True))
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text) if text else ""
 
 
 def _wrong(what: str) -> InvalidRequestError:

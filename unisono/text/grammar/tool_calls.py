@@ -31,21 +31,32 @@ def tool_calls(text: str, write_schema: WriteSchema, eos_token_ids: Collection[i
     InvalidRequestError: the parameters of a strict tool cannot be enforced exactly.
     """
     asked: dict[str, Any] = json.loads(text)
-    writer = _Writer(write_schema, eos_token_ids)
+    writer = NodeWriter(write_schema, eos_token_ids)
     start = writer.symbols(asked["answer"])
     if asked["instead"]:
         kind, other = asked["instead"]
         if kind != "schema":
             raise InvalidRequestError(f"{kind} does not go with tools.", param=kind)
         start = f"{start} | {write_schema(other, kind)}"
-    return "\n".join([f"start: {start}", *writer.rules])
+    return writer.whole(start)
 
 
-class _Writer:
-    def __init__(self, write_schema: WriteSchema, eos_token_ids: Collection[int]) -> None:
+class NodeWriter:
+    """Args:
+    param: to name in errors.
+    """
+
+    def __init__(
+        self, write_schema: WriteSchema, eos_token_ids: Collection[int], param: str = "tools"
+    ) -> None:
         self._write_schema = write_schema
+        self._param = param
         self._eos_token_ids = eos_token_ids
         self.rules = Rules()
+
+    def whole(self, start: str) -> str:
+        """The grammar that begins so."""
+        return "\n".join([f"start: {start}", *self.rules])
 
     def symbols(self, node: Any) -> str:
         """A node as symbols of a rule."""
@@ -77,11 +88,11 @@ class _Writer:
     def schema(self, schema: Any, *, strict: bool) -> str:
         """JSON by a schema, or any object where that cannot be enforced and is not ``strict``."""
         try:
-            return self._write_schema(json.dumps(schema), "tools")
+            return self._write_schema(json.dumps(schema), self._param)
         except InvalidRequestError:
             if strict:
                 raise
-            return self._write_schema('{"type": "object"}', "tools")
+            return self._write_schema('{"type": "object"}', self._param)
 
     def json(self, schema: Any) -> str:
         """JSON by a schema.
@@ -89,4 +100,4 @@ class _Writer:
         Raises:
             InvalidRequestError: it cannot be enforced.
         """
-        return self._write_schema(json.dumps(schema), "tools")
+        return self._write_schema(json.dumps(schema), self._param)

@@ -25,6 +25,12 @@ class Vocabulary:
         tokens = tuple(tokenizer.token_bytes(token_id) or b"" for token_id in ids)
         return cls(tokens, tuple(sorted(tokenizer.special_ids)))
 
+    @property
+    def special_names(self) -> dict[str, int]:
+        """Special tokens by name."""
+        names = {i: self.tokens[i].decode("utf-8", "replace") for i in self.special_ids}
+        return {name: token_id for token_id, name in names.items() if name}
+
     def sized(self, size: int) -> Vocabulary:
         """The same for a model that scores ``size`` tokens."""
         missing = (b"",) * (size - len(self.tokens))
