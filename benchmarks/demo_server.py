@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def demo_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def demo_server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Its ``host:port`` and its process, which ends with the context."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "unisono", "serve", "--port", "0"],
+        [sys.executable, "-m", "unisono", "serve", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
