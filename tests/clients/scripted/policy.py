@@ -87,7 +87,7 @@ class Instance:
         match schema.get("type"):
             case "object":
                 quoted = re.findall(r"['`\"](\w+)['`\"]", self.text)
-                properties = schema.get("properties") or dict.fromkeys(quoted, {})
+                properties = schema.get("properties") or {key: {} for key in quoted}
                 return {name: self.of(part) for name, part in properties.items()}
             case "array":
                 return [self.of(schema.get("items") or {})]
