@@ -1,4 +1,4 @@
-"""instructor, llm and ollama."""
+"""instructor and llm."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Literal
 
 import instructor
 import llm
-import ollama
 import openai
 import pytest
 from llm.default_plugins.openai_models import Chat
 from pydantic import BaseModel
 
 from tests.clients.served import KEY, Served
-from tests.clients.tools import ARGUMENTS, ASKED, REPORT, RESULT, THOUGHT, TOOL, VERDICT
+from tests.clients.tools import ARGUMENTS, ASKED, REPORT, RESULT, VERDICT
 
 
 class Verdict(BaseModel, extra="forbid"):
@@ -68,26 +67,3 @@ def test_llm(scripted: Served) -> None:
 
     chain = model.chain(ASKED, tools=[llm.Tool.function(forecast)], stream=False)
     assert chain.text().endswith(REPORT)
-
-
-def test_ollama(scripted: Served) -> None:
-    client = ollama.Client(host=scripted.url, headers={"authorization": f"Bearer {KEY}"})
-    messages = [{"role": "user", "content": ASKED}]
-    answer = client.chat(model="scripted", messages=messages, tools=[TOOL])
-    (call,) = answer.message.tool_calls
-    assert (call.function.name, call.function.arguments) == ("forecast", ARGUMENTS)
-    messages += [answer.message, {"role": "tool", "content": RESULT, "tool_name": "forecast"}]
-    assert client.chat(model="scripted", messages=messages, tools=[TOOL]).message.content == REPORT
-    messages = [{"role": "user", "content": THOUGHT}]
-    pieces = list(client.chat(model="scripted", messages=messages, stream=True))
-    assert "".join(piece.message.content or "" for piece in pieces) == "Yes."
-    assert pieces[-1].done
-    asked = [{"role": "user", "content": "It is loud."}]
-    judged = client.chat(model="scripted", messages=asked, format=VERDICT)
-    assert set(json.loads(judged.message.content)) == {"urgent", "label"}
-    assert client.generate(model="scripted", prompt="Hello.").response
-    assert [model.model for model in client.list().models] == ["scripted"]
-    assert client.show("scripted")
-    with pytest.raises(ollama.ResponseError) as refused:
-        client.chat(model="other", messages=messages)
-    assert refused.value.status_code == 404
