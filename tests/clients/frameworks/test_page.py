@@ -7,7 +7,7 @@ import pytest
 from tests.clients.page import examples, pointed_at
 from tests.clients.served import Served
 
-OFFICIAL = ("-openai", "-anthropic", "-litellm")
+OFFICIAL = ("-openai", "-openai-agents", "-ollama", "-anthropic", "-litellm")
 PYTHON = {name: code for name, code in examples("python").items() if not name.endswith(OFFICIAL)}
 
 
