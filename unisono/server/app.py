@@ -27,7 +27,7 @@ from unisono.server.metrics import Metrics
 from unisono.server.ollama import embed_routes as ollama_embed_routes
 from unisono.server.ollama import generate_routes as ollama_generate_routes
 from unisono.server.ollama import model_routes as ollama_model_routes
-from unisono.server.openai import adapter_routes, generate_routes, info_routes, token_routes
+from unisono.server.openai import adapter_routes, generate_routes, info_routes
 from unisono.server.openai.body_model import UnknownFields
 from unisono.server.openai.constraint_checks import ConstraintChecks
 from unisono.server.openai.openapi import install_openapi
@@ -88,7 +88,6 @@ def create_app(
     app.include_router(batch_routes.router, include_in_schema=has_batches)
     app.include_router(generate_routes.router)
     app.include_router(info_routes.router)
-    app.include_router(token_routes.router)
     app.include_router(adapter_routes.router)
     app.include_router(message_routes.router)
     app.include_router(response_routes.router)
