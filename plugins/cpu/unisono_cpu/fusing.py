@@ -88,7 +88,7 @@ class _LoadedAdapters:
         self._native: NativeAdapters | None = None
 
     def of_step(self, adapters: Any) -> Adapters | None:
-        """Those of a step's tokens (``StepAdapters``); None: there are none."""
+        """The structure for a step's tokens (``StepAdapters``); None: none has an adapter."""
         if adapters is None:
             return None
         if self._native is None or adapters.version != self._version:

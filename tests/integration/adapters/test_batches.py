@@ -137,8 +137,8 @@ def test_two_ranks(served: Engine, folder: Path) -> None:
     try:
         for name in RANKS:
             divided.load_adapter(name, folder / name)
+        divided.remove_adapter("two")
         with pytest.raises(AdapterError, match="has no adapter_config"):
-            divided.remove_adapter("two")
             divided.load_adapter("two", folder)
         divided.load_adapter("two", folder / "two")
         found = run(divided, requests)

@@ -18,7 +18,7 @@ class LowRankPart(NamedTuple):
     """Two matrices of an adapter, which add x down^T up^T to some outputs of a product."""
 
     rows: slice
-    """Those outputs."""
+    """The outputs."""
     down: Tensor
     """[r, K]."""
     up: Tensor
@@ -30,7 +30,7 @@ AdapterParts = Mapping[int, Sequence[LowRankPart]]
 
 
 def no_adapters() -> AdapterParts:
-    """Those of a product without adapters."""
+    """The parts of a product without adapters: none."""
     return {}
 
 
@@ -42,7 +42,7 @@ class StandardLinear:
     weight: Any
     bias: Tensor | None
     adapters: Callable[[], AdapterParts] = no_adapters
-    """Those that are loaded now."""
+    """The parts of all adapters that are loaded now."""
     addition: Callable[[Tensor, Tensor], Tensor] | None = None
     """(x, y) -> y with what adapters add in this step, if any; it may change y."""
 
