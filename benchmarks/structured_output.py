@@ -33,7 +33,8 @@ from unisono.text.grammar.vocabulary import Vocabulary
 
 BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
 MOST_TOKENS = 1000
-MOST_TRIES = 4000
+MOST_SECONDS = 0.5
+"""For the orders of keys of one instance."""
 
 
 def main() -> None:
@@ -121,15 +122,14 @@ class Orders:
 
     def __init__(self, make: Callable[[], Matcher]) -> None:
         self._make = make
-        self._tries = 0
+        self._until_s = time.thread_time() + MOST_SECONDS
 
     def any(self, value: Any) -> bool:
         return any(matcher.may_end for matcher in self._behind(value, self._make(), b""))
 
     def _go(self, matcher: Matcher, text: bytes) -> Iterator[Matcher]:
         """The state behind more text, where there is one."""
-        self._tries += 1
-        if self._tries > MOST_TRIES:
+        if time.thread_time() > self._until_s:
             raise TimeoutError
         behind = matcher.copy()
         try:
