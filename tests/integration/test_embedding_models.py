@@ -213,7 +213,7 @@ def test_a_model_does_what_it_is_for(
 
 @pytest.mark.parametrize("task_type", ["CAUSAL_LM", "FEATURE_EXTRACTION"])
 def test_an_adapter_embeds(embedder: tuple[Path, LLM, Any], tmp_path: Path, task_type: str) -> None:
-    """Of a model with a head or without one; beside the model alone."""
+    """The adapter is of a model with a head, or without one; the model alone stays as it is."""
     folder, _, oracle = embedder
     model = oracle if task_type == "CAUSAL_LM" else oracle.model
     llm = load(folder)
