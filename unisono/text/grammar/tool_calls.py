@@ -1,8 +1,8 @@
 """Answers that call tools, in the notation of llguidance.
 
-The constraint's text is JSON: ``answer``, a node, ``parts`` of it, and ``instead``, a constraint that
-the answer may have in place of it, or null. A node is a text, the id of a token, a list of nodes one
-behind another, or an object:
+The constraint's text is JSON: ``answer``, a node, ``parts`` of it, and ``instead``, a constraint
+that the answer may have in place of it, or null. A node is a text, the id of a token, a list of
+nodes one behind another, or an object:
 
 - ``part``: one of the nodes ``parts``, by its place;
 - ``any``: one of several nodes; ``many``: a node, at most ``most`` times; ``regex``: letters;
