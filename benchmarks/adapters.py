@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--without", type=int, default=0, help="rows of these without an adapter")
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=None)
     given = parser.parse_args()
     ranks = [int(rank) for rank in given.ranks.split(",")]
     torch.manual_seed(0)
@@ -125,6 +126,7 @@ def main() -> None:
         config = EngineConfig(
             device="cpu", kv_memory=256 << 20, max_adapters=len(ranks), prefix_cache=False,
             weights=given.weights, weight_cache=False, max_adapter_rank=max(ranks),
+            threads=given.threads,
         )  # fmt: skip
         engine = build_engine(folder, config)
         for i, rank in enumerate(ranks):
