@@ -1,7 +1,8 @@
 """Structured output on schemas with instances: how many are accepted, whether what is accepted is
 enforced exactly, what compiling and masks cost, and whether random answers end and are valid.
 
-``python benchmarks/structured_output.py SCHEMAS [--tokenizer FOLDER] [--timed N] [--runs N]``
+``python benchmarks/structured_output.py SCHEMAS [--tokenizer FOLDER] [--sample N] [--part I/N]
+[--timed N] [--runs N]``
 
 SCHEMAS is JSON Lines, also .xz: ``name``, ``schema``, ``tests`` with ``data`` and ``valid``. Times
 are of this process's own computing on one core, with the vocabulary of TOKENIZER.
@@ -32,7 +33,8 @@ from unisono.text.grammar.vocabulary import Vocabulary
 
 BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"<end>"), (256,))
 MOST_TOKENS = 1000
-MOST_TRIES = 4000
+MOST_SECONDS = 0.5
+"""For the orders of keys of one instance."""
 
 
 def main() -> None:
@@ -41,8 +43,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="a model folder or a GGUF file")
     parser.add_argument("--timed", type=int, default=1000, help="schemas whose masks are timed")
     parser.add_argument("--runs", type=int, default=1000, help="random answers")
+    parser.add_argument("--sample", type=int, help="so many of the schemas, drawn at random")
+    parser.add_argument("--part", default="1/1", help="2/5: the second of five parts")
     options = parser.parse_args()
     cases = list(read_cases(options.schemas))
+    random.Random(0).shuffle(cases)
+    part, num_parts = map(int, options.part.split("/"))
+    cases = cases[: options.sample][part - 1 :: num_parts]
     accepted = check_all(cases)
     tokenizer = Tokenizer.load(options.tokenizer or resolve_model(None))
     random.Random(1).shuffle(accepted)
@@ -115,52 +122,47 @@ class Orders:
 
     def __init__(self, make: Callable[[], Matcher]) -> None:
         self._make = make
-        self._tries = 0
+        self._until_s = time.thread_time() + MOST_SECONDS
 
     def any(self, value: Any) -> bool:
-        return any(self._make_and_take(text) for text in self._texts(value, b""))
+        return any(matcher.may_end for matcher in self._behind(value, self._make(), b""))
 
-    def _make_and_take(self, text: bytes) -> bool:
-        return takes(self._make(), text)
-
-    def _begins(self, text: bytes) -> bool:
-        self._tries += 1
-        if self._tries > MOST_TRIES:
+    def _go(self, matcher: Matcher, text: bytes) -> Iterator[Matcher]:
+        """The state behind more text, where there is one."""
+        if time.thread_time() > self._until_s:
             raise TimeoutError
+        behind = matcher.copy()
         try:
-            self._make().advance(list(text))
+            behind.advance(list(text))
         except ConstraintFailedError:
-            return False
-        return True
+            return
+        yield behind
 
-    def _texts(self, value: Any, before: bytes) -> Iterator[bytes]:
-        """Beginnings of an answer that end with ``value``."""
+    def _behind(self, value: Any, matcher: Matcher, before: bytes) -> Iterator[Matcher]:
+        """States behind ``before`` and the value."""
         if isinstance(value, dict):
-            yield from self._objects(list(value.items()), before + b"{", b"")
+            yield from self._objects(list(value.items()), matcher, before + b"{")
         elif isinstance(value, list):
-            yield from self._lists(value, before + b"[", b"")
+            yield from self._lists(value, matcher, before + b"[")
         else:
             whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
             for one in [value, int(value)] if whole else [value]:
-                if self._begins(text := before + dumps(one)):
-                    yield text
+                yield from self._go(matcher, before + dumps(one))
 
-    def _objects(self, left: list[Any], before: bytes, comma: bytes) -> Iterator[bytes]:
-        if not left and self._begins(before + b"}"):
-            yield before + b"}"
-        for at, (key, value) in enumerate(left):
-            begun = before + comma + dumps(key) + b":"
-            if self._begins(begun):
-                for text in self._texts(value, begun):
-                    yield from self._objects(left[:at] + left[at + 1 :], text, b",")
-
-    def _lists(self, left: list[Any], before: bytes, comma: bytes) -> Iterator[bytes]:
+    def _objects(self, left: list[Any], matcher: Matcher, before: bytes) -> Iterator[Matcher]:
         if not left:
-            if self._begins(before + b"]"):
-                yield before + b"]"
+            yield from self._go(matcher, before + b"}")
+        for at, (key, value) in enumerate(left):
+            for begun in self._go(matcher, before + dumps(key) + b":"):
+                for behind in self._behind(value, begun, b""):
+                    yield from self._objects(left[:at] + left[at + 1 :], behind, b",")
+
+    def _lists(self, left: list[Any], matcher: Matcher, before: bytes) -> Iterator[Matcher]:
+        if not left:
+            yield from self._go(matcher, before + b"]")
             return
-        for text in self._texts(left[0], before + comma):
-            yield from self._lists(left[1:], text, b",")
+        for behind in self._behind(left[0], matcher, before):
+            yield from self._lists(left[1:], behind, b",")
 
 
 # -- times ------------------------------------------------------------------------------------

@@ -22,8 +22,15 @@ def adapt(model: PreTrainedModel, folder: Path, *, seed: int = 0, **options: Any
     changed; ``unload`` of what is returned gives it back."""
     from peft import LoraConfig, get_peft_model
 
-    options = {"r": 4, "lora_alpha": 8, "target_modules": DENSE, "lora_dropout": 0.1, **options}
-    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+    options = {
+        "task_type": "CAUSAL_LM",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": DENSE,
+        "lora_dropout": 0.1,
+        **options,
+    }
+    adapted = get_peft_model(model, LoraConfig(**options)).eval()
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

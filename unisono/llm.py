@@ -295,7 +295,9 @@ class LLM(OfflinePooling):
 
     # -- no answers, but numbers ------------------------------------------------------------
 
-    def _pool(self, prompts: Sequence[Sequence[int]], pooling: Pooling) -> list[array[float]]:
+    def _pool(
+        self, prompts: Sequence[Sequence[int]], pooling: Pooling, adapter: str | None
+    ) -> list[array[float]]:
         answers: list[PooledRequest] = []
         try:
             for prompt in prompts:
@@ -304,6 +306,7 @@ class LLM(OfflinePooling):
                     prompt_token_ids=tuple(prompt),
                     params=SamplingParams(max_tokens=0),
                     pooling=pooling,
+                    adapter=adapter or "",
                 )
                 self.engine.add(request)
                 answers.append(PooledRequest(request))

@@ -57,7 +57,9 @@ class OfflinePooling(ABC):
     _inputs: PooledInputs
 
     @abstractmethod
-    def _pool(self, prompts: Sequence[Sequence[int]], pooling: Pooling) -> list[array[float]]:
+    def _pool(
+        self, prompts: Sequence[Sequence[int]], pooling: Pooling, adapter: str | None
+    ) -> list[array[float]]:
         """The numbers of each prompt, in order."""
 
     def embed(
@@ -67,6 +69,7 @@ class OfflinePooling(ABC):
         dimensions: int | None = None,
         prompt_name: str | None = None,
         cut: Cut | None = None,
+        adapter: str | None = None,
     ) -> list[array[float]]:
         """A vector for each text, or list of token ids; of length 1, if the model's folder says so.
 
@@ -74,6 +77,7 @@ class OfflinePooling(ABC):
             dimensions: numbers of a vector, its first; for models trained to be cut so.
             prompt_name: of a prompt of the model's, such as ``query``, that goes before each text.
             cut: what to do with longer texts, ``Cut(512)``. Without it they are refused.
+            adapter: name of the adapter that computes; None: the model alone.
 
         Raises:
             InvalidRequestError, ContextLengthError: before anything is computed.
@@ -88,7 +92,7 @@ class OfflinePooling(ABC):
             else inputs.token_ids(one, cut)
             for one in _one_by_one(texts)
         ]
-        return self._pool(token_ids, inputs.vector_pooling(dimensions))
+        return self._pool(token_ids, inputs.vector_pooling(dimensions), adapter)
 
     def rerank(
         self,
@@ -98,13 +102,14 @@ class OfflinePooling(ABC):
         top_n: int | None = None,
         instruction: str | None = None,
         cut: Cut | None = None,
+        adapter: str | None = None,
     ) -> list[RankedDocument]:
         """The documents in the order of their scores; of a model that embeds, by cosines.
 
         Args:
             top_n: leave out all but so many.
             instruction: what makes a document relevant, to a reranker that is told.
-            cut: as of :meth:`embed`; what is lost is the document's.
+            cut, adapter: as of :meth:`embed`; what is lost is the document's.
 
         Raises:
             As :meth:`embed`.
@@ -112,7 +117,9 @@ class OfflinePooling(ABC):
         if top_n is not None and top_n < 1:
             raise InvalidRequestError("top_n must be at least 1.", param="top_n")
         given = _texts(documents, "documents")
-        scores = self._scores(_texts(query, "query"), given, instruction, cut, is_search=True)
+        scores = self._scores(
+            _texts(query, "query"), given, instruction, cut, adapter, is_search=True
+        )
         ranked = sorted(enumerate(scores), key=lambda entry: -entry[1])[:top_n]
         return [RankedDocument(index, score, given[index]) for index, score in ranked]
 
@@ -123,11 +130,12 @@ class OfflinePooling(ABC):
         *,
         instruction: str | None = None,
         cut: Cut | None = None,
+        adapter: str | None = None,
     ) -> list[float]:
         """The score of each pair; a single ``text_1`` goes with each ``text_2``. Arguments and
         errors as of :meth:`rerank`."""
         first, second = _texts(text_1, "text_1"), _texts(text_2, "text_2")
-        return self._scores(first, second, instruction, cut, is_search=False)
+        return self._scores(first, second, instruction, cut, adapter, is_search=False)
 
     def _scores(
         self,
@@ -135,12 +143,13 @@ class OfflinePooling(ABC):
         second: list[str],
         instruction: str | None,
         cut: Cut | None,
+        adapter: str | None,
         *,
         is_search: bool,
     ) -> list[float]:
         pairs = paired(first, second)
         job = score_job(self._inputs, *pairs, instruction=instruction, cut=cut, is_search=is_search)
-        return job.scores(self._pool(job.token_ids, job.pooling))
+        return job.scores(self._pool(job.token_ids, job.pooling, adapter))
 
 
 def _one_by_one(given: Any) -> list[str | list[int]]:

@@ -46,3 +46,4 @@ def test_ai_sdk(ai_sdk: dict[str, Any]) -> None:
     assert ai_sdk["streamed"] == {"calls": [ARGUMENTS], "final": REPORT}
     assert set(ai_sdk["object"]) == {"urgent", "label"}
     assert ai_sdk["usage"] > 0
+    assert ai_sdk["responses"] == ai_sdk["tools"]

@@ -9,7 +9,7 @@ import pytest
 from tests.clients.page import NODE, examples, pointed_at
 from tests.clients.served import Served
 
-OFFICIAL = ("openai", "openai-agents", "ollama", "anthropic", "litellm")
+OFFICIAL = ("-openai", "-openai-agents", "-ollama", "-anthropic", "-litellm")
 PYTHON = {name: code for name, code in examples("python").items() if name.endswith(OFFICIAL)}
 SCRIPTS = examples("js")
 

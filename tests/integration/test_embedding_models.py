@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedTokenizerFast
 
+from tests.adapters import adapt
 from tests.embedders import QUERY_PROMPT, edit_json, write_embedder, write_reranker
 from tests.pooled import hidden_states
 from unisono import LLM
@@ -208,6 +209,24 @@ def test_a_model_does_what_it_is_for(
     with pytest.raises(InvalidRequestError, match="--task embed"):
         generating.embed("x")
     assert len(load(reranker[0], task="embed").embed("x")[0]) == 64
+
+
+@pytest.mark.parametrize("task_type", ["CAUSAL_LM", "FEATURE_EXTRACTION"])
+def test_an_adapter_embeds(embedder: tuple[Path, LLM, Any], tmp_path: Path, task_type: str) -> None:
+    """The adapter is of a model with a head, or without one; the model alone stays as it is."""
+    folder, _, oracle = embedder
+    model = oracle if task_type == "CAUSAL_LM" else oracle.model
+    llm = load(folder)
+    alone = llm.embed(TEXTS)
+    adapted = adapt(model, tmp_path, task_type=task_type)
+    try:
+        llm.load_adapter("mine", tmp_path)
+        expected = vectors(embedder, TEXTS)
+    finally:
+        adapted.unload()
+    assert close(llm.embed(TEXTS, adapter="mine"), expected)
+    assert close(llm.embed(TEXTS), torch.tensor(alone))
+    assert not close(alone, expected)
 
 
 POOLING = "1_Pooling/config.json"

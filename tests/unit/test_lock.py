@@ -38,6 +38,7 @@ LOCKS = {
     "demo": asked_for(),
     "native": lines("requirements/build-native.in"),
     "clients": lines("requirements/clients.in"),
+    "client-frameworks": lines("requirements/client-frameworks.in"),
     "wheels": lines(*(f"requirements/{name}.in" for name in ("build", "build-native", "wheels"))),
     "test": [*asked_for("test", "dev"), *lines("requirements/build-native.in")],
 }

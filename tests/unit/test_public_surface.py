@@ -55,7 +55,7 @@ ROOMS = {
             "Hardware",
             "HardwareReport",
         ),
-        *("HostHardware", "LayerKV", "QuantizedKV", "CpuHardware", "CpuOps"),
+        *("HostHardware", "LayerKV", "LowRankPart", "QuantizedKV", "CpuHardware", "CpuOps"),
         *("HeldWeight", "NumberWeight", "LevelWeight", "CodedWeight", "BlockWeight"),
         *("StackedWeight", "ReorderedWeight", "as_levels", "quantize"),
         *("Standard", "StandardDecoder", "StandardLayer", "StandardAttention", "StandardMLP"),

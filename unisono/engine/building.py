@@ -140,14 +140,13 @@ def _assemble(
         clock,
         timings=runner.timings,
         constraints=runner.constraints,
-        adapters=_adapters(config, runner),
+        adapters=EngineAdapters(runner, _most_adapters(config)),
         alarms=alarms,
     )
 
 
-def _adapters(config: EngineConfig, runner: ModelRunner) -> EngineAdapters | None:
-    most = MAX_ADAPTERS if config.max_adapters is None else config.max_adapters
-    return EngineAdapters(runner, most) if config.tensor_parallel == 1 else None
+def _most_adapters(config: EngineConfig) -> int:
+    return MAX_ADAPTERS if config.max_adapters is None else config.max_adapters
 
 
 def _name(dtype: torch.dtype) -> str:

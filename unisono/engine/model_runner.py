@@ -205,6 +205,7 @@ class ModelRunner:
             kv=self.kv,
             attention=[attention[self._group_of[layer]] for layer in range(len(self.kv))],
             rope_lengths=loaded.rope_lengths,
+            adapters=self.adapters.rows.of_step(),
         )
         return loaded.token_ids, step
 

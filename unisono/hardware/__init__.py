@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unisono.hardware.ops.portable import OP_TABLE_VERSION, PortableOps
     from unisono.hardware.ops.quantized_kv import LayerKV, QuantizedKV
     from unisono.hardware.ops.standard import (
+        LowRankPart,
         Rotation,
         Standard,
         StandardAttention,
@@ -79,6 +80,7 @@ __all__ = [
     "StandardDecoder",
     "StandardEmbedding",
     "StandardLayer",
+    "LowRankPart",
     "StandardLinear",
     "StandardMLP",
     "StandardNorm",

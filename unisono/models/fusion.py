@@ -21,16 +21,18 @@ def fuse(
     """Offer ``module`` and, where it is not taken, its parts to ``ops.fuse``.
 
     Offered is what has a record. Modules of a ``divided`` model that contain sums over ranks are
-    not: no single device can form these. A step with ``adapters`` is computed by the parts, which
-    know them.
+    not: no single device can form these. Where ``ops`` do not fuse adapters, a step with
+    any is computed by the parts, which know them.
     """
     divided = divided and not gives_term(module)
     if not divided:
         record = module.standard() if isinstance(module, Decoder) else standard_of(module)
         replacement = ops.fuse(record, module.forward) if isinstance(record, Standard) else None
         if replacement is not None:
-            module.forward = _either(replacement, module.forward, adapters)
-            adapters.has_fused = True
+            if not ops.fuses_adapters:
+                replacement = _either(replacement, module.forward, adapters)
+                adapters.has_fused = True
+            module.forward = replacement
             return
     for child in module.children():
         fuse(child, ops, adapters, divided=divided)

@@ -16,6 +16,16 @@ from unisono.hardware.ops.quantized_kv import LayerKV
 
 
 @dataclass(frozen=True, slots=True)
+class StepAdapters:
+    """Adapters of a step's tokens."""
+
+    numbers: Tensor
+    """int64 [T]; 0: none."""
+    version: int
+    """Another one whenever adapters have been loaded or removed."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepContext:
     """T tokens of all rows, packed.
 
@@ -33,6 +43,8 @@ class StepContext:
     """Attention step of each layer; layers of one cache group share the object."""
     rope_lengths: Tensor | None = None
     """int64 [T]: the length that each token's sequence is rotated for; None: all 0."""
+    adapters: StepAdapters | None = None
+    """None: no token has one."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Tensors that a decoder or a layer leaves for later layers of this step."""
 

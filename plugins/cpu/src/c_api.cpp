@@ -386,6 +386,17 @@ API int uc_decoder_new(const uc_decoder_spec* spec, uc_decoder** decoder) {
 API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, int64_t tokens,
                        const uc_rows* x, const void* residual, const uc_turns* turns, void* out,
                        void* residual_out) {
+  return uc_decoder_run_adapted(decoder, layers, tokens, x, residual, turns, out, residual_out,
+                                nullptr);
+}
+
+static_assert(sizeof(uc_low_rank) == sizeof(LowRank), "they are the same");
+static_assert(sizeof(uc_low_rank_part) == sizeof(LowRankPart), "they are the same");
+
+API int uc_decoder_run_adapted(const uc_decoder* decoder, const uc_layer_step* layers,
+                               int64_t tokens, const uc_rows* x, const void* residual,
+                               const uc_turns* turns, void* out, void* residual_out,
+                               const uc_adapters* adapters) {
   const bool turned = turns && (turns->cos ? turns->sin != nullptr
                                            : turns->positions && turns->frequencies);
   if (Status status = check(decoder && layers && x && turned, "no decoder, layers, x or angles")) {
@@ -394,6 +405,14 @@ API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, i
   if (Status status = check_rows(x->rows, x->dtype, tokens, out, x->dtype)) return status;
   const Rows rows{x->rows, x->ids, x->vocabulary, x->dtype};
   const Turns how{turns->cos, turns->sin, turns->positions, turns->frequencies, turns->scale};
+  Adapters with{};
+  if (adapters) {
+    if (Status status = check(adapters->of_tokens && adapters->low_ranks, "no adapters")) {
+      return status;
+    }
+    with = Adapters{adapters->of_tokens, adapters->num_adapters, 0,
+                    reinterpret_cast<const LowRank*>(adapters->low_ranks)};
+  }
   const int count = decoder->decoder.num_layers;
   LayerStep* at = new (std::nothrow) LayerStep[size_t(count)];
   Step* steps = new (std::nothrow) Step[size_t(count)];
@@ -407,7 +426,7 @@ API int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, i
   }
   if (!status) {
     status = run_decoder(decoder->decoder, DecoderRun{at, tokens, rows, residual, how, out,
-                                                      residual_out});
+                                                      residual_out, adapters ? &with : nullptr});
   }
   delete[] at;
   delete[] steps;

@@ -21,16 +21,23 @@ Status check_linear(const Linear& linear, int64_t rows, int64_t cols, int layer,
 // the same layer (pieces.h). Layers of few rows have at least so many jobs each.
 constexpr int kPlaces = 8, kJobsOfLayer = 6;
 
+constexpr int kProducts = 4;  // Of a layer.
+// What a member adds adapters to at once.
+constexpr int64_t kAdaptedTokens = 16, kAdaptedRows = 256;
+
 // What a layer reads and writes.
 struct Place {
   float *residual[2], *branch[2], *qkv, *attended, *gate_up;
   uint16_t* query;
+  // With adapters: products without them, and inputs in few dimensions.
+  float *raw[kProducts], *low[kProducts];
 };
 
 // Shared by all members, but `normed` and `inner`, of which each has a row.
 struct Buffers {
   XBuffer x;
   float *cos, *sin, *normed, *inner, *base;
+  size_t low_size;  // Of a token's input in few dimensions.
   Place places[kPlaces];
   AttentionRoom attention;
 };
@@ -48,6 +55,20 @@ struct Running {
   // Of Pieces: what a job writes is written again by the layer that gets its place.
   int reach() const { return (places() - 1) * kJobsOfLayer; }
   const Place& place(int layer) const { return buffers->places[layer % places()]; }
+  // The adapters of a product, by number; null where none has it.
+  const LowRank* low_ranks(int layer, int which) const {
+    if (!run.adapters) return nullptr;
+    const int count = run.adapters->num_adapters;
+    const LowRank* found = run.adapters->low_ranks + (size_t(layer) * kProducts + which) * count;
+    for (int i = 0; i < count; ++i) {
+      if (found[i].down) return found;
+    }
+    return nullptr;
+  }
+  int64_t product_rows(int which) const {
+    if (which == 0) return int64_t(qkv_heads()) * shape().head_dim;
+    return which == 2 ? 2 * int64_t(shape().inner) : shape().hidden;
+  }
 };
 
 // One of the four products of a layer.
@@ -59,11 +80,60 @@ MatmulJob product(const Running& r, const Team& team, int layer, int which, cons
           Target{y, kFloat32, size_t(layout.rows)}};
 }
 
-// norm(residual + x), the sum to another residual, times the weight.
-void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm,
-                       const MatmulJob& job) {
-  float* own = r.buffers->normed + size_t(team.id) * norm.size;
+// y = raw, and what adapters add. Only that is ever written to y: a piece may be done twice.
+void go_up(const Running& r, const Team& team, const LowRank* low_ranks, const float* inner,
+           const float* raw, int64_t size, float* y) {
+  const int64_t parts = (size + kAdaptedRows - 1) / kAdaptedRows;
+  const int64_t blocks = (r.tokens() + kAdaptedTokens - 1) / kAdaptedTokens;
+  Pieces pieces(team, parts * blocks, 1, r.reach());
+  for (int64_t item, end; pieces.next(&item, &end);) {
+    for (; item < end; ++item) {
+      const int64_t begin = item % parts * kAdaptedRows;
+      const int64_t stop = std::min(begin + kAdaptedRows, size);
+      const int64_t first = item / parts * kAdaptedTokens;
+      for (int64_t row = first; row < std::min(first + kAdaptedTokens, r.tokens()); ++row) {
+        float sum[kAdaptedRows];
+        std::copy(raw + row * size + begin, raw + row * size + stop, sum);
+        const int adapter = r.run.adapters->of_tokens[row];
+        const LowRank* low = adapter < 0 ? nullptr : low_ranks + adapter;
+        for (int i = 0; low && low->down && i < low->num_parts; ++i) {
+          kernels().low_rank_up(low->parts[i], low->dtype, inner + row * r.buffers->low_size,
+                                begin, stop, sum);
+        }
+        std::copy(sum, sum + (stop - begin), y + row * size + begin);
+      }
+    }
+  }
+}
+
+// A product of the rows that make_row makes, and what adapters add to it.
+template <class MakeRow>
+void multiply(const Running& r, const Team& team, int layer, int which, const Linear& linear,
+              float* y, const MakeRow& make_row) {
+  const LowRank* low_ranks = r.low_ranks(layer, which);
+  if (!low_ranks) {
+    make_and_multiply(team, product(r, team, layer, which, linear, y), r.reach(), make_row);
+    return;
+  }
+  float *raw = r.place(layer).raw[which], *low = r.place(layer).low[which];
+  const MatmulJob job = product(r, team, layer, which, linear, raw);
   make_and_multiply(team, job, r.reach(), [&](int64_t row, bool first) {
+    const Source x = make_row(row, first);
+    const int adapter = r.run.adapters->of_tokens[row];
+    if (adapter >= 0 && low_ranks[adapter].down) {
+      kernels().low_rank_down(low_ranks[adapter], static_cast<const float*>(x.data) + row * x.stride,
+                              low + row * r.buffers->low_size);
+    }
+    return x;
+  });
+  go_up(r, team, low_ranks, low, raw, r.product_rows(which), y);
+}
+
+// norm(residual + x), the sum to another residual, times the weight.
+void norm_and_multiply(const Running& r, const Team& team, const NormJob& norm, int layer,
+                       int which, const Linear& linear, float* y) {
+  float* own = r.buffers->normed + size_t(team.id) * norm.size;
+  multiply(r, team, layer, which, linear, y, [&](int64_t row, bool first) {
     NormJob one = norm;
     one.y = Target{own, kFloat32, 0};
     if (!first) one.residual_out = nullptr;
@@ -121,22 +191,21 @@ void run_layer(const Running& r, const Team& team, int index) {
   const auto branch = [&](int i) { return Source{place.branch[i], kFloat32, size_t(shape.hidden)}; };
   norm_and_multiply(
       r, team, norm_of(r, branch(0), place.residual[0], place.residual[1], layer.input_norm),
-      product(r, team, index, 0, layer.qkv, place.qkv));
+      index, 0, layer.qkv, place.qkv);
   rotate(r, team, layer, at, place);
   attend_layer(r, team, at, place);
   const Source attended{place.attended, kFloat32, r.query_size()};
-  make_and_multiply(team, product(r, team, index, 1, layer.output, place.branch[1]), r.reach(),
-                    [&](int64_t, bool) { return attended; });
+  multiply(r, team, index, 1, layer.output, place.branch[1],
+           [&](int64_t, bool) { return attended; });
   norm_and_multiply(
       r, team, norm_of(r, branch(1), place.residual[1], next.residual[0], layer.post_norm),
-      product(r, team, index, 2, layer.gate_up, place.gate_up));
+      index, 2, layer.gate_up, place.gate_up);
   const Source gate_up{place.gate_up, kFloat32, 2 * size_t(shape.inner)};
   float* inner = r.buffers->inner + size_t(team.id) * shape.inner;
-  make_and_multiply(team, product(r, team, index, 3, layer.down, next.branch[0]), r.reach(),
-                    [&](int64_t row, bool) {
-                      kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
-                      return Source{inner, kFloat32, 0};
-                    });
+  multiply(r, team, index, 3, layer.down, next.branch[0], [&](int64_t row, bool) {
+    kernels().silu_mul(gate_up, row, shape.inner, Target{inner, kFloat32, 0});
+    return Source{inner, kFloat32, 0};
+  });
 }
 
 size_t element(int dtype) { return dtype == kFloat32 ? 4 : 2; }
@@ -206,7 +275,11 @@ size_t lay_out(const Running& r, float* base, Place* place) {
   };
   *place = {{take(hidden), take(hidden)}, {take(hidden), take(hidden)},
             take(tokens * r.qkv_heads() * r.shape().head_dim), take(query),
-            take(2 * tokens * r.shape().inner), reinterpret_cast<uint16_t*>(take(query))};
+            take(2 * tokens * r.shape().inner), reinterpret_cast<uint16_t*>(take(query)), {}, {}};
+  for (int i = 0; r.run.adapters && i < kProducts; ++i) {
+    place->raw[i] = take(tokens * size_t(r.product_rows(i)));
+    place->low[i] = take(tokens * r.buffers->low_size);
+  }
   return used;
 }
 
@@ -232,6 +305,38 @@ void want_buffers(const Running& r, Workspace* workspace) {
   if (r.run.turns.cos) return;
   workspace->want(&b.cos, tokens * r.shape().half);
   workspace->want(&b.sin, tokens * r.shape().half);
+}
+
+Status check_adapters(const Decoder& decoder, const DecoderRun& run, size_t* low_size) {
+  *low_size = 0;
+  if (!run.adapters) return kOk;
+  const Adapters& adapters = *run.adapters;
+  for (int64_t i = 0; i < run.num_tokens; ++i) {
+    if (adapters.of_tokens[i] < -1 || adapters.of_tokens[i] >= adapters.num_adapters) {
+      return fail(kBadArgument, "token %" PRId64 " has an adapter that is not there", i);
+    }
+  }
+  for (int i = 0; i < decoder.num_layers * kProducts; ++i) {
+    const Layer& layer = decoder.layers[i / kProducts];
+    const Linear* linears[kProducts] = {&layer.qkv, &layer.output, &layer.gate_up, &layer.down};
+    const Layout& layout = linears[i % kProducts]->weight.layout;
+    for (int j = 0; j < adapters.num_adapters; ++j) {
+      const LowRank& low = adapters.low_ranks[size_t(i) * adapters.num_adapters + j];
+      if (!low.down) continue;
+      bool good = low.cols == layout.cols && low.rank > 0 && low.rank % 16 == 0 &&
+                  (low.dtype == kBfloat16 || low.dtype == kFloat32);
+      for (int k = 0; good && k < low.num_parts; ++k) {
+        const LowRankPart& part = low.parts[k];
+        good = part.first_row >= 0 && part.num_rows > 0 && part.up && part.rank > 0 &&
+               part.first_row % 16 == 0 && part.num_rows % 16 == 0 &&
+               part.first_row + part.num_rows < layout.rows + 16 && part.offset >= 0 &&
+               part.offset + part.rank <= low.rank;
+      }
+      if (!good) return fail(kBadArgument, "layer %d: an adapter does not fit", i / kProducts);
+      *low_size = std::max(*low_size, size_t(low.rank));
+    }
+  }
+  return kOk;
 }
 
 Status check_run(const Decoder& decoder, const DecoderRun& run) {
@@ -298,6 +403,7 @@ Status run_decoder(const Decoder& decoder, const DecoderRun& run) {
   buffers.cos = const_cast<float*>(run.turns.cos);
   buffers.sin = const_cast<float*>(run.turns.sin);
   const Running running{decoder, run, &buffers};
+  if (Status status = check_adapters(decoder, run, &buffers.low_size)) return status;
   Workspace workspace;
   want_buffers(running, &workspace);
   if (Status status = workspace.place()) return status;

@@ -49,6 +49,13 @@ struct Turns {
   float scale;               // Of cosines and sines.
 };
 
+// The adapters of a run. Products of a layer: qkv, output, gate_up, down.
+struct Adapters {
+  const int32_t* of_tokens;  // [tokens], or -1.
+  int32_t num_adapters, reserved;
+  const LowRank* low_ranks;  // [num_layers, 4, num_adapters].
+};
+
 struct DecoderRun {
   const LayerStep* layers;  // [num_layers].
   int64_t num_tokens;
@@ -57,6 +64,7 @@ struct DecoderRun {
   Turns turns;
   void* out;
   void* residual_out;       // Needed where there is no final norm.
+  const Adapters* adapters;  // Or null.
 };
 
 Status check_decoder(const Decoder& decoder);

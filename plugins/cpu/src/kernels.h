@@ -61,6 +61,21 @@ struct RopeHeads {
   const float* sin;
 };
 
+// An adapter of one product: y += (x down) up.
+struct LowRankPart {
+  int64_t first_row, num_rows;  // Of y: multiples of 16, of which the last may lie beyond it.
+  int32_t rank, offset;         // Which of the numbers x down.
+  const void* up;               // [num_rows / 16, rank, 16].
+};
+
+struct LowRank {
+  int64_t cols;
+  int32_t rank, dtype;  // A multiple of 16; bfloat16 or float32.
+  const void* down;     // [rank / 16, cols, 16]; null: there is no adapter.
+  const LowRankPart* parts;
+  int32_t num_parts, reserved;
+};
+
 struct AttentionTile;
 
 struct ProductKernels {
@@ -90,6 +105,10 @@ struct RowKernels {
   void (*largest)(const float* x, int64_t count, float* value);
   void (*exponentials)(const float* x, int64_t count, float shift, float* out, double* sum);
   uint64_t (*read)(const void* data, size_t bytes);
+
+  void (*low_rank_down)(const LowRank& low, const float* x, float* inner);
+  void (*low_rank_up)(const LowRankPart& part, int dtype, const float* inner, int64_t begin,
+                      int64_t end, float* y);
 };
 
 // Each part is compiled by itself (kernels/part_*.h).

@@ -166,6 +166,32 @@ int uc_decoder_run(const uc_decoder* decoder, const uc_layer_step* layers, int64
                    const uc_rows* x, const void* residual, const uc_turns* turns, void* out,
                    void* residual_out);
 
+/* Adapters: y += (x down) up beside the products of a layer, qkv, output, gate_up and down. */
+typedef struct {
+  int64_t first_row, num_rows; /* Of y: multiples of 16, of which the last may lie beyond it. */
+  int32_t rank, offset;        /* Which of the numbers x down. */
+  const void* up;              /* [num_rows / 16, rank, 16]. */
+} uc_low_rank_part;
+
+typedef struct {
+  int64_t cols;
+  int32_t rank, dtype; /* A multiple of 16; bfloat16 or float32. */
+  const void* down;    /* [rank / 16, cols, 16]; NULL: nothing is added. */
+  const uc_low_rank_part* parts;
+  int32_t num_parts, reserved;
+} uc_low_rank;
+
+typedef struct {
+  const int32_t* of_tokens; /* [tokens]: a number of an adapter, or -1. */
+  int32_t num_adapters, reserved;
+  const uc_low_rank* low_ranks; /* [num_layers, 4, num_adapters]. */
+} uc_adapters;
+
+/* As uc_decoder_run. Tokens without an adapter have the same bits as there. */
+int uc_decoder_run_adapted(const uc_decoder* decoder, const uc_layer_step* layers, int64_t tokens,
+                           const uc_rows* x, const void* residual, const uc_turns* turns,
+                           void* out, void* residual_out, const uc_adapters* adapters);
+
 /* -- choosing tokens ------------------------------------------------------------------------ */
 int uc_argmax(const float* logits, int64_t rows, int64_t vocabulary, int64_t* ids);
 int uc_draw(const float* logits, int64_t rows, int64_t vocabulary, const double* uniforms,

@@ -15,6 +15,8 @@ from unisono_cpu.library import call, native
 from unisono_cpu.ops import DTYPES, PagedStep, cache_of, floats, native_linear
 from unisono_cpu.weights import PackedWeight
 
+_ADAPTED = "uc_decoder_run_adapted"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderShape:
@@ -127,10 +129,12 @@ class NativeDecoder:
         steps: Sequence[PagedStep],
         kv: Sequence[Tensor],
         residual: Tensor | None = None,
+        adapters: library.Adapters | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x [T, H] (and the residual stream of the same dtype) through all layers. ``rope``:
         cosines and sines, float32 [T, P / 2]. ``steps`` and ``kv`` have one entry a layer; layers
-        may share a step. -> (normed, None), or without a final norm (branch, residual)."""
+        may share a step. ``adapters``: of the tokens. -> (normed, None), or without a final norm
+        (branch, residual)."""
         source, ids = (x.table, x.ids) if isinstance(x, TableRows) else (x, None)
         rows = _rows(source, ids, self.shape.hidden)
         shape = (len(source) if ids is None else len(ids), self.shape.hidden)
@@ -145,11 +149,12 @@ class NativeDecoder:
         self._place(steps, kv)
         out = torch.empty(shape, dtype=source.dtype)
         stream = torch.empty_like(out) if self.final_norm is None else None
+        function, more = ("uc_decoder_run", ()) if adapters is None else (_ADAPTED, (adapters,))
         call(
-            "uc_decoder_run", self._handle, self._steps, shape[0], rows,
+            function, self._handle, self._steps, shape[0], rows,
             None if residual is None else residual.data_ptr(),
             _turns(rope, shape[0], self.shape.rotary_half), out.data_ptr(),
-            None if stream is None else stream.data_ptr(),
+            None if stream is None else stream.data_ptr(), *more,
         )  # fmt: skip
         return out, stream
 

@@ -19,7 +19,9 @@ from unisono.hardware import (
     StandardMLP,
 )
 from unisono_cpu import ops as native
+from unisono_cpu.adapters import NativeAdapters
 from unisono_cpu.decoder import DecoderShape, LayerWeights, NativeDecoder, TableRows, Turns
+from unisono_cpu.library import Adapters
 from unisono_cpu.weights import PackedWeight
 
 COVERED = (torch.bfloat16, torch.float32)
@@ -27,7 +29,8 @@ COVERED = (torch.bfloat16, torch.float32)
 
 
 def fused_mlp(mlp: StandardMLP) -> Callable[..., Any] | None:
-    """gate_up, silu and product, down: one call. None: a weight is not the library's."""
+    """gate_up, silu and product, down: one call, or three in a step with adapters, which computes
+    the same. None: a weight is not the library's."""
     if not _are_packed(mlp.gate_up, mlp.down):
         return None
     weights = mlp.gate_up.weight, mlp.down.weight
@@ -36,9 +39,17 @@ def fused_mlp(mlp: StandardMLP) -> Callable[..., Any] | None:
     def forward(x: Tensor) -> Tensor:
         if x.dtype not in COVERED:
             return forward(x.float()).to(x.dtype)
-        return native.mlp(x, *weights, *biases)
+        if not (mlp.gate_up.adapters() or mlp.down.adapters()):
+            return native.mlp(x, *weights, *biases)
+        gate_up = _adapted(mlp.gate_up, x, biases[0], torch.float32)
+        return _adapted(mlp.down, native.silu_mul(gate_up), biases[1], x.dtype)
 
     return forward
+
+
+def _adapted(product: StandardLinear, x: Tensor, bias: Any, dtype: torch.dtype) -> Tensor:
+    y = native.linear(x, product.weight, bias, dtype=dtype)
+    return y if product.addition is None else product.addition(x, y)
 
 
 def fused_decoder(
@@ -53,6 +64,7 @@ def fused_decoder(
         return None
     layers = [_weights(layer) for layer in decoder.layers]
     stack = NativeDecoder(shape, layers, _float(decoder.norm.weight))
+    loaded = _LoadedAdapters(decoder)
 
     def forward(token_ids: Tensor, step: Any) -> Tensor:
         if step.kv is None or any(isinstance(kv, QuantizedKV) for kv in step.kv):
@@ -60,9 +72,29 @@ def fused_decoder(
             return plain_result
         plans = [attention.plan for attention in step.attention]
         rows = _rows(decoder.embedding, token_ids, ops)
-        return stack.run(rows, _turns(decoder.rotation, step), plans, step.kv)[0]
+        adapters = loaded.of_step(step.adapters)
+        turns = _turns(decoder.rotation, step)
+        return stack.run(rows, turns, plans, step.kv, adapters=adapters)[0]
 
     return forward
+
+
+class _LoadedAdapters:
+    """The adapters of a decoder as they were in the last step that had any."""
+
+    def __init__(self, decoder: StandardDecoder) -> None:
+        self._decoder = decoder
+        self._version = -1
+        self._native: NativeAdapters | None = None
+
+    def of_step(self, adapters: Any) -> Adapters | None:
+        """The structure for a step's tokens (``StepAdapters``); None: none has an adapter."""
+        if adapters is None:
+            return None
+        if self._native is None or adapters.version != self._version:
+            self._native = NativeAdapters(self._decoder.layers)
+            self._version = adapters.version
+        return self._native.of_step(adapters.numbers)
 
 
 def _is_packed(layer: StandardLayer) -> bool:

@@ -36,6 +36,7 @@ from unisono.hardware import (
     as_levels,
 )
 from unisono_cpu.fusing import COVERED, fused_decoder, fused_mlp
+from unisono_cpu.library import runs_adapters
 from unisono_cpu.processor import ISA_VARIABLE, UNVERIFIED, features
 from unisono_cpu.weights import PackedWeight
 
@@ -79,6 +80,7 @@ class NativeCpuOps(CpuOps):
     """Products, attention, choice of tokens, and whole decoders in native code."""
 
     block_bits = _BLOCK_BITS
+    fuses_adapters = runs_adapters()
 
     def __init__(self) -> None:
         self.packs = False

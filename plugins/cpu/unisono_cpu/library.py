@@ -140,6 +140,45 @@ class Turns(ctypes.Structure):
     )
 
 
+class LowRankPart(ctypes.Structure):
+    """``uc_low_rank_part``."""
+
+    _fields_ = (
+        ("first_row", c_int64),
+        ("num_rows", c_int64),
+        ("rank", c_int32),
+        ("offset", c_int32),
+        ("up", c_void_p),
+    )
+
+
+class LowRank(ctypes.Structure):
+    """``uc_low_rank``."""
+
+    _fields_ = (
+        ("cols", c_int64),
+        ("rank", c_int32),
+        ("dtype", c_int32),
+        ("down", c_void_p),
+        ("parts", POINTER(LowRankPart)),
+        ("num_parts", c_int32),
+        ("reserved", c_int32),
+    )
+
+
+class Adapters(ctypes.Structure):
+    """``uc_adapters``."""
+
+    kept: object = None
+    """Owner of the memory of ``of_tokens``."""
+    _fields_ = (
+        ("of_tokens", c_void_p),
+        ("num_adapters", c_int32),
+        ("reserved", c_int32),
+        ("low_ranks", POINTER(LowRank)),
+    )
+
+
 _P, _I, _L, _F = c_void_p, c_int, c_int64, c_float
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "uc_abi_version": (_I, ()),
@@ -179,9 +218,17 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         _I,
         (_P, POINTER(LayerStep), _L, POINTER(Rows), _P, POINTER(Turns), _P, _P),
     ),
+    "uc_decoder_run_adapted": (
+        _I,
+        (_P, POINTER(LayerStep), _L, POINTER(Rows), _P, POINTER(Turns), _P, _P, POINTER(Adapters)),
+    ),
     "uc_argmax": (_I, (_P, _L, _L, _P)),
     "uc_draw": (_I, (_P, _L, _L, _P, _P, _P, _P, _P)),
 }
+
+
+_LATER = ("uc_decoder_run_adapted",)
+"""Functions that a library built before them lacks; it runs adapters layer by layer."""
 
 
 def _no_memory(message: str) -> Exception:
@@ -225,6 +272,11 @@ def last_error() -> str:
     return native.uc_last_error().decode(errors="replace")
 
 
+def runs_adapters() -> bool:
+    """True where a decoder's call adds adapters."""
+    return hasattr(native, "uc_decoder_run_adapted")
+
+
 def available_isas() -> list[str]:
     """Instruction sets that this processor runs, the best first."""
     names: list[str] = []
@@ -258,6 +310,8 @@ def _load() -> ctypes.CDLL:
             hint=_INSTALL,
         )
     for name, (result, arguments) in _SIGNATURES.items():
+        if name in _LATER and not hasattr(library, name):
+            continue
         function = getattr(library, name)
         function.restype, function.argtypes = result, list(arguments)
     return library

@@ -1,4 +1,6 @@
-// The AI SDK through @ai-sdk/openai-compatible, against the scripted model and the demo model.
+// The AI SDK through @ai-sdk/openai-compatible, and @ai-sdk/openai for responses, against the scripted
+// model and the demo model.
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
@@ -43,4 +45,10 @@ const verdict = await generateObject({
   prompt: "My parcel is lost.",
 });
 found.object = verdict.object;
+
+// The second step refers to the items of the first, which the server has stored.
+const responses = createOpenAI({ apiKey, baseURL: `${scripted}/v1` }).responses("scripted");
+const again = [];
+const responded = await generateText({ ...askedFor(again), model: responses });
+found.responses = { calls: again, final: responded.text, steps: responded.steps.length };
 console.log(JSON.stringify(found));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +35,8 @@ class ScriptedEngine(EchoEngine):
     def add(self, request: Request) -> None:
         if len(request.prompt_token_ids) >= CONTEXT:
             raise ContextLengthError("Too long.", param="prompt")
-        said = answer(self.tokenizer.decode(request.prompt_token_ids, skip_special_tokens=True))
+        prompt = self.tokenizer.decode(request.prompt_token_ids, skip_special_tokens=True)
+        said = answer(prompt, _schema(request))
         tokens = self.tokenizer.encode(said, add_special_tokens=False).ids
         self._left[request.id] = [*tokens, EOS][: request.params.max_tokens or CONTEXT]
         self._running[request.id] = (request, 0)
@@ -55,6 +57,11 @@ class ScriptedEngine(EchoEngine):
     def abort(self, request_id: str) -> None:
         super().abort(request_id)
         self._left.pop(request_id, None)
+
+
+def _schema(request: Request) -> dict[str, Any] | None:
+    constraint = request.params.constraint
+    return json.loads(constraint.text) if constraint and constraint.kind == "schema" else None
 
 
 def build(folder: Path, config: EngineConfig, vocabulary: object) -> Any:

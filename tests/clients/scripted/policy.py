@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 TEMPLATE = (
@@ -16,13 +17,20 @@ TEMPLATE = (
     "{% if enable_thinking %}<think>{% endif %}"
 )
 """A chat template that shows the model its conversation as JSON."""
+REPEAT = "Repeat: "
 Json = dict[str, Any]
 
 
-def answer(prompt: str) -> str:
+def answer(prompt: str, schema: Json | None = None) -> str:
+    """Args:
+    schema: the answer is an instance of it, by the words of the last message.
+    """
     if not prompt.startswith('{"messages"'):  # a plain completion
         return f" {prompt.split()[-1] if prompt.split() else ''}."
     chat, end = json.JSONDecoder().raw_decode(prompt)
+    last = str(chat["messages"][-1].get("content") or "")
+    if schema is not None and REPEAT not in last:
+        return json.dumps(Instance(last, schema).of(schema))
     said = _said(chat["messages"], chat["tools"])
     return f"Let me see.</think>{said}" if "<think>" in prompt[end:] else said
 
@@ -35,8 +43,8 @@ def _said(messages: list[Json], tools: list[Json]) -> str:
             str(m["content"]) for m in messages[_last_call(messages) :] if m["role"] == "tool"
         ]
         return f"The result is {', '.join(results)}."
-    if (at := text.rfind("Repeat: ")) >= 0:
-        return text[at + len("Repeat: ") :]
+    if (at := text.rfind(REPEAT)) >= 0:
+        return text[at + len(REPEAT) :]
     if tools:
         return "\n".join(_call(tool, text) for tool in _chosen(tools, text))
     return f"You said: {text}"
@@ -54,28 +62,41 @@ def _chosen(tools: list[Json], text: str) -> list[Json]:
 
 def _call(tool: Json, text: str) -> str:
     function = tool["function"]
-    properties = (function.get("parameters") or {}).get("properties") or {}
-    arguments = {name: _value(schema, text) for name, schema in properties.items()}
+    schema = function.get("parameters") or {}
+    arguments = Instance(text, schema).of({"type": "object", **schema})
     said = json.dumps({"name": function["name"], "arguments": arguments})
     return f"<tool_call>\n{said}\n</tool_call>"
 
 
-def _value(schema: Json, text: str) -> Any:
-    """A value of a schema, from the text where it has one."""
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", text)
-    if "enum" in schema:
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "integer":
-            return int(float(numbers[0])) if numbers else 1
-        case "number":
-            return float(numbers[0]) if numbers else 1.0
-        case "boolean":
-            return True
-        case "array":
-            return [_value(schema.get("items", {}), text)]
-        case "object":
-            inner = schema.get("properties") or {}
-            return {name: _value(part, text) for name, part in inner.items()}
-    words = re.findall(r"\b(?!I\b)[A-Z]\w+", text)
-    return words[-1] if words else "text"
+@dataclass(frozen=True)
+class Instance:
+    """Values of a schema, from a text where it has one."""
+
+    text: str
+    root: Json
+
+    def of(self, schema: Json) -> Any:
+        if "$ref" in schema:
+            return self.of(self.root["$defs"][schema["$ref"].rpartition("/")[2]])
+        for name in ("anyOf", "oneOf", "allOf"):
+            if name in schema:
+                return self.of(schema[name][0])
+        if "const" in schema or "enum" in schema:
+            return schema.get("const", schema.get("enum", [None])[0])
+        numbers = re.findall(r"-?\d+(?:\.\d+)?", self.text) or ["1"]
+        match schema.get("type"):
+            case "object":
+                quoted = re.findall(r"['`\"](\w+)['`\"]", self.text)
+                properties = schema.get("properties") or {key: {} for key in quoted}
+                return {name: self.of(part) for name, part in properties.items()}
+            case "array":
+                return [self.of(schema.get("items") or {})]
+            case "integer":
+                return int(float(numbers[0]))
+            case "number":
+                return float(numbers[0])
+            case "boolean":
+                return True
+        words = re.findall(r"\b(?!I\b)[A-Z]\w+", self.text)
+        words += re.findall(r"[^\x00-\x7f]+", self.text)
+        return words[-1] if words else "text"

@@ -128,3 +128,22 @@ def test_without_adapters_again(served: Engine) -> None:
         served.remove_adapter(name)
     after = run(served, [plain])["x"]
     assert after.token_ids == before.token_ids
+
+
+def test_two_ranks(served: Engine, folder: Path) -> None:
+    requests = asked(["two", "", "five", "nine"])
+    expected = run(served, requests)
+    divided = engine(folder / "model", tensor_parallel=2, max_adapters=3)
+    try:
+        for name in RANKS:
+            divided.load_adapter(name, folder / name)
+        divided.remove_adapter("two")
+        with pytest.raises(AdapterError, match="has no adapter_config"):
+            divided.load_adapter("two", folder)
+        divided.load_adapter("two", folder / "two")
+        found = run(divided, requests)
+    finally:
+        divided.close()
+    for one in requests:
+        pairs = zip(found[one.id].logprobs or [], expected[one.id].logprobs or [], strict=True)
+        assert all(ours.logprob == pytest.approx(other.logprob, abs=1e-3) for ours, other in pairs)

@@ -96,3 +96,12 @@ def test_a_layer_adds_the_same_to_any_form(folder: Path) -> None:
         assert not added[-1][[0, 4]].any()
     for other in added[1:]:
         assert torch.allclose(other, added[0], atol=1e-5)
+
+
+def test_equal_to_plain_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = served(folder, "float32")
+    monkeypatch.setenv("UNISONO_IGNORE_PACKAGES", "unisono-cpu")
+    plain = served(folder, "float32")
+    ours, theirs = run(native, asked()), run(plain, asked())
+    for one in asked():
+        assert numbers(ours[one.id])[:8] == pytest.approx(numbers(theirs[one.id])[:8], abs=2e-3)

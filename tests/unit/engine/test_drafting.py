@@ -53,6 +53,15 @@ def test_what_followed_before_is_guessed(text: list[int], expected: list[int]) -
     assert guess(text) == expected
 
 
+def test_another_number_in_what_is_alike_ends_no_likeness() -> None:
+    record = [11, 12, 13, 14, 18, 19, 5, 15, 16, 17]
+    drafter = NgramDrafter()
+    text = [*record, 21, *record[:6], 6]
+    for end in range(1, len(text) + 1):
+        (found,) = drafter.draft([row(text[:end])], [3])
+    assert found == [15, 16, 17]
+
+
 def test_an_index_that_grows_guesses_like_one_made_at_once() -> None:
     numbers = random.Random(0)
     text: list[int] = []

@@ -57,7 +57,7 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
     seats, tables = Seats(2), SeatedTables(2)
     message = raw(Step.of(Batch([row]), seats))
     changes = [[0, 0, 1], [0, 1, 2], [1, 0, 0], [1, 1, 3]]
-    assert message == ["Step", [[[7, 8, 9], 4, 0, changes, 0, 2, 33, []]]]
+    assert message == ["Step", [[[7, 8, 9], 4, 0, changes, 0, 2, 33, [], ""]]]
     (found,) = read(message).batch(tables).rows
     assert (found.token_ids, found.start, found.end) == (row.token_ids, row.start, row.end)
     assert (found.block_tables, found.num_logits) == (row.block_tables, row.num_logits)
@@ -65,7 +65,7 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
     assert found.rope_length == 33
     grown = replace(row, token_ids=[5], start=7, block_tables=[[1, 2], [0, 3, 6]])
     message = raw(Step.of(Batch([grown]), seats))
-    assert message == ["Step", [[[5], 7, 0, [[1, 2, 6]], 0, 2, 33, []]]]
+    assert message == ["Step", [[[5], 7, 0, [[1, 2, 6]], 0, 2, 33, [], ""]]]
     assert read(message).batch(tables).rows[0].block_tables == grown.block_tables
 
 
@@ -81,7 +81,7 @@ def test_a_step_brings_what_the_forward_pass_needs_and_no_more() -> None:
     ],
 )
 def test_a_change_of_a_table_that_is_not_there(seat: int, changes: list[list[int]]) -> None:
-    step = read(["Step", [[[1], 0, seat, changes, 1, 0, 0, []]]])
+    step = read(["Step", [[[1], 0, seat, changes, 1, 0, 0, [], ""]]])
     with pytest.raises(ProtocolError, match="block table"):
         step.batch(SeatedTables(2))
 
@@ -92,10 +92,10 @@ def test_a_change_of_a_table_that_is_not_there(seat: int, changes: list[list[int
         ["Step"],
         ["Step", 1],
         ["Step", [1]],
-        ["Step", [[[1], 0, 0, [], "1", 0, 0, []]]],
-        ["Step", [[[1.5], 0, 0, [], 1, 0, 0, []]]],
-        ["Step", [[[1], 0, 0, [[0, 0, "1"]], 1, 0, 0, []]]],
-        ["Step", [[[1], 0, 0, [[0, 0]], 1, 0, 0, []]]],
+        ["Step", [[[1], 0, 0, [], "1", 0, 0, [], ""]]],
+        ["Step", [[[1.5], 0, 0, [], 1, 0, 0, [], ""]]],
+        ["Step", [[[1], 0, 0, [[0, 0, "1"]], 1, 0, 0, [], ""]]],
+        ["Step", [[[1], 0, 0, [[0, 0]], 1, 0, 0, [], ""]]],
         ["Dance"],
     ],
 )

@@ -115,8 +115,14 @@ async def test_tools_are_called_after_reasoning_and_text(client: httpx.AsyncClie
     assert found["calls"] == ARGUMENTS[:1]
 
 
-async def test_one_call_at_a_time(client: httpx.AsyncClient, host: LocalHost) -> None:
-    fields = {"tools": TOOLS, "parallel_tool_calls": False}
+ONE = {"type": "function", "function": {"name": TOOLS[0]["function"]["name"]}}
+
+
+@pytest.mark.parametrize("one", [{"parallel_tool_calls": False}, {"tool_choice": ONE}])
+async def test_one_call_at_a_time(
+    client: httpx.AsyncClient, host: LocalHost, one: dict[str, Any]
+) -> None:
+    fields = {"tools": TOOLS, **one}
     choice = (await whole(client, CALLS, **fields))["choices"][0]
     assert len(choice["message"]["tool_calls"]) == 1
     assert choice["finish_reason"] == "tool_calls"

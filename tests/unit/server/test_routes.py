@@ -453,3 +453,17 @@ async def test_metrics(client: httpx.AsyncClient) -> None:
     assert "unisono_kv_cache_usage_ratio 0.5" in text
     assert "unisono_engine_restarts_total 0.0" in text
     assert "a-user-string" not in text
+
+
+async def test_the_tokenizer_says_what_it_is(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/tokenizer_info")).json()
+    assert (found["bos_token"], found["eos_token"]) == (None, "<|im_end|>")
+    assert "m.role" in found["chat_template"]
+
+
+async def test_answers_say_which_version_computed_them(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "max_tokens": 1}
+    whole = (await client.post("/v1/completions", json=body)).json()
+    assert whole["system_fingerprint"].startswith("unisono-")
+    streamed = await client.post("/v1/completions", json={**body, "stream": True})
+    assert '"system_fingerprint":"unisono-' in streamed.text

@@ -148,6 +148,16 @@ LOOSE = {
 }
 
 
+def test_many_tools_are_said_once() -> None:
+    """Each in a few characters beyond its schema, however many there are."""
+    format, marks = made(format_named("qwen3-coder"))
+    functions = [{"name": f"find_{i}", "strict": True, "parameters": FIND} for i in range(100)]
+    tools = [{"type": "function", "function": function} for function in functions]
+    guard = guarded_calls(format, marks, tools, several=True)
+    assert guard is not None
+    assert len(guard.constraint.text) < 100 * (len(json.dumps(FIND)) + 2500)
+
+
 def test_text_that_is_cut_off_from_its_tools() -> None:
     """Reasoning may stand before, in a message of its own."""
     format, marks = made(format_named("harmony"))

@@ -46,6 +46,20 @@ def hermes(object: str) -> str:
     return arguments("hermes", f"<tool_call>{object}</tool_call>")
 
 
+@pytest.mark.parametrize("rest", ["</tool_c", "\n</tool_c", "\n<", "\n<tool_cal"])
+def test_a_mark_that_breaks_off_behind_a_call(rest: str) -> None:
+    """It is no text; behind text it is."""
+    hermes = next(one for one in RECORDED if one.name == "hermes")
+    marks = marks_of(hermes.format, LETTERS)
+    call = '<tool_call>{"name": "now", "arguments": {}}'
+    for pieces in ([call + rest], [*call, *rest]):
+        parts = parse(hermes.format, marks, pieces, SCHEMAS)
+        assert not content(parts)
+        assert len(calls(parts)) == 1
+    parts = parse(hermes.format, marks, [f"{call}</tool_call>So{rest}"], SCHEMAS)
+    assert content(parts) == f"So{rest}"
+
+
 @pytest.mark.parametrize(
     ("object", "expected"),
     [

@@ -12,6 +12,8 @@ from unisono.core.batch import BatchRow
 
 _LENGTHS = (4, 2)
 """Tokens that have to be the same; the longest is looked for first."""
+_LONG_RUN = 4
+"""Tokens alike in a row, behind which one other token, such as a number, ends no likeness."""
 
 
 class NgramDrafter:
@@ -44,27 +46,30 @@ class History:
         self._num_read = 0
         self._like: int | None = None
         """The token here is the guess for the one that comes next."""
+        self._run = 0
+        """Guesses that came true in a row."""
 
     def read(self, token_ids: Sequence[int]) -> None:
         """Take in what is new of the text. A place is kept as long as it goes on alike."""
         for end in range(self._num_read + 1, len(token_ids) + 1):
+            found = self._index(token_ids, end)
             if self._like is not None and token_ids[self._like] == token_ids[end - 1]:
                 self._like += 1
-                self._index(token_ids, end)
-            else:
-                self._like = self._index(token_ids, end)
+                self._run += 1
+                continue
+            going_on = self._like + 1 if self._like and self._run >= _LONG_RUN else None
+            self._like = next((at for at in (found[0], going_on, found[1]) if at is not None), None)
+            self._run = 0
         self._num_read = len(token_ids)
 
-    def _index(self, token_ids: Sequence[int], end: int) -> int | None:
-        """The last place behind the longest of the n-grams that end here, which are then noted."""
-        found = None
+    def _index(self, token_ids: Sequence[int], end: int) -> list[int | None]:
+        """The last place behind each of the n-grams that end here, which are then noted."""
+        found = []
         for length, places in zip(_LENGTHS, self._places, strict=True):
-            if end < length:
-                continue
-            key = tuple(token_ids[end - length : end])
-            if found is None:
-                found = places.get(key)
-            places[key] = end
+            key = tuple(token_ids[max(0, end - length) : end])
+            found.append(places.get(key) if end >= length else None)
+            if end >= length:
+                places[key] = end
         return found
 
     def guess(self, token_ids: Sequence[int], count: int) -> list[int]:

@@ -19,7 +19,16 @@ from unisono.core.frames import Link
 from unisono.core.parent import has_hung_up, serve_parent
 from unisono.engine.building import Part
 from unisono.engine.ranks.runner import FollowingRunner
-from unisono.engine.ranks.wire import TO_RANK, Failed, Loaded, Ready, Start, Step
+from unisono.engine.ranks.wire import (
+    TO_RANK,
+    DropAdapter,
+    Failed,
+    LoadAdapter,
+    Loaded,
+    Ready,
+    Start,
+    Step,
+)
 from unisono.hardware.discovery import find_hardware
 from unisono.hardware.ranks.rendezvous import join_group
 from unisono.models.parallel import Shard
@@ -70,9 +79,15 @@ def _build(link: Link, start: Start, owned: contextlib.ExitStack) -> FollowingRu
 
 def _follow(link: Link, runner: FollowingRunner) -> None:
     while (message := link.receive_one()) is not None:
-        if not isinstance(message, Step):
-            raise ProtocolError("the rank has been started already")
-        runner.follow(message)
+        match message:
+            case Step():
+                runner.follow(message)
+            case LoadAdapter(key, folder):
+                runner.load_adapter(key, folder)
+            case DropAdapter(key):
+                runner.drop_adapter(key)
+            case _:
+                raise ProtocolError("the rank has been started already")
 
 
 def main(arguments: list[str] | None = None) -> int:

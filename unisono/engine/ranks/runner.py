@@ -5,6 +5,7 @@ All run the same forward pass in the same order; what is chosen from the logits 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from unisono.core.errors import EngineDeadError
 from unisono.core.request import TokenLogprob
 from unisono.engine.model_runner import Forwarded, ModelRunner
 from unisono.engine.ranks.team import Ranks
-from unisono.engine.ranks.wire import Step
+from unisono.engine.ranks.wire import DropAdapter, LoadAdapter, Step
 from unisono.engine.seats import SeatedTables, Seats
 
 
@@ -42,6 +43,16 @@ class LeadingRunner(ModelRunner):
         except BaseException as interrupt:
             self.ranks.failure(interrupt)
             raise
+
+    def load_adapter(self, key: str, folder: Path) -> int:
+        """Its own part first, so that one that does not fit fails here alone."""
+        num_bytes = super().load_adapter(key, folder)
+        self.ranks.send(LoadAdapter(key, folder.absolute()))
+        return num_bytes
+
+    def drop_adapter(self, key: str) -> None:
+        super().drop_adapter(key)
+        self.ranks.send(DropAdapter(key))
 
     def check(self) -> None:
         self.ranks.check()

@@ -20,7 +20,16 @@ from unisono.core.codec import ProtocolError
 from unisono.core.config import EngineConfig
 from unisono.core.errors import EngineDeadError
 from unisono.core.frames import Link
-from unisono.engine.ranks.wire import FROM_RANK, Failed, Loaded, Ready, Start, Step
+from unisono.engine.ranks.wire import (
+    FROM_RANK,
+    DropAdapter,
+    Failed,
+    LoadAdapter,
+    Loaded,
+    Ready,
+    Start,
+    Step,
+)
 from unisono.hardware.base import Hardware
 from unisono.hardware.ranks.collectives import Group
 from unisono.hardware.ranks.rendezvous import join_group, name_of_rank
@@ -86,7 +95,7 @@ class Ranks:
         for member in self._owned.members:
             member.expect(Ready)
 
-    def send(self, step: Step) -> None:
+    def send(self, step: Step | LoadAdapter | DropAdapter) -> None:
         """Raises:
         EngineDeadError: a rank has gone.
         """

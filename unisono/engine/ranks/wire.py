@@ -43,6 +43,7 @@ class Row:
     num_targets: int
     rope_length: int
     spare_blocks: Sequence[Sequence[int]] = ()
+    adapter: str = ""
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Step:
                     len(row.prompt_targets),
                     row.rope_length,
                     row.spare_blocks,
+                    row.adapter,
                 )
                 for row, seated in zip(batch.rows, seats.seat(batch.rows), strict=True)
             ]
@@ -97,7 +99,21 @@ def _batch_row(row: Row, block_tables: list[list[int]]) -> BatchRow:
         prompt_targets=[0] * row.num_targets,
         rope_length=row.rope_length,
         spare_blocks=row.spare_blocks,
+        adapter=row.adapter,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAdapter:
+    """The order to load a part of an adapter that rank 0 has found good."""
+
+    key: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class DropAdapter:
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +133,5 @@ class Failed:
     """On the monotonic clock, which all processes share."""
 
 
-TO_RANK = (Start, Step)
+TO_RANK = (Start, Step, LoadAdapter, DropAdapter)
 FROM_RANK = (Loaded, Ready, Failed)

@@ -297,6 +297,10 @@ class PortableOps(PagedAttentionOps, LatentAttentionOps, RecurrentOps):
         filtered = self.filter_logits(logits, top_k=top_k, top_p=top_p, min_p=min_p)
         return self.sample(filtered, uniforms)
 
+    fuses_adapters: bool = False
+    """True where what ``fuse`` returns adds adapters, too, and gives rows without one the same bits
+    whether or not others have any."""
+
     # -- whole modules ----------------------------------------------------------------------
 
     def fuse(self, standard: Standard, forward: Callable[..., Any]) -> Callable[..., Any] | None:

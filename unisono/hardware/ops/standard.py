@@ -7,19 +7,44 @@ T tokens, H hidden size, D head size; Hq, Hk query and key-value heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 
+class LowRankPart(NamedTuple):
+    """Two matrices of an adapter, which add x down^T up^T to some outputs of a product."""
+
+    rows: slice
+    """The outputs."""
+    down: Tensor
+    """[r, K]."""
+    up: Tensor
+    """[N, r]."""
+
+
+AdapterParts = Mapping[int, Sequence[LowRankPart]]
+"""The parts that each adapter has of a product, by its number."""
+
+
+def no_adapters() -> AdapterParts:
+    """The parts of a product without adapters: none."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StandardLinear:
-    """``linear(x, weight, bias)``."""
+    """``linear(x, weight, bias)``, and what the adapters of a token add to its row. Only a hardware
+    whose ops say ``fuses_adapters`` is given tokens that have one (``step.adapters``)."""
 
     weight: Any
     bias: Tensor | None
+    adapters: Callable[[], AdapterParts] = no_adapters
+    """The parts of all adapters that are loaded now."""
+    addition: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(x, y) -> y with what adapters add in this step, if any; it may change y."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

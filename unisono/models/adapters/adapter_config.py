@@ -104,9 +104,10 @@ def _check_kind(raw: dict[str, Any]) -> None:
     """Raises AdapterError: the file asks for something that is not done here."""
     if (kind := raw.get("peft_type")) != "LORA":
         raise AdapterError(f"Adapters of type {kind!r:.40} are not read.", hint="LORA is.")
-    if (task := raw.get("task_type")) not in (None, "CAUSAL_LM"):
+    if (task := raw.get("task_type")) not in (None, "CAUSAL_LM", "FEATURE_EXTRACTION"):
         raise AdapterError(
-            f"The adapter is for the task {task!r:.40}.", hint="It must generate text: CAUSAL_LM."
+            f"The adapter is for the task {task!r:.40}.",
+            hint="It must generate text (CAUSAL_LM) or embed (FEATURE_EXTRACTION).",
         )
     if (bias := raw.get("bias", "none")) != "none":
         raise AdapterError(f"bias {bias!r:.40}: trained biases are not supported.", hint=_MERGE)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ _NAME = re.compile(r"(.+)\.lora_(A|B)\.weight")
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
-@dataclass(frozen=True, slots=True)
-class LowRank:
+class LowRank(NamedTuple):
     """Two matrices that add x down^T up^T to a part."""
 
     down: Tensor

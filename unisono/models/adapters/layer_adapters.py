@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unisono.hardware.ops.standard import AdapterParts, LowRankPart
 from unisono.models.adapters.adapter_file import LowRank
 from unisono.models.layers.linear import Linear
+from unisono.models.step import StepAdapters
 
 
 class AdapterRows:
@@ -27,6 +29,8 @@ class AdapterRows:
         """True where any token has one."""
         self.has_fused = False
         """True where modules run as one op in steps without adapters, and then round otherwise."""
+        self.version = 0
+        """Counts how often adapters were loaded or removed."""
         self._numbers: Tensor | None = None
         self._masks: dict[int, Tensor] = {}
 
@@ -35,6 +39,10 @@ class AdapterRows:
         self.active = numbers is not None
         self._numbers = numbers
         self._masks = {}
+
+    def of_step(self) -> StepAdapters | None:
+        """The same for ops that run whole modules."""
+        return None if self._numbers is None else StepAdapters(self._numbers, self.version)
 
     def mask(self, columns: Tensor) -> Tensor:
         """bool [T, C]: which of the columns, each of the adapter with that number, are a
@@ -67,14 +75,17 @@ class LayerAdapters:
 
     def __init__(self, linear: Linear, rows: AdapterRows, columns: Any) -> None:
         self._linear, self._rows, self._columns = linear, rows, columns
-        self._own: dict[int, dict[str, LowRank]] = {}
+        self._own: dict[int, Mapping[str, LowRank]] = {}
         self._stacked: _Stacked | None = None
+        """Made when it is first needed: a hardware may add adapters by itself."""
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """x [T, K], and y [T, N] that the layer makes of it, to which is added."""
-        stacked = self._stacked
-        if stacked is None or not self._rows.active:
+        if not self._own or not self._rows.active:
             return y
+        if self._stacked is None:
+            self._stacked = self._stack()
+        stacked = self._stacked
         ops, mask = self._linear.ops, self._rows.mask(stacked.columns)
         inner = ops.linear(x, stacked.down)
         inner = torch.where(mask, inner, inner.new_zeros(()))
@@ -83,15 +94,20 @@ class LayerAdapters:
         return y
 
     @property
-    def is_empty(self) -> bool:
-        return not self._own
+    def parts(self) -> AdapterParts:
+        """All that are loaded."""
+        rows = self._linear.rows
+        return {
+            number: [LowRankPart(rows(part), *pair) for part, pair in own.items()]
+            for number, own in self._own.items()
+        }
 
     def put(self, number: int, parts: Mapping[str, LowRank] | None) -> None:
         """Give the adapter of that number these parts; None takes it away."""
         self._own.pop(number, None)
         if parts is not None:
-            self._own[number] = dict(parts)
-        self._stacked = self._stack() if self._own else None
+            self._own[number] = parts
+        self._stacked = None
 
     def _stack(self) -> _Stacked:
         downs: list[Tensor] = []

@@ -67,11 +67,13 @@ class ModelAdapters:
             for path, parts in adapter.items():
                 self._layer(path).put(number, _on(parts, self._hardware.device))
         self._numbers[key] = number
+        self.rows.version += 1
         return num_bytes
 
     def drop(self, key: str) -> None:
         """Be without an adapter again; its key is of no more use."""
         number = self._numbers.pop(key)
+        self.rows.version += 1
         with self._hardware.activate(), torch.inference_mode():
             for layer in self._layers.values():
                 layer.put(number, None)

@@ -49,7 +49,10 @@ class Places:
 
     def of(self, module: str) -> list[tuple[StoredPart, Place]]:
         """The places that a module of transformers' stands for, each with its share of the rows;
-        empty where the model has no such layer."""
+        empty where the model has no such layer. Names of a model without a head lack ``model.``."""
+        return self._of(module) or self._of(f"model.{module}")
+
+    def _of(self, module: str) -> list[tuple[StoredPart, Place]]:
         parts = self._names.parts(f"{module}.weight")
         found = [(part, self._places[part.name]) for part in parts if part.name in self._places]
         return found if len(found) == len(parts) else []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from unisono.core.weight_format import WeightFormat
 from unisono.hardware.ops.portable import PortableOps
-from unisono.hardware.ops.standard import StandardEmbedding, StandardLinear
+from unisono.hardware.ops.standard import AdapterParts, StandardEmbedding, StandardLinear
 from unisono.hardware.weights.held_weight import HeldWeight
 from unisono.hardware.weights.stacked_weight import join
 from unisono.models.layers.described import Described
@@ -20,6 +20,17 @@ from unisono.models.layers.split import Split
 def unfilled(*shape: int) -> nn.Parameter:
     """A parameter with a shape and no memory yet."""
     return nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
+
+
+class Addition(Protocol):
+    """The adapters of a layer."""
+
+    @property
+    def parts(self) -> AdapterParts:
+        """All that are loaded."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Y [T, N], to which is added what those of this step make of x [T, K]."""
 
 
 class Linear(Described):
@@ -58,8 +69,8 @@ class Linear(Described):
         self.shape = (sum(parts.values()), num_inputs)
         self.weight: Any = unfilled(*self.shape)
         self.bias = unfilled(self.shape[0]) if bias else None
-        self.addition: Callable[[Tensor, Tensor], Tensor] | None = None
-        """Given x and y, y and what adapters add to it; None: there are none."""
+        self.addition: Addition | None = None
+        """The adapters of the layer; None: there are none."""
         self._taken: dict[str, HeldWeight | None] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +78,13 @@ class Linear(Described):
         return y if self.addition is None else self.addition(x, y)
 
     def standard(self) -> StandardLinear | None:
-        return StandardLinear(self.weight, self.bias)
+        return StandardLinear(self.weight, self.bias, self._adapters, self._added)
+
+    def _adapters(self) -> AdapterParts:
+        return {} if self.addition is None else self.addition.parts
+
+    def _added(self, x: Tensor, y: Tensor) -> Tensor:
+        return y if self.addition is None else self.addition(x, y)
 
     def rows(self, part: str) -> slice:
         """Rows of W that a part fills."""

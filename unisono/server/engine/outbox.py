@@ -24,7 +24,7 @@ class Outbox:
         self._held: dict[str, RequestOutput] = {}
         self._begun: set[str] = set()
         """Requests in flight of which something has left."""
-        self._urgent: set[str] = set()
+        self._urgent: dict[str, None] = {}  # in order, which a set of texts has not
         self._left_s = clock.now()
 
     def add(self, output: RequestOutput) -> None:
@@ -35,16 +35,16 @@ class Outbox:
             earlier.add(output)
         if output.finish_reason is not None:
             self._begun.discard(name)
-            self._urgent.add(name)
+            self._urgent[name] = None
         elif name not in self._begun:
             self._begun.add(name)
-            self._urgent.add(name)
+            self._urgent[name] = None
 
     def forget(self, name: str) -> None:
         """Nobody waits for this request any longer."""
         self._held.pop(name, None)
         self._begun.discard(name)
-        self._urgent.discard(name)
+        self._urgent.pop(name, None)
 
     def take(self) -> list[RequestOutput]:
         """The outputs that leave now."""

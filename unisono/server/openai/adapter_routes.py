@@ -22,13 +22,13 @@ from unisono.server.service import Service
 router = APIRouter()
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    200: {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
 
 
 @router.post(
     "/v1/load_lora_adapter",
-    response_class=PlainTextResponse,
+    response_model=None,
     responses={**ERRORS, **_TEXT},
     openapi_extra=describe_body(LoadAdapterRequest),
 )
@@ -50,7 +50,7 @@ async def load_adapter(request: Request) -> PlainTextResponse:
 
 @router.post(
     "/v1/unload_lora_adapter",
-    response_class=PlainTextResponse,
+    response_model=None,
     responses={**ERRORS, **_TEXT},
     openapi_extra=describe_body(UnloadAdapterRequest),
 )

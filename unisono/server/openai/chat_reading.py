@@ -34,7 +34,8 @@ class ChatReading:
         self._schemas = tool_schemas(self._tools)
         self._separates = body.separate_reasoning is not False and body.reasoning_format != "none"
         self._continues = bool(body.continue_final_message)
-        self.max_calls = 1 if body.parallel_tool_calls is False else None
+        is_one = body.parallel_tool_calls is False or isinstance(body.tool_choice, NamedTool)
+        self.max_calls = 1 if is_one else None
         self.shows_reasoning = body.include_reasoning is not False
         self.asked = self._calls_asked(body, asked_constraint(body))
         """The constraint on the answer behind its reasoning."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from unisono import __version__
 from unisono.server.openai.chat import ChatRenderer
 from unisono.server.openai.completions import CompletionRenderer
 from unisono.server.openai.openapi import ERRORS, describe_body, describe_stream
@@ -18,6 +19,8 @@ from unisono.server.openai.streaming import respond
 from unisono.server.service import Service
 
 router = APIRouter()
+_FINGERPRINT = {"system_fingerprint": f"unisono-{__version__}"}
+"""The version that computed an answer: with another, the same seed may give another one."""
 
 
 @router.post(
@@ -34,7 +37,7 @@ async def create_chat_completion(request: Request) -> Response:
     renderer = ChatRenderer(
         tokenizer=service.tokenizer,
         body=body,
-        head=chat.head,
+        head={**chat.head, **_FINGERPRINT},
         usage=chat.generation.usage,
         prompt_ids=chat.prompt_ids,
         num_answers=chat.generation.num_answers,
@@ -57,7 +60,7 @@ async def create_completion(request: Request) -> Response:
     renderer = CompletionRenderer(
         tokenizer=service.tokenizer,
         body=body,
-        head=started.head,
+        head={**started.head, **_FINGERPRINT},
         usage=started.generation.usage,
         prompts=started.prompts,
         num_answers_each=started.num_answers_each,

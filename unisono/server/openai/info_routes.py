@@ -1,4 +1,4 @@
-"""The routes that do not generate: models, tokens, health, metrics."""
+"""The routes that do not generate: models, tokens, health, metrics, version, docs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from unisono.server.openai.response_schema import (
     ModelList,
     ModelPermission,
     TokenIds,
+    TokenizerInfo,
     TokenText,
     Version,
 )
@@ -116,3 +117,16 @@ async def detokenize(request: Request) -> TokenText:
         message = f"A token id is outside the vocabulary of {size}."
         raise bad_request(message, param="tokens")
     return TokenText(prompt=await service.encoder.decode(body.tokens))
+
+
+@router.get("/tokenizer_info", responses={401: ERRORS[401]})
+async def tokenizer_info(request: Request) -> TokenizerInfo:
+    """The tokens and the template that a client needs who writes prompts on its own."""
+    service: Service = request.app.state.service
+    tokenizer, templates = service.tokenizer, service.tokenizer.chat_templates
+    return TokenizerInfo(
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        chat_template=templates.get("default") or next(iter(templates.values()), None),
+        model_max_length=service.engine.facts.max_model_len,
+    )

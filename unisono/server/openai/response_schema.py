@@ -104,6 +104,7 @@ class ChatCompletion(Exact):
     object: Literal["chat.completion"]
     created: int
     model: str
+    system_fingerprint: str
     choices: list[ChatChoice]
     usage: UsageObject
     prompt_logprobs: PromptLogprobs = []
@@ -132,6 +133,7 @@ class Completion(Exact):
     object: Literal["text_completion"]
     created: int
     model: str
+    system_fingerprint: str
     choices: list[CompletionChoice]
     usage: UsageObject
 
@@ -181,6 +183,13 @@ class TokenIds(Exact):
 
 class TokenText(Exact):
     prompt: str
+
+
+class TokenizerInfo(Exact):
+    bos_token: str | None
+    eos_token: str | None
+    chat_template: str | None
+    model_max_length: int
 
 
 class Version(Exact):

@@ -1,9 +1,10 @@
 """Answers that call tools, in the notation of llguidance.
 
-The constraint's text is JSON: ``answer``, a node, and ``instead``, a constraint that the answer may
-have in place of it, or null. A node is a text, the id of a token, a list of nodes one behind
-another, or an object:
+The constraint's text is JSON: ``answer``, a node, ``parts`` of it, and ``instead``, a constraint
+that the answer may have in place of it, or null. A node is a text, the id of a token, a list of
+nodes one behind another, or an object:
 
+- ``part``: one of the nodes ``parts``, by its place;
 - ``any``: one of several nodes; ``many``: a node, at most ``most`` times; ``regex``: letters;
 - ``schema``: JSON, ``strict`` or as far as the schema can be enforced;
 - ``members``: parameters one by one (``tool_members.py``);
@@ -14,7 +15,7 @@ another, or an object:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from unisono.core.errors import InvalidRequestError
@@ -31,7 +32,7 @@ def tool_calls(text: str, write_schema: WriteSchema, eos_token_ids: Collection[i
     InvalidRequestError: the parameters of a strict tool cannot be enforced exactly.
     """
     asked: dict[str, Any] = json.loads(text)
-    writer = NodeWriter(write_schema, eos_token_ids)
+    writer = NodeWriter(write_schema, eos_token_ids, parts=asked["parts"])
     start = writer.symbols(asked["answer"])
     if asked["instead"]:
         kind, other = asked["instead"]
@@ -44,12 +45,19 @@ def tool_calls(text: str, write_schema: WriteSchema, eos_token_ids: Collection[i
 class NodeWriter:
     """Args:
     param: to name in errors.
+    parts: nodes that others name by their place.
     """
 
     def __init__(
-        self, write_schema: WriteSchema, eos_token_ids: Collection[int], param: str = "tools"
+        self,
+        write_schema: WriteSchema,
+        eos_token_ids: Collection[int],
+        param: str = "tools",
+        parts: Sequence[Any] = (),
     ) -> None:
         self._write_schema = write_schema
+        self._parts = parts
+        self._written: dict[int, str] = {}
         self._param = param
         self._eos_token_ids = eos_token_ids
         self.rules = Rules()
@@ -69,6 +77,11 @@ class NodeWriter:
                 return " ".join(filter(None, map(self.symbols, node)))
             case {"regex": regex}:
                 return f"/{regex}/"
+            case {"part": place}:
+                if place not in self._written:
+                    body = self.symbols(self._parts[place]) or '""'
+                    self._written[place] = self.rules.named(body)
+                return self._written[place]
             case {"any": nodes}:
                 return self.rules.named(" | ".join(self.symbols(one) or '""' for one in nodes))
             case {"many": repeated, "most": most}:

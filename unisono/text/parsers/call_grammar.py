@@ -6,7 +6,7 @@ more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from unisono.text.parsers.called_tools import CalledTool
@@ -25,10 +25,33 @@ class CallGrammar:
         several: more than one call is allowed.
     """
 
-    def __init__(self, marks: Marks, tools: Sequence[CalledTool], *, several: bool) -> None:
+    def __init__(
+        self,
+        marks: Marks,
+        tools: Sequence[CalledTool],
+        *,
+        several: bool,
+        parts: dict[Hashable, Node] | None = None,
+    ) -> None:
         self.marks = marks
         self.tools = tools
         self._several = several
+        self._parts: dict[Hashable, Node] = {} if parts is None else parts
+
+    @property
+    def parts(self) -> list[Node]:
+        """Nodes that others name by their place, so that each is said once."""
+        return list(self._parts.values())
+
+    def of(self, tools: Sequence[CalledTool]) -> CallGrammar:
+        """A grammar of one call of these tools, with the same parts."""
+        return CallGrammar(self.marks, tools, several=False, parts=self._parts)
+
+    def _part(self, key: Hashable, make: Callable[[], Node]) -> Node:
+        if key not in self._parts:
+            node = make()
+            self._parts[key] = node
+        return {"part": list(self._parts).index(key)}
 
     def letters(self, spelled: Spelled) -> list[Node]:
         """Letters, and the tokens among them."""
@@ -62,7 +85,12 @@ class CallGrammar:
 
     def one(self, spelling: CallSpelling) -> list[Node]:
         """A call of some tool."""
-        return [{"any": [self.call(spelling, tool) for tool in self.tools]}]
+        names = tuple(tool.name for tool in self.tools)
+
+        def calls() -> Node:
+            return {"any": [self.call(spelling, tool) for tool in self.tools]}
+
+        return [self._part((spelling, names), calls)]
 
     def call(self, spelling: CallSpelling, tool: CalledTool) -> list[Node]:
         """A call of one tool."""
@@ -75,6 +103,9 @@ class CallGrammar:
         ]
 
     def arguments(self, tool: CalledTool, members: Members | None = None) -> Node:
+        return self._part((tool.name, members), lambda: self._arguments(tool, members))
+
+    def _arguments(self, tool: CalledTool, members: Members | None) -> Node:
         if members is None:
             return {
                 "schema": tool.schema if tool.is_exact else {"type": "object"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from unisono.core.constraint import Constraint
 from unisono.core.errors import InvalidRequestError
 from unisono.text.parsers.answer_format import AnswerFormat
-from unisono.text.parsers.call_grammar import CallGrammar
+from unisono.text.parsers.call_grammar import CallGrammar, Node
 from unisono.text.parsers.called_tools import called_tools
 from unisono.text.parsers.marks import Marks
 
@@ -36,15 +37,16 @@ def forced_calls(
         InvalidRequestError: the format has no spelling that an answer can be held to.
     """
     asked = [tool for tool in called_tools(tools, is_forced=True) if tool.name in names]
-    node = format.calls_alone(CallGrammar(marks, asked, several=several), has_sign)
+    grammar = CallGrammar(marks, asked, several=several)
+    node = format.calls_alone(grammar, has_sign)
     if node is None:
         raise InvalidRequestError(
             f"Calls in the format {format.name} cannot be forced.",
             param="tool_choice",
             hint="Send tool_choice 'auto'.",
         )
-    other = instead and [instead.kind, instead.text]
-    return Constraint.of("tool_calls", {"answer": node, "instead": other})
+    other = [instead.kind, instead.text] if instead else None
+    return _constraint(grammar, node, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,20 @@ def guarded_calls(
     """
     asked = called_tools(tools, is_forced=False)
     is_strict = any(tool.is_strict for tool in asked)
-    node = format.calls_amid(CallGrammar(marks, asked, several=several))
+    grammar = CallGrammar(marks, asked, several=several)
+    node = format.calls_amid(grammar)
     if node is not None:
-        return Guard(Constraint.of("tool_calls", {"answer": node, "instead": None}), is_strict)
+        with suppress(InvalidRequestError):  # it is too long
+            return Guard(_constraint(grammar, node), is_strict)
     if is_strict:
         raise InvalidRequestError(
-            f"Calls in the format {format.name} cannot be held to a schema.",
+            f"Calls in the format {format.name} cannot be held to these schemas.",
             param="tools",
             hint="Leave out strict.",
         )
     return None
+
+
+def _constraint(grammar: CallGrammar, node: Node, instead: list[str] | None = None) -> Constraint:
+    asked = {"answer": node, "parts": grammar.parts, "instead": instead}
+    return Constraint.of("tool_calls", asked)

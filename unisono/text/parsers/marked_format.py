@@ -85,12 +85,20 @@ class MarkedFormat(AnswerFormat):
 
     def _content(self, scanner: Scanner, parts: PartWriter, after: str) -> Reading[str]:
         """Reads up to a mark that begins something else. Letters of a mark that is no token mark
-        something only where nothing has been said."""
+        something only where nothing has been said. Where an answer breaks off in a mark directly
+        behind a call, the letters that are there are left out."""
         said = Trimmed(parts.say, is_first=not after)
         is_framed = bool(after) and after == self._frame[0]
         marks = (*self._thinking_marks, *self._opens(parts), *self._silent(parts))
+        cut = self._cut_marks(parts) if after in self.opens else ()
+
+        def add(text: str) -> None:
+            is_cut = scanner.is_read and not said.has_said and bool(text.strip())
+            if not (is_cut and any(mark.startswith(text.strip()) for mark in cut)):
+                said.add(text)
+
         while True:
-            mark = yield from scanner.until(*marks, sink=said.add)
+            mark = yield from scanner.until(*marks, sink=add)
             if not mark:
                 said.keep()
                 return ""
@@ -123,6 +131,10 @@ class MarkedFormat(AnswerFormat):
             elif parts.marks.is_token(mark) or not thought.has_said:
                 continue
             thought.add(parts.marks.written(mark))
+
+    def _cut_marks(self, parts: PartWriter) -> tuple[str, ...]:
+        """Marks as they are written that may follow on a call."""
+        return tuple(map(parts.marks.written, (*self.opens, *self.closes, *self.silent)))
 
     def _attempt(self, scanner: Scanner, parts: PartWriter, mark: str) -> Reading[bool]:
         return (yield from parts.attempt(scanner, self.calls(scanner, parts.calls, mark)))

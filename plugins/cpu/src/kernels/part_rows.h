@@ -5,6 +5,8 @@
 
 #include "kernels/choose.h"
 
+#include "kernels/low_rank.h"
+
 extern const RowKernels rows;
-const RowKernels rows = {pack_panel, unpack_row, norm_row, silu_mul,     rope_head,
-                         convert,    largest,    exponentials, read};
+const RowKernels rows = {pack_panel, unpack_row,   norm_row, silu_mul,      rope_head,  convert,
+                         largest,    exponentials, read,     low_rank_down, low_rank_up};

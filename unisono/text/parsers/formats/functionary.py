@@ -50,7 +50,7 @@ class Functionary32(AnswerFormat):
 
     def calls_amid(self, grammar: CallGrammar) -> Node | None:
         (spelling,) = self.spellings
-        calls = CallGrammar(grammar.marks, grammar.tools, several=False).calls_each(spelling)
+        calls = grammar.of(grammar.tools).calls_each(spelling)
         further = amid(
             grammar, (">>>",), [[f">>>{name}", *rest] for name, *rest in calls], bare=(), others=()
         )

@@ -55,7 +55,7 @@ class Muse(MessagesFormat):
     def called(self, grammar: CallGrammar) -> Node:
         """The name of a tool is in the header and in the call."""
         (spelling,) = self.calls.spellings
-        own = [CallGrammar(grammar.marks, [tool], several=False) for tool in grammar.tools]
+        own = [grammar.of([tool]) for tool in grammar.tools]
         return {
             "any": [
                 [" to=", one.tools[0].name, *one.letters(MESSAGE), one.calls(spelling)]
