@@ -1,4 +1,4 @@
-"""What is around the routes that answer: server, models, keys, and routes of other servers."""
+"""Routes around those that answer: server, models, keys, and what other servers have."""
 
 from __future__ import annotations
 

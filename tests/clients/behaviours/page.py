@@ -15,8 +15,8 @@ from tests.clients.served import ROOT
 _TITLE = "## What peers' servers are tested for\n"
 _INTRODUCTION = """
 Behaviours that tests of the servers of vLLM, llama.cpp and SGLang check (a selection, read on
-2026-12-01), each with a check of its own in `tests/clients/behaviours`: {right} are right here, {absent} are not
-offered and refused by name, {otherwise} are otherwise by design.
+2026-12-01), each with a check of its own in `tests/clients/behaviours`: {right} are right
+here, {absent} are not offered and refused by name, {otherwise} are otherwise by design.
 """
 
 

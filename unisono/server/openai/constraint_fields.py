@@ -89,7 +89,7 @@ def asked_constraint(body: ConstraintFields) -> Asked | None:
 
 def _found(body: ConstraintFields) -> Iterator[tuple[str, ConstraintKind, Any]]:
     for name, kind in _PLAIN.items():
-        if (value := getattr(body, name)) not in (None, ""):
+        if (value := getattr(body, name)) not in (None, "", []):
             yield name, kind, value
     if body.guided_json_object:
         yield "guided_json_object", "schema", _OBJECT
