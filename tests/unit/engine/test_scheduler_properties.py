@@ -29,7 +29,10 @@ from unisono.core import (
     TokenLogprob,
 )
 from unisono.engine.block_pool import NULL_BLOCK
+from unisono.engine.drafting.ngram import NgramDrafter
+from unisono.engine.drafting.speculation import Speculation
 from unisono.engine.kv_cache import peak_blocks
+from unisono.engine.sampling.positions import accept, positions
 from unisono.engine.scheduler import Scheduler, SchedulerConfig
 
 EOS = 0
@@ -111,6 +114,8 @@ class Memory:
                     assert broken or found == (group, row.start - 1, path[row.start - 1])
                 for position in range(row.start, row.end):
                     block, _ = self._cell(row, group, position)
+                    if position >= row.num_known:
+                        block = row.spare_blocks[group][position - row.num_known]
                     assert read_by.get(block, row.request_id) == row.request_id
                     assert written_by.setdefault(block, row.request_id) == row.request_id
                     content = (group, position, path[position])
@@ -275,13 +280,33 @@ def asks() -> st.SearchStrategy[Ask]:
     )
 
 
+class Guesses(Speculation):
+    """Knows what comes, but errs now and then: a pure function of the tokens so far."""
+
+    def __init__(self) -> None:
+        super().__init__(NgramDrafter(), 4)
+
+    def draft(self, rows: Sequence[BatchRow], room: Sequence[int], total: int) -> list[list[int]]:
+        drafts = []
+        for row, most in zip(rows, room, strict=True):
+            chance = zlib.crc32(bytes([9, *row.all_token_ids]))
+            known = list(row.all_token_ids)
+            for _ in range(max(0, min(most, total, chance % 6))):
+                known.append(next_token(known, row.params, row.allow_stop))
+            drafts.append(known[len(row.all_token_ids) :])
+            if drafts[-1] and chance % 3 == 0:
+                drafts[-1][chance % len(drafts[-1])] ^= 1
+            total -= len(drafts[-1])
+        return drafts
+
+
 class Engine(RuleBasedStateMachine):
     """The scheduler over a device that checks every step."""
 
-    @initialize(config=configs())
-    def start(self, config: SchedulerConfig) -> None:
+    @initialize(config=configs(), drafts=st.booleans())
+    def start(self, config: SchedulerConfig, drafts: bool) -> None:
         self.config = config
-        self.scheduler = Scheduler(config, ManualClock())
+        self.scheduler = Scheduler(config, ManualClock(), Guesses() if drafts else None)
         self.memory = Memory(config.groups, config.num_blocks, config.block_size)
         self.flights: dict[str, Flight] = {}
         self.suspects: dict[str, int] = {}
@@ -346,7 +371,7 @@ class Engine(RuleBasedStateMachine):
         broken = device_fails or any(self.breaks(row) for row in batch.rows)
         paths = {
             row.request_id: self.memory.path(
-                self.flights[row.request_id].request.tenant, row.all_token_ids
+                self.flights[row.request_id].request.tenant, [*row.all_token_ids, *row.drafts]
             )
             for row in batch.rows
         }
@@ -368,7 +393,7 @@ class Engine(RuleBasedStateMachine):
         if len(batch.rows) == 1:
             self.flights[batch.rows[0].request_id].may_fail = True
         else:
-            self.suspects = {row.request_id: row.end for row in batch.rows}
+            self.suspects = {row.request_id: row.num_known for row in batch.rows}
         outputs = self.scheduler.step_failed(batch, "the device failed")
         assert len(outputs) == (len(batch.rows) == 1)
         self.take(outputs)
@@ -385,8 +410,13 @@ class Engine(RuleBasedStateMachine):
         self.take(self.scheduler.complete(batch, results))
 
     def result(self, row: BatchRow) -> RowResult:
+        chosen = [
+            RowResult([next_token(at.all_token_ids, at.params, at.allow_stop)])
+            for at in positions([replace(row, params=replace(row.params, frequency_penalty=1.0))])
+        ]
+        accepted = accept([row], chosen)[0].token_ids if chosen else []
         return RowResult(
-            [next_token(row.all_token_ids, row.params, row.allow_stop)] if row.num_logits else [],
+            accepted,
             prompt_logprobs=[
                 prompt_logprob(position, token)
                 for position, token in enumerate(row.prompt_targets, row.start + 1)
@@ -421,8 +451,9 @@ class Engine(RuleBasedStateMachine):
         known = [*request.prompt_token_ids, *request.resumed_token_ids, *flight.tokens]
         assert list(row.all_token_ids) == known
         assert row.start < row.end
-        assert list(row.token_ids) == known[row.start : row.end]
-        assert row.num_logits == int(row.end == len(known) and request.params.max_tokens != 0)
+        assert list(row.token_ids) == [*known[row.start : row.num_known], *row.drafts]
+        is_last = row.num_known == len(known) and request.params.max_tokens != 0
+        assert row.num_logits == (1 + row.num_drafted if is_last else 0)
         if row.num_logits:
             assert row.sample_position == len(request.resumed_token_ids) + len(flight.tokens)
 
@@ -440,7 +471,7 @@ class Engine(RuleBasedStateMachine):
         for row in batch.rows:
             priority = self.flights[row.request_id].request.priority
             if without and min(without) < priority:
-                assert len(row.token_ids) == 1
+                assert len(row.token_ids) == 1 + row.num_drafted
                 assert batch.num_tokens == self.config.max_num_batched_tokens
 
 
