@@ -305,6 +305,20 @@ ENDLESS: dict[str, Any] = {
 }
 
 
+def test_a_text_by_a_pattern_ends_while_there_is_room(compiler: GrammarCompiler) -> None:
+    """Letters that a pattern repeats do not keep those away that lead on."""
+    schema = {"type": "string", "pattern": "^p:[a-f0-9-]+:[0-9]+-[0-9]+$"}
+    found, ids = matcher(compiler, schema), list[int]()
+    while END not in ids:
+        may_come = allowed(found, 160 - len(ids))
+        liked = [i for i in b'"-0p:' if i in may_come] or may_come
+        ids.append(liked[0])
+        if ids[-1] != END:
+            found.advance(ids[-1:])
+    assert jsonschema_rs.validator_for(schema).is_valid(json.loads(bytes(ids[:-1])))
+    assert 60 < len(ids) <= 160
+
+
 @pytest.mark.parametrize("name", ENDLESS)
 def test_an_answer_ends_while_there_is_room(compiler: GrammarCompiler, name: str) -> None:
     """It opens what it can and writes letters for ever, if it may."""

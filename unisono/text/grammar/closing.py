@@ -1,7 +1,8 @@
 """A short way from any point of a JSON text to its end, for answers whose tokens run out.
 
 At each point the token is taken that closes most: what ends the answer, a quotation mark, a
-bracket, a comma; and only then one that opens something. Whatever it takes, the mask allows.
+bracket, a comma; and only then one that opens something. In a text whose pattern forbids its end,
+letters take turns, until it allows that. Whatever it takes, the mask allows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Closing:
         self._ends = list(ends)
         self._quote = ids.get(b'"')
         self._outside = [ids[text] for text in (*_ORDER, *_LAST) if text in ids]
+        self._letters = [ids[text] for text in map(_byte, range(0x21, 0x7F)) if text in ids]
+        """Letters that take turns: some parts the pieces of a pattern, or ends it, and the one that
+        has not been taken for longest is the next to try."""
         self._num_words = -(-len(tokens) // 32)
 
     def way(self, matcher: LLMatcher, numbers: NumberReader) -> list[int]:
@@ -44,22 +48,28 @@ class Closing:
         way: list[int] = []
         while len(way) < MOST_TOKENS:
             matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-            token_id = self._next(words, in_string=numbers.in_string)
+            token_id = self._next(words, numbers)
             way.append(token_id)
             if token_id in self._ends or not matcher.consume_token(token_id):
                 break
             numbers.read(self._tokens[token_id])
         return way
 
-    def _next(self, words: Words, *, in_string: bool) -> int:
+    def _next(self, words: Words, numbers: NumberReader) -> int:
         wanted = [] if self._quote is None else [self._quote]
-        for token_id in (*self._ends, *(wanted if in_string else self._outside)):
+        for token_id in (*self._ends, *(wanted if numbers.in_string else self._outside)):
             if words[token_id // 32] >> (token_id % 32) & 1:
                 return token_id
+        if letters := [i for i in self._letters if words[i // 32] >> (i % 32) & 1]:
+            return min(letters, key=lambda i: (numbers.last[self._tokens[i][0]], i))
         (filled,) = words.nonzero()
         first = int(filled[0]) if len(filled) else 0
         word = int(words[first])
         return 32 * first + (word & -word).bit_length() - 1 if word else self._ends[0]
+
+
+def _byte(code: int) -> bytes:
+    return bytes([code])
 
 
 def only(token_id: int, words: Words) -> None:

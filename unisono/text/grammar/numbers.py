@@ -48,9 +48,18 @@ class NumberReader:
 
     def __init__(self) -> None:
         self.in_string = False
+        self.last = [0] * 256
+        """Place of each byte's last occurrence in the string that is open, from 1 on."""
+        self._place = 0
         self._is_escaped = False
         self._num_digits = 0
         self._limit = MAX_DIGITS
+
+    def __copy__(self) -> NumberReader:
+        other = NumberReader()
+        other.__dict__.update(self.__dict__)
+        other.last = list(self.last)
+        return other
 
     def read(self, text: bytes) -> None:
         for byte in text:
@@ -60,6 +69,8 @@ class NumberReader:
         if self.in_string:
             self.in_string = self._is_escaped or byte != 0x22
             self._is_escaped = byte == 0x5C and not self._is_escaped
+            self._place += 1
+            self.last[byte] = self._place
         elif 0x30 <= byte <= 0x39:
             self._num_digits += 1
         elif byte in b"eE" and self._num_digits:
@@ -67,6 +78,8 @@ class NumberReader:
         elif byte not in _NUMBER_BYTES:
             self._num_digits, self._limit = 0, MAX_DIGITS
             self.in_string = byte == 0x22
+            if self.in_string:
+                self.last, self._place = [0] * 256, 0
 
     @property
     def room(self) -> int:
