@@ -7,10 +7,12 @@ The block of a state remembers the last token that went into it.
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -480,3 +482,33 @@ TestEngine.settings = settings(
     max_examples=130,
     stateful_step_count=25,
 )
+
+
+@pytest.mark.parametrize("kinds", [("full",), ("state",), ("state", "full", "state")])
+def test_many_drafts(kinds: tuple[CacheKind, ...]) -> None:
+    """Long answers, of which most steps are drafted, and others that go on behind them."""
+    numbers = random.Random(1)
+    groups = tuple(CacheGroup(kind=kind, layers=(i,)) for i, kind in enumerate(kinds))
+    for block_size in (1, 2, 3, 5):
+        machine = Engine()
+        machine.start(
+            SchedulerConfig(
+                groups=groups,
+                num_blocks=1 + len(kinds) * (70 // block_size + 20),
+                block_size=block_size,
+                max_model_len=40,
+                max_num_seqs=4,
+                max_num_batched_tokens=24,
+                max_queue=1000,
+                eos_token_ids=frozenset({EOS}),
+            ),
+            True,
+        )
+        for _ in range(30):
+            prompt = DOCUMENTS[numbers.randrange(3)][: numbers.randint(1, 9)]
+            ask = Ask(prompt, 30, 0, (), True, None, 0, "", numbers.choice([0, 0, 9]), None)
+            machine.add([ask])
+            machine.run(numbers.randint(1, 5))
+        machine.teardown()
+        assert machine.scheduler.counters.accepted_tokens > 200
+        assert machine.scheduler.counters.rejected_tokens > 20
