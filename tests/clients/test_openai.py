@@ -83,7 +83,11 @@ def test_parse_reads_a_model_of_pydantic(real: openai.OpenAI) -> None:
 def test_a_tool_of_pydantic_is_called_as_it_is(real: openai.OpenAI) -> None:
     tool = openai.pydantic_function_tool(Verdict, name="judge")
     answer = real.chat.completions.parse(
-        model="demo", messages=[said("It is loud.")], tools=[tool], tool_choice="required"
+        model="demo",
+        messages=[said("It is loud.")],
+        tools=[tool],
+        tool_choice="required",
+        parallel_tool_calls=False,
     )
     (call,) = answer.choices[0].message.tool_calls
     assert isinstance(call.function.parsed_arguments, Verdict)
