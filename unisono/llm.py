@@ -282,7 +282,9 @@ class LLM(OfflinePooling):
             names = list(schemas) if tool_choice == "required" else [tool_choice]
             if not schemas or names[0] not in schemas:
                 raise InvalidRequestError("tool_choice names no tool.", param="tool_choice")
-            calls = self.reader.forced_calls(tools or (), names=names, several=True)
+            calls = self.reader.forced_calls(
+                tools or (), names=names, several=tool_choice == "required"
+            )
         token_ids = self.tokenizer.encode_chat(
             list(messages), tools=tools, template_kwargs=template_kwargs
         )

@@ -155,6 +155,8 @@ class SamplingParams:
                 param=next(reversed(given)),
                 hint=f"Give one of {', '.join(values)}, or constraint.",
             )
+        if not isinstance(self.constraint, Constraint | None):
+            raise _wrong_kind("constraint", "a Constraint", self.constraint)
         for kind, value in given.items():
             object.__setattr__(self, "constraint", Constraint.of(kind, value))
         if self.constraint is None or not self.constraint.says_end:

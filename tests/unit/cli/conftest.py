@@ -65,13 +65,21 @@ class FakeLLM:
     def encode(self, text: str) -> FakePrompt:
         return FakePrompt(text)
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> FakePrompt:
+    def encode_chat(
+        self,
+        messages: list[dict[str, str]],
+        tools: list[Any] | None = None,
+        *,
+        tool_choice: str = "auto",
+    ) -> FakePrompt:
         if not self.has_template:
             raise InvalidRequestError("This model has no chat template.")
         self.conversations.append([dict(message) for message in messages])
         return FakePrompt("".join(message["content"] for message in messages))
 
-    def stream(self, prompt: FakePrompt, params: SamplingParams) -> Iterator[AnswerDelta]:
+    def stream(
+        self, prompt: FakePrompt, params: SamplingParams, *, adapter: str | None = None
+    ) -> Iterator[AnswerDelta]:
         self.prompts.append(prompt.text)
         self.params.append(params)
         try:

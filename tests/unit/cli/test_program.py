@@ -195,6 +195,8 @@ SERVER_OPTIONS: list[tuple[str, list[str], Any]] = [
     ("cors_origins", ["--cors-origin", "*", "--cors-origin", "null"], ("*", "null")),
     ("allowed_hosts", ["--allowed-host", "a.lan", "--allowed-host", "b.lan"], ("a.lan", "b.lan")),
     ("tool_format", ["--tool-format", "mistral"], "mistral"),
+    ("store", ["--store", "turns.sqlite"], Path("turns.sqlite")),
+    ("batch_dir", ["--batch-dir", "batches"], Path("batches")),
     ("strict", ["--strict"], True),
     ("insecure", ["--insecure"], True),
 ]
@@ -212,8 +214,15 @@ def test_serve_changes_the_one_setting_it_is_told(
     assert told == {**usual, name: expected}
 
 
+def test_adapters_that_may_come_have_room(program: Any, served: list[Any], folder: Path) -> None:
+    assert program("serve", str(folder), "--adapters-dir", str(folder)).code == 0
+    assert served[0].adapters_dir == folder
+    assert served[0].engine.max_adapters == 8
+
+
 def test_every_server_option_is_tried() -> None:
-    assert {name for name, _, _ in SERVER_OPTIONS} == SETTINGS.types.keys()
+    tried = {name for name, _, _ in SERVER_OPTIONS} | {"adapters_dir"}
+    assert tried == SETTINGS.types.keys()
 
 
 def test_serve_is_open_to_others_only_when_told(
