@@ -36,11 +36,11 @@ class LLM:
     def __init__(self, *_, **__):
         self.answers = 0
 
-    def encode_chat(self, messages):
+    def encode_chat(self, messages, tools=None, *, tool_choice='auto'):
         self.asked = messages[-1]["content"]
         return SimpleNamespace(token_ids=[1, 2])
 
-    def stream(self, prompt, params):
+    def stream(self, prompt, params, *, adapter=None):
         self.answers += 1
         yield delta(f"answer {self.answers}: ")
         if self.asked.startswith("count"):

@@ -17,9 +17,20 @@ def test_the_program_runs() -> None:
     assert done.stdout.strip() in ("billing", "network", "other")
 
 
-def test_the_command_runs() -> None:
-    (command,) = re.findall(r"```bash\nunisono (.*?)\n```", PAGE, re.DOTALL)
-    shell = f"{sys.executable} -m unisono {command}"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in ('"billing"', '"network"', '"other"')
+EXPECTED = (
+    '"billing"|"network"|"other"',
+    "billing|network|other",
+    "[a-z]{3,12}",
+    "yes|no",
+)
+"""Answers to the commands, as regular expressions."""
+
+
+def test_the_commands_run() -> None:
+    (block,) = re.findall(r"```bash\n(.*?)\n```", PAGE, re.DOTALL)
+    commands = [line.removeprefix("unisono ") for line in block.splitlines()]
+    for command, expected in zip(commands, EXPECTED, strict=True):
+        shell = f"{sys.executable} -m unisono {command}"
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(expected, done.stdout.strip()), command

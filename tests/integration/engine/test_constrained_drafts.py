@@ -9,7 +9,8 @@ import pytest
 from tests import checkpoints
 from tests.drafting import with_oracle
 from tests.engines import run
-from tests.integration.engine.test_constraint_state import make, requests, vocabulary
+from tests.integration.engine.test_constraint_state import make, requests
+from tests.lettered import vocabulary
 from unisono.core import BatchRow, SamplingParams
 from unisono.engine.sampling.constraints import Constraints
 from unisono.text.grammar.compiler import GrammarCompiler

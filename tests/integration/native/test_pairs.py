@@ -26,7 +26,6 @@ from tests.once import once
 from tests.recorded_answers import RECORDED
 from unisono.core import Request, RequestOutput, SamplingParams
 from unisono.core.constraint import Constraint, ReasoningBudget
-from unisono.core.errors import UnisonoError
 from unisono.engine import Engine
 from unisono.text.parsers.forcing import forced_calls
 
@@ -83,16 +82,16 @@ ENGINES: dict[str, dict[str, Any]] = {
     "chunks": {"max_num_batched_tokens": 9},
     "preemption": {"max_model_len": LONGEST},
     "kv-int8": {"kv_dtype": "int8"},
+    "ranks": {"tensor_parallel": 2},
 }
 CHANGE = ("kv-int8", "ranks")
 """Options with which an engine computes something else."""
 
 
-def asked(*, with_adapters: bool = True) -> list[Request]:
+def asked() -> list[Request]:
     """Requests that ask for nothing, for one thing, and for each two that go together."""
-    names = [name for name in ASKS if with_adapters or name != "adapter"]
     found = []
-    for some in [(), *combinations(names, 1), *combinations(names, 2)]:
+    for some in [(), *combinations(ASKS, 1), *combinations(ASKS, 2)]:
         asks = [ASKS[name] for name in some]
         constraints = [ask.constraint for ask in asks if ask.constraint]
         if len(constraints) > 1:
@@ -123,8 +122,6 @@ def build(folder: Path, names: tuple[str, ...]) -> Engine:
         options |= ENGINES.get(name, {})
     if "preemption" in names:
         options["kv_memory"] = _little_memory(folder, options)
-    if "ranks" in names:
-        return engine_of(folder / "model", compiler, tensor_parallel=2, **options)
     made = engine_of(folder / "model", compiler, **options)
     made.load_adapter("sql", folder / "sql")
     return made
@@ -147,16 +144,16 @@ def alone(
     """Answers of requests that are in an engine one after the other."""
 
     def ask() -> dict[str, Any]:
-        requests = asked(with_adapters="ranks" not in names)
-        return {one.id: told(run(engine, [one])[one.id]) for one in requests}
+        return {one.id: told(run(engine, [one])[one.id]) for one in asked()}
 
     return once(folders, f"alone{'-'.join(names)}", ask)  # type: ignore[no-any-return]
 
 
 def pairs() -> Iterator[tuple[str, ...]]:
-    yield ()
-    yield from combinations(ENGINES, 1)
-    yield from combinations(ENGINES, 2)
+    """All but those of ranks, whose processes take seconds to start."""
+    alone = [name for name in ENGINES if name != "ranks"]
+    for count in range(3):
+        yield from combinations(alone, count)
 
 
 @pytest.mark.parametrize("names", pairs(), ids=lambda names: "+".join(names) or "plain")
@@ -166,7 +163,7 @@ def test_engines(
     changing = tuple(name for name in names if name in CHANGE)
     expected = alone(build(folder, changing), tmp_path_factory, changing)
     engine = build(folder, names)
-    check(engine, names, asked(), expected)
+    check(engine, names, expected)
 
 
 @pytest.mark.parametrize("names", [("ranks",), ("kv-int8", "ranks")], ids="+".join)
@@ -179,22 +176,18 @@ def test_two_ranks(
     full = build(folder, everything)
     try:
         expected = alone(plain, tmp_path_factory, names)
-        check(plain, names, asked(with_adapters=False), expected)
-        check(full, everything, asked(with_adapters=False), expected)
-        with pytest.raises(UnisonoError, match="adapters"):
-            plain.load_adapter("sql", folder / "sql")
+        check(plain, names, expected)
+        check(full, everything, expected)
     finally:
         plain.close()
         full.close()
 
 
-def check(
-    engine: Engine, names: tuple[str, ...], requests: list[Request], expected: dict[str, Any]
-) -> None:
+def check(engine: Engine, names: tuple[str, ...], expected: dict[str, Any]) -> None:
     """Answers are the expected ones, of requests that are in flight together, and again when the
     prefix cache has them; and what the engine may do has been done."""
-    done = run(engine, requests)
-    cached = run(engine, requests) if "prefix-cache" in names else done
+    done = run(engine, asked())
+    cached = run(engine, asked()) if "prefix-cache" in names else done
     for answers in (done, cached):
         assert {name: told(output) for name, output in answers.items()} == expected
     for name, output in done.items():
