@@ -17,8 +17,6 @@ from tests.engines import engine
 from unisono.core.errors import AdapterError
 from unisono.engine import Engine
 
-pytest.importorskip("peft", reason="peft is not installed")
-
 Tensors = dict[str, torch.Tensor]
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
 

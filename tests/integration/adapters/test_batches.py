@@ -13,8 +13,6 @@ from unisono.core import Request, SamplingParams
 from unisono.core.errors import AdapterError, InvalidRequestError
 from unisono.engine import Engine
 
-pytest.importorskip("peft", reason="peft is not installed")
-
 WITH_LOGPROBS = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True, logprobs=0)
 RANKS = {"two": 2, "five": 5, "nine": 9}
 

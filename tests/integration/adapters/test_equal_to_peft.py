@@ -13,8 +13,6 @@ from tests.adapters import ATTENTION
 from tests.engines import engine, request, run
 from unisono.core import SamplingParams
 
-pytest.importorskip("peft", reason="peft is not installed")
-
 SCORED = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
 LLAMA: tuple[str, dict[str, Any]] = ("llama", {})
 QWEN3: tuple[str, dict[str, Any]] = ("qwen3", {"head_dim": 16})

@@ -12,8 +12,6 @@ from tests.engines import engine, request, run
 from unisono.core import Request, RequestOutput, SamplingParams
 from unisono.engine import Engine
 
-pytest.importorskip("peft", reason="peft is not installed")
-
 PARAMS = SamplingParams(
     temperature=0.0, max_tokens=6, ignore_eos=True, logprobs=0, prompt_logprobs=0
 )

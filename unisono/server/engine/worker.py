@@ -135,6 +135,7 @@ class Worker:
                 self._link.send(wire.Step([output], [], None))
             except ProtocolError:
                 self._engine.abort(output.request_id)
+                self._outbox.forget(output.request_id)
                 rejected.append((output.request_id, failure))
         self._link.send(wire.Step([], rejected, None))
 
